@@ -1,0 +1,1 @@
+"""What a clinic's world is made of: records, questions and commands, one file a subject."""

@@ -1,0 +1,57 @@
+"""Why a command refused. The code is stable and meant for programs, the message for people.
+
+    DomainError
+    ├── NotFound      it does not exist, or not for the asker
+    ├── Invalid       the input cannot be taken as it is: `path` names the field
+    ├── StaleVersion  somebody changed the row since it was read; `current` is its version
+    └── IllegalMove   the state machine has no such step; the message names both states
+
+A subject adds its own beside its commands (`SlotTaken` in `appointments.py`).
+"""
+
+
+class DomainError(Exception):
+    """A command's refusal that a person can mend. Carries no value of any row."""
+
+    code = "INVALID"
+
+    def __init__(self, message: str, *, path: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+
+
+class NotFound(DomainError):
+    """Not there, or not visible to the asker: both answer alike."""
+
+    code = "NOT_FOUND"
+
+    def __init__(self, message: str = "Not found.", *, path: tuple[str, ...] = ()) -> None:
+        super().__init__(message, path=path)
+
+
+class Invalid(DomainError):
+    """Input that cannot be taken; nothing was changed."""
+
+    def __init__(self, message: str, *, path: tuple[str, ...] = (), code: str = "INVALID") -> None:
+        super().__init__(message, path=path)
+        self.code = code
+
+
+class StaleVersion(DomainError):
+    """The row has a newer version than the one that the change was based on."""
+
+    code = "STALE_VERSION"
+
+    def __init__(self, current: int) -> None:
+        super().__init__(f"The record was changed meanwhile; its version is now {current}.")
+        self.current = current
+
+
+class IllegalMove(DomainError):
+    """The state machine has no step from the present state to the wanted one."""
+
+    code = "ILLEGAL_STATE"
+
+    def __init__(self, what: str, now: str, wanted: str) -> None:
+        super().__init__(f"A {what} that is {now} cannot become {wanted}.")

@@ -1,0 +1,89 @@
+"""People who work for a health system, and the roles they hold at nodes of its tree."""
+
+import datetime as dt
+import uuid
+
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from domain.model import Base, Identified, Stamped
+
+
+class Person(Stamped, Identified):
+    """Somebody who can log in. `version` rises with every change of the person or of their grants.
+
+    A token issued before `tokens_valid_from` is refused. `subject` is the `sub` of the tenant's issuer; it is
+    null until the identity provider knows the person.
+    """
+
+    __tablename__ = "person"
+    __resource__ = "person"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
+        UniqueConstraint("tenant_id", "subject"),
+        UniqueConstraint("tenant_id", "user_name"),
+        Index("ix_person_name", "tenant_id", "family_name", "id"),
+    )
+
+    subject: Mapped[str | None]
+    user_name: Mapped[str]
+    given_name: Mapped[str]
+    family_name: Mapped[str]
+    email: Mapped[str | None]
+    active: Mapped[bool] = mapped_column(server_default="true")
+    tokens_valid_from: Mapped[dt.datetime | None]
+
+
+class RoleGrant(Identified):
+    """A role at a node for a time. Revoking sets `valid_until`; a grant is never deleted.
+
+    Overlaps are refused within one source; grants of several sources add up, and revoking one leaves the others.
+    """
+
+    __tablename__ = "role_grant"
+    __resource__ = "grant"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "person_id"], ["person.tenant_id", "person.id"]),
+        ForeignKeyConstraint(["tenant_id", "unit_id"], ["org_unit.tenant_id", "org_unit.id"]),
+        ForeignKeyConstraint(
+            ["tenant_id", "granted_by"],
+            ["person.tenant_id", "person.id"],
+            name="fk_role_grant_granted_by",
+        ),
+        CheckConstraint("valid_until is null or valid_until >= valid_from", name="period"),
+        ExcludeConstraint(
+            ("tenant_id", "="),
+            ("person_id", "="),
+            ("role", "="),
+            ("unit_id", "="),
+            ("source", "="),
+            ("source_ref", "="),
+            (text("tstzrange(valid_from, valid_until)"), "&&"),
+            name="ex_role_grant_period",
+            using="gist",
+        ),
+        Index("ix_role_grant_person", "tenant_id", "person_id"),
+        Index("ix_role_grant_unit", "tenant_id", "unit_id"),
+    )
+
+    person_id: Mapped[uuid.UUID]
+    role: Mapped[str]
+    unit_id: Mapped[uuid.UUID]
+    valid_from: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    valid_until: Mapped[dt.datetime | None]
+    source: Mapped[str] = mapped_column(server_default="local")
+    source_ref: Mapped[str] = mapped_column(server_default="")
+    granted_by: Mapped[uuid.UUID | None]
+    reason: Mapped[str] = mapped_column(server_default="")
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class RevokedSession(Base):
+    """A session of the identity provider (`sid`) that no token opens any more, until its tokens have expired."""
+
+    __tablename__ = "revoked_session"
+    __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),)
+
+    sid: Mapped[str] = mapped_column(primary_key=True)
+    until: Mapped[dt.datetime]
