@@ -172,7 +172,7 @@ class InvoiceLine(OfPatient):
     amount_minor: Mapped[int] = mapped_column(BigInteger)
 
     @classmethod
-    def further(cls, name: str) -> tuple[Any, ...]:
+    def further(cls, name: str) -> tuple[Any, ...]:  # noqa: ARG003 - no ordered index of its own
         return (
             ForeignKeyConstraint(
                 ["tenant_id", "invoice_id", "clinic_id", "unit_id", "patient_id"],

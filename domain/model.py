@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
@@ -106,7 +107,7 @@ class OfPatient(Identified):
         return (*placement(name), *cls.further(name))
 
     @classmethod
-    def further(cls, name: str) -> tuple[Any, ...]:
+    def further(cls, name: str) -> tuple[Any, ...]:  # noqa: ARG003 - the name is for those who override
         """Constraints and indexes of this table beyond its placement."""
         return ()
 
@@ -136,8 +137,6 @@ def placement(name: str) -> tuple[Any, ...]:
 def sorted_by(name: str, *columns: str) -> tuple[Index, ...]:
     """The two ordered indexes of a placed table: over the tenant and over one clinic, both ended by the id."""
     plain = "_".join(c.split()[0] for c in columns)
-    from sqlalchemy import text
-
     keys = [text(c) if " " in c else c for c in columns]
     return (
         Index(f"ix_{name}_tenant_{plain}", "tenant_id", *keys, "id"),
