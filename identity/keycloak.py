@@ -1,0 +1,358 @@
+"""The one gateway to Keycloak's administration, over python-keycloak.
+
+The library's `a_` methods are used: callers are coroutines (the worker runs several jobs in one loop), its
+asynchronous transport never repeats a POST by itself, and one loop means that no object is shared by threads,
+where the library mixes up requests. One object speaks as one service account to one realm of one cluster.
+
+    KeycloakFailure
+    ├── NotFound      404
+    ├── Conflict      409
+    ├── Denied        401, 403
+    ├── Invalid       any other 4xx
+    └── Unavailable   no answer, a time-out, 429 or 5xx: worth another try
+
+Messages name the call and the status, never a value that was sent or answered.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import stamina
+from keycloak import KeycloakAdmin, KeycloakOpenIDConnection
+from keycloak.exceptions import (
+    KeycloakError,
+    KeycloakPostError,
+    raise_error_from_response,
+)
+
+TIMEOUT = httpx.Timeout(30, connect=5)
+MASTER = "master"
+
+Json = dict[str, Any]
+
+
+class KeycloakFailure(Exception):
+    """A call that did not succeed; `status` is the HTTP status, or None when there was no answer."""
+
+    def __init__(self, call: str, status: int | None) -> None:
+        super().__init__(f"Keycloak: {call} was answered by {status or 'nothing'}.")
+        self.call = call
+        self.status = status
+
+
+class NotFound(KeycloakFailure):
+    """What was named is not there."""
+
+
+class Conflict(KeycloakFailure):
+    """It exists already."""
+
+
+class Denied(KeycloakFailure):
+    """The service account is unknown, its secret is wrong, or it may not do this."""
+
+
+class Invalid(KeycloakFailure):
+    """Keycloak refuses the input; a repeat will not help."""
+
+
+class Unavailable(KeycloakFailure):
+    """No usable answer; a repeat may help."""
+
+
+_BY_STATUS: dict[int, type[KeycloakFailure]] = {
+    401: Denied,
+    403: Denied,
+    404: NotFound,
+    409: Conflict,
+    429: Unavailable,
+}
+
+
+def failure(call: str, status: int | None) -> KeycloakFailure:
+    """Our error for a status of Keycloak's; None stands for no answer at all."""
+    if status is None or status >= 500:
+        return Unavailable(call, status)
+    return _BY_STATUS.get(status, Invalid)(call, status)
+
+
+@dataclass(frozen=True)
+class Account:
+    """A service account: a confidential client of `realm`, which is the spoken-to realm where it is None."""
+
+    client_id: str
+    secret: str = field(repr=False)
+    realm: str | None = None
+
+
+class _Connection(KeycloakOpenIDConnection):
+    """Gets its token once, however many calls find it missing, expired or refused."""
+
+    def __init__(self, url: str, realm: str, account: Account) -> None:
+        super().__init__(
+            server_url=url + "/",
+            realm_name=realm,
+            user_realm_name=account.realm or realm,
+            client_id=account.client_id,
+            client_secret_key=account.secret,
+            timeout=TIMEOUT,  # type: ignore[arg-type]  # handed on to httpx, which takes both forms
+            max_retries=0,
+        )
+        self._renewing = asyncio.Lock()
+        self._renewed = 0.0
+
+    async def a__refresh_if_required(self) -> None:
+        if self._is_fresh():
+            return
+        async with self._renewing:
+            if not self._is_fresh():
+                await self._renew()
+
+    async def a_refresh_token(self) -> None:
+        asked = time.monotonic()
+        async with self._renewing:
+            if self._renewed < asked:
+                await self._renew()
+
+    def _is_fresh(self) -> bool:
+        return self.token is not None and time.monotonic() < self._stale_at
+
+    async def _renew(self) -> None:
+        await self.a_get_token()
+        self._renewed = time.monotonic()
+        seconds = self.token["expires_in"] if self.token else 0
+        self._stale_at = self._renewed + self.token_lifetime_fraction * seconds
+
+    async def aclose(self) -> None:
+        if self._keycloak_openid is not None:
+            await self._keycloak_openid.connection.aclose()
+        await super().aclose()
+
+
+class Realm:
+    """One realm, spoken to as one service account. For one event loop; close it, or use `Keycloak` to keep it."""
+
+    def __init__(self, url: str, name: str, account: Account) -> None:
+        self.name = name
+        self._connection = _Connection(url, name, account)
+        self._admin = KeycloakAdmin(connection=self._connection)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def close(self) -> None:
+        """Drop the connections."""
+        await self._connection.aclose()
+
+    # The realm itself
+
+    async def create(self, representation: Json) -> None:
+        """Make the realm out of a whole representation, in one transaction of Keycloak's. Conflict: it exists.
+
+        Rights over a new realm come only with a new token, so the token is renewed either way.
+        """
+        try:
+            await self._call("create realm", lambda: self._admin.a_create_realm(representation))
+        finally:
+            self._connection.token = None
+
+    async def read(self) -> Json:
+        """The realm's representation without clients, users and flows."""
+        return dict(await self._ask("read realm", lambda: self._admin.a_get_realm(self.name)))
+
+    async def update(self, scalars: Json) -> None:
+        """Change top-level fields; Keycloak takes lists and objects here with 204 and drops them."""
+        await self._ask("update realm", lambda: self._admin.a_update_realm(self.name, scalars))
+
+    async def delete(self) -> None:
+        """Remove the realm and all its users."""
+        await self._call("delete realm", lambda: self._admin.a_delete_realm(self.name))
+
+    async def end_all_sessions(self) -> None:
+        """Log everybody out; sends no back-channel logout."""
+        await self._ask("end all sessions", lambda: self._post("logout-all"))
+
+    # Roles
+
+    async def role(self, name: str) -> Json:
+        """A realm role."""
+        return dict(await self._ask("read role", lambda: self._admin.a_get_realm_role(name)))
+
+    async def composites(self, role: str) -> list[Json]:
+        """What a realm role contains, roles of clients too."""
+        return list(
+            await self._ask(
+                "read composites",
+                lambda: self._admin.a_get_composite_realm_roles_of_role(role),
+            )
+        )
+
+    async def add_composites(self, role: str, parts: list[Json]) -> None:
+        """Put roles into a role; those in it already stay."""
+        await self._ask(
+            "add composites",
+            lambda: self._admin.a_add_composite_realm_roles_to_role(role, parts),
+        )
+
+    async def remove_composites(self, role: str, parts: list[Json]) -> None:
+        """Take roles out of a role; absent ones are no error."""
+        await self._ask(
+            "remove composites",
+            lambda: self._admin.a_remove_composite_realm_roles_to_role(role, parts),
+        )
+
+    # Clients, flows, groups
+
+    async def clients(self) -> list[Json]:
+        """All clients with their settings."""
+        return list(await self._ask("list clients", self._admin.a_get_clients))
+
+    async def update_client(self, client: Json) -> None:
+        """Replace a client's settings by this representation, as read before and changed."""
+        await self._ask("update client", lambda: self._admin.a_update_client(client["id"], client))
+
+    async def client_role_members(self, client: str, role: str) -> list[Json]:
+        """The users who hold a client's role themselves. `client` is its internal id."""
+        return list(
+            await self._ask(
+                "list role members",
+                lambda: self._admin.a_get_client_role_members(client, role),
+            )
+        )
+
+    async def client_roles(self, client: str) -> list[Json]:
+        """The roles that a client defines. `client` is its internal id."""
+        return list(await self._ask("list roles", lambda: self._admin.a_get_client_roles(client)))
+
+    async def flow(self, alias: str) -> list[Json]:
+        """A flow's executions, parts included, in order, each with its `level` of nesting."""
+        return list(
+            await self._ask(
+                "read flow", lambda: self._admin.a_get_authentication_flow_executions(alias)
+            )
+        )
+
+    async def groups(self) -> list[Json]:
+        """The top-level groups."""
+        return list(await self._ask("list groups", self._admin.a_get_groups))
+
+    # Users
+
+    async def create_user(self, representation: Json) -> str:
+        """Make a user and answer their id, the `sub` of their tokens. Conflict: the name is taken."""
+        return str(
+            await self._call("create user", lambda: self._admin.a_create_user(representation))
+        )
+
+    async def find_user(self, user_name: str) -> Json | None:
+        """The user of exactly this name."""
+        query = {"username": user_name.lower(), "exact": "true", "max": 2, "first": 0}
+        found = await self._ask("find user", lambda: self._admin.a_get_users(dict(query)))
+        return next((dict(u) for u in found if u["username"] == user_name.lower()), None)
+
+    async def user(self, user_id: str) -> Json:
+        """A user by id."""
+        return dict(await self._ask("read user", lambda: self._admin.a_get_user(user_id)))
+
+    async def update_user(self, user: Json) -> None:
+        """Replace a user by this representation, as read before and changed: what it lacks is removed."""
+        await self._ask("update user", lambda: self._admin.a_update_user(user["id"], user))
+
+    async def set_password(self, user_id: str, password: str, *, temporary: bool) -> None:
+        """Set a password; a temporary one must be changed at the next login. Ends no session."""
+        await self._ask(
+            "set password",
+            lambda: self._admin.a_set_user_password(user_id, password, temporary=temporary),
+        )
+
+    async def end_sessions(self, user_id: str) -> None:
+        """Log a user out everywhere and send back-channel logouts."""
+        await self._ask("end sessions", lambda: self._admin.a_user_logout(user_id))
+
+    async def sessions(self, user_id: str) -> list[Json]:
+        """A user's open sessions."""
+        return list(await self._ask("list sessions", lambda: self._admin.a_get_sessions(user_id)))
+
+    async def roles_of(self, user_id: str) -> list[Json]:
+        """The realm roles that a user holds themselves."""
+        return list(
+            await self._ask(
+                "list roles of user", lambda: self._admin.a_get_realm_roles_of_user(user_id)
+            )
+        )
+
+    async def give_role(self, user_id: str, role: Json) -> None:
+        """Give a user a realm role; giving it twice is no error."""
+        await self._ask("give role", lambda: self._admin.a_assign_realm_roles(user_id, [role]))
+
+    async def take_role(self, user_id: str, role: Json) -> None:
+        """Take a realm role away; it need not be held."""
+        await self._ask(
+            "take role", lambda: self._admin.a_delete_realm_roles_of_user(user_id, [role])
+        )
+
+    async def _post(self, path: str) -> Any:
+        answer = await self._connection.a_raw_post(f"admin/realms/{self.name}/{path}", data="{}")
+        return raise_error_from_response(answer, KeycloakPostError, expected_codes=[200, 204])
+
+    async def _ask(self, call: str, send: Callable[[], Awaitable[Any]]) -> Any:
+        """A call that may be repeated because a second one changes nothing more."""
+        async for attempt in stamina.retry_context(
+            on=Unavailable, attempts=4, timeout=20, wait_initial=0.2, wait_max=3
+        ):
+            with attempt:
+                answer = await self._call(call, send)
+        return answer
+
+    async def _call(self, call: str, send: Callable[[], Awaitable[Any]]) -> Any:
+        """A call that goes out once, its failure in our terms."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop:
+            raise RuntimeError("A Keycloak realm object belongs to one event loop.")
+        self._loop = loop
+        try:
+            return await send()
+        except KeycloakError as error:
+            status = error.response_code
+        # The library's text carries Keycloak's answer, which may name people: it is not chained.
+        raise failure(call, status) from None
+
+
+class Keycloak:
+    """Realm objects of one cluster, the last used kept open, one for each (realm, account)."""
+
+    def __init__(self, url: str, *, keep: int = 64) -> None:
+        self.url = url.rstrip("/")
+        self._keep = keep
+        self._realms: OrderedDict[tuple[str, Account], Realm] = OrderedDict()
+
+    async def realm(self, name: str, account: Account) -> Realm:
+        """The realm as spoken to by the account."""
+        key = (name, account)
+        if key not in self._realms:
+            self._realms[key] = Realm(self.url, name, account)
+        self._realms.move_to_end(key)
+        realm = self._realms[key]
+        if len(self._realms) > self._keep:
+            await self._realms.popitem(last=False)[1].close()
+        return realm
+
+    async def close(self) -> None:
+        """Drop all connections."""
+        while self._realms:
+            await self._realms.popitem()[1].close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()

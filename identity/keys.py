@@ -1,0 +1,118 @@
+"""The public keys of an issuer, fetched from the address that the registry names and kept for a while.
+
+Keycloak tells caches not to keep its keys; asking it for each token would make every request wait for it. So keys
+are fresh for ten minutes, and serve up to a day while the issuer cannot be reached. A key id that is not among them
+means a rotation: one more fetch, at most each 30 s for an issuer, however many requests ask at once.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import orjson
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
+
+MAX_BYTES = 64 * 1024
+SECONDS = 3.0
+FRESH = 600.0
+STALE = 86_400.0
+AGAIN = 30.0
+AGAIN_WITHOUT_ANY = 2.0
+
+Keys = dict[str, ECKey]
+
+
+class KeysUnavailable(Exception):
+    """The issuer's keys cannot be had now and none are kept: a fault of ours, not of the token."""
+
+
+class _Unusable(Exception):
+    """The answer is not a key set that we take."""
+
+
+@dataclass
+class _Entry:
+    keys: Keys = field(default_factory=dict)
+    fetched: float = float("-inf")
+    tried: float = float("-inf")
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class KeyCache:
+    """Keys by issuer's key address and key id. For one event loop; `client` must not follow redirects."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        if client.follow_redirects:
+            raise ValueError("Keys come from the address in the registry, never from a redirect.")
+        self._client = client
+        self._clock = clock
+        self._entries: dict[str, _Entry] = {}
+
+    async def key(self, url: str, kid: str) -> ECKey | None:
+        """The key of this id at this address; None when the issuer has none. Raises KeysUnavailable."""
+        entry = self._entries.setdefault(url, _Entry())
+        now = self._clock()
+        known = entry.keys.get(kid)
+        if known is not None and now - entry.fetched < FRESH:
+            return known
+        pause = AGAIN if entry.keys else AGAIN_WITHOUT_ANY
+        if entry.lock.locked() or now - entry.tried >= pause:
+            await self._refresh(entry, url, now)
+        if self._clock() - entry.fetched >= STALE:
+            raise KeysUnavailable
+        return entry.keys.get(kid)
+
+    async def _refresh(self, entry: _Entry, url: str, asked: float) -> None:
+        async with entry.lock:
+            if entry.tried >= asked:  # somebody else's fetch ended while this one waited
+                return
+            try:
+                entry.keys = await self._fetch(url)
+                entry.fetched = self._clock()
+            except (httpx.HTTPError, TimeoutError, _Unusable):
+                pass
+            entry.tried = self._clock()
+
+    async def _fetch(self, url: str) -> Keys:
+        async with (
+            asyncio.timeout(SECONDS),
+            self._client.stream("GET", url, timeout=SECONDS) as answer,
+        ):
+            if answer.status_code != httpx.codes.OK:
+                raise _Unusable
+            body = bytearray()
+            async for chunk in answer.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    raise _Unusable
+        return signing_keys(bytes(body))
+
+
+def signing_keys(body: bytes) -> Keys:
+    """The usable keys of a JWK set (RFC 7517): elliptic, on P-256, for signatures, with an id."""
+    try:
+        listed = orjson.loads(body)["keys"]
+        return {jwk["kid"]: ECKey.import_key(_public(jwk)) for jwk in listed if _is_usable(jwk)}
+    except (orjson.JSONDecodeError, JoseError, KeyError, TypeError, ValueError):
+        raise _Unusable from None
+
+
+def _is_usable(jwk: Any) -> bool:
+    return (
+        isinstance(jwk, dict)
+        and isinstance(jwk.get("kid"), str)
+        and jwk.get("kty") == "EC"
+        and jwk.get("crv") == "P-256"
+        and jwk.get("use") == "sig"
+        and jwk.get("alg", "ES256") == "ES256"
+    )
+
+
+def _public(jwk: dict[str, str]) -> dict[str, str | list[str]]:
+    return {name: jwk[name] for name in ("kty", "crv", "x", "y", "kid")}
