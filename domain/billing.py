@@ -122,10 +122,8 @@ class ChargeItem(Stamped, OfPatient):
             ForeignKeyConstraint(
                 ["tenant_id", "charge_master_id"], ["charge_master.tenant_id", "charge_master.id"]
             ),
-            *sorted_by(name, "occurred_at desc"),
-            Index(
-                "ix_charge_item_patient", "tenant_id", "patient_id", text("occurred_at desc"), "id"
-            ),
+            *sorted_by(name, "occurred_at"),
+            Index("ix_charge_item_patient", "tenant_id", "patient_id", "occurred_at", "id"),
             Index("ix_charge_item_encounter", "tenant_id", "encounter_id"),
         )
 
@@ -152,8 +150,8 @@ class Invoice(Stamped, OfPatient):
             UniqueConstraint(
                 "tenant_id", "id", "clinic_id", "unit_id", "patient_id", name="uq_invoice_place"
             ),
-            *sorted_by(name, "issued_at desc"),
-            Index("ix_invoice_patient", "tenant_id", "patient_id", text("issued_at desc"), "id"),
+            *sorted_by(name, "issued_at"),
+            Index("ix_invoice_patient", "tenant_id", "patient_id", "issued_at", "id"),
         )
 
 
@@ -217,7 +215,7 @@ class Posting(OfPatient):
                 name="fk_posting_reverses",
             ),
             ForeignKeyConstraint(["tenant_id", "invoice_id"], ["invoice.tenant_id", "invoice.id"]),
-            *sorted_by(name, "posted_at desc"),
-            Index("ix_posting_patient", "tenant_id", "patient_id", text("posted_at desc"), "id"),
+            *sorted_by(name, "posted_at"),
+            Index("ix_posting_patient", "tenant_id", "patient_id", "posted_at", "id"),
             Index("ix_posting_invoice", "tenant_id", "invoice_id"),
         )

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Index,
     SmallInteger,
     UniqueConstraint,
-    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -65,8 +64,8 @@ class Encounter(Stamped, OfPatient):
                 "sensitivity",
                 name="uq_encounter_place",
             ),
-            *sorted_by(name, "started_at desc"),
-            Index("ix_encounter_patient", "tenant_id", "patient_id", text("started_at desc"), "id"),
+            *sorted_by(name, "started_at"),
+            Index("ix_encounter_patient", "tenant_id", "patient_id", "started_at", "id"),
         )
 
 

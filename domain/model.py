@@ -19,7 +19,6 @@ from sqlalchemy import (
     Text,
     Uuid,
     func,
-    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
@@ -135,12 +134,14 @@ def placement(name: str) -> tuple[Any, ...]:
 
 
 def sorted_by(name: str, *columns: str) -> tuple[Index, ...]:
-    """The two ordered indexes of a placed table: over the tenant and over one clinic, both ended by the id."""
-    plain = "_".join(c.split()[0] for c in columns)
-    keys = [text(c) if " " in c else c for c in columns]
+    """The two ordered indexes of a placed table: over the tenant and over one clinic, both ended by the id.
+
+    Ascending: read backwards they serve newest-first pages, and a keyset comparison fits both directions.
+    """
+    plain = "_".join(columns)
     return (
-        Index(f"ix_{name}_tenant_{plain}", "tenant_id", *keys, "id"),
-        Index(f"ix_{name}_clinic_{plain}", "tenant_id", "clinic_id", *keys, "id"),
+        Index(f"ix_{name}_tenant_{plain}", "tenant_id", *columns, "id"),
+        Index(f"ix_{name}_clinic_{plain}", "tenant_id", "clinic_id", *columns, "id"),
     )
 
 

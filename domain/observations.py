@@ -5,7 +5,7 @@ import uuid
 from decimal import Decimal
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Numeric, text
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Numeric
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.encounters import OfEncounter, follows_encounter
@@ -40,7 +40,7 @@ class Observation(Stamped, OfEncounter):
             ["person.tenant_id", "person.id"],
             name="fk_observation_recorded_by",
         ),
-        Index("ix_observation_patient", "tenant_id", "patient_id", text("effective_at desc"), "id"),
+        Index("ix_observation_patient", "tenant_id", "patient_id", "effective_at", "id"),
         Index("ix_observation_encounter", "tenant_id", "encounter_id", "id"),
     )
 

@@ -4,7 +4,13 @@ import uuid
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Index,
+    SmallInteger,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.model import Base, Identified, Stamped, one_of
@@ -42,7 +48,10 @@ class Level(StrEnum):
 
 
 class Tenant(Stamped, Base):
-    """A health system as its cell knows it. `tree_version` rises with every change of the tree."""
+    """A health system as its cell knows it. `tree_version` rises with every change of the tree.
+
+    `currency_digits` is how many of an amount's digits are minor units (ISO 4217: USD 2, JPY 0, KWD 3).
+    """
 
     __tablename__ = "tenant"
     __resource__ = "tenant"
@@ -51,12 +60,14 @@ class Tenant(Stamped, Base):
         one_of("policy_variant", PolicyVariant),
         one_of("mfa_policy", MfaPolicy),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
+        CheckConstraint("currency_digits between 0 and 4", name="currency_digits"),
     )
 
     slug: Mapped[str]
     name: Mapped[str]
     state: Mapped[str] = mapped_column(server_default="active")
     currency: Mapped[str] = mapped_column(server_default="USD")
+    currency_digits: Mapped[int] = mapped_column(SmallInteger, server_default="2")
     policy_variant: Mapped[str] = mapped_column(server_default="admins_inherit")
     viewer_clinical: Mapped[bool] = mapped_column(server_default="false")
     mfa_policy: Mapped[str] = mapped_column(server_default="none")
