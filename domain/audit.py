@@ -2,12 +2,43 @@
 
 import datetime as dt
 import uuid
+from dataclasses import dataclass
+from enum import StrEnum
 
 from sqlalchemy import Index, Integer, Text, Uuid, func
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from domain.model import Identified
+from domain.model import Identified, new_id
+
+
+class Outcome(StrEnum):
+    """How it ended: carried out, refused by policy, or refused by the subject's own rules."""
+
+    DONE = "done"
+    DENIED = "denied"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Agent:
+    """Who carries out a command, when and by which right: all that a command and its audit event need to know.
+
+    `person_id` is null for the product's own work (imports, jobs), `practitioner_id` for people who are none.
+    `now` is the command's moment, aware and in UTC; `role` and `grant_id` are what allowed it.
+    """
+
+    tenant_id: uuid.UUID
+    now: dt.datetime
+    person_id: uuid.UUID | None = None
+    practitioner_id: uuid.UUID | None = None
+    role: str | None = None
+    grant_id: uuid.UUID | None = None
+    request_id: uuid.UUID | None = None
+    purpose: str = "TREAT"
+    policy_version: str | None = None
+    tree_version: int | None = None
 
 
 class AuditEvent(Identified):
@@ -39,3 +70,36 @@ class AuditEvent(Identified):
     policy_version: Mapped[str | None]
     tree_version: Mapped[int | None] = mapped_column(Integer)
     request_id: Mapped[uuid.UUID | None]
+
+
+def record(
+    session: AsyncSession,
+    agent: Agent,
+    action: str,
+    *subject_ids: uuid.UUID,
+    clinic_id: uuid.UUID | None = None,
+    outcome: Outcome = Outcome.DONE,
+) -> None:
+    """Add the command's one audit event to its transaction. `subject_ids` are ids of the rows concerned.
+
+    Every column is given here, so that the insert returns nothing: who may write the record need not read it.
+    """
+    session.add(
+        AuditEvent(
+            tenant_id=agent.tenant_id,
+            id=new_id(),
+            recorded_at=agent.now,
+            person_id=agent.person_id,
+            role=agent.role,
+            grant_id=agent.grant_id,
+            action=action,
+            outcome=outcome.value,
+            clinic_id=clinic_id,
+            subject_ids=list(subject_ids),
+            masked=[],
+            purpose=agent.purpose,
+            policy_version=agent.policy_version,
+            tree_version=agent.tree_version,
+            request_id=agent.request_id,
+        )
+    )

@@ -1,8 +1,9 @@
 """The health system and its tree: Health System > Region > Clinic > Department."""
 
 import uuid
+import zoneinfo
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import (
     CheckConstraint,
@@ -10,10 +11,17 @@ from sqlalchemy import (
     Index,
     SmallInteger,
     UniqueConstraint,
+    select,
+    update,
 )
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from domain.model import Base, Identified, Stamped, one_of
+from domain.audit import Agent, record
+from domain.errors import Invalid, NotFound
+from domain.model import Base, Identified, Stamped, new_id, one_of
+from domain.plain_text import name as a_name
+from domain.versions import change
 
 
 class TenantState(StrEnum):
@@ -108,3 +116,126 @@ class OrgUnit(Stamped, Identified):
     name: Mapped[str]
     zone: Mapped[str | None]
     active: Mapped[bool] = mapped_column(server_default="true")
+
+
+class Place(Protocol):
+    """A unit as commands need it: the row of `org_unit`, or a node of the cached tree."""
+
+    @property
+    def id(self) -> uuid.UUID: ...
+    @property
+    def clinic_id(self) -> uuid.UUID | None: ...
+    @property
+    def active(self) -> bool: ...
+
+
+def clinic_of(place: Place) -> uuid.UUID:
+    """The clinic of a place where patients are seen. Raises Invalid for units above clinics and closed ones."""
+    if place.clinic_id is None:
+        raise Invalid(
+            "Patients are seen at clinics and departments.", path=("unit",), code="NOT_A_CLINIC"
+        )
+    if not place.active:
+        raise Invalid("This unit is closed.", path=("unit",), code="UNIT_CLOSED")
+    return place.clinic_id
+
+
+BELOW = {Level.SYSTEM: Level.REGION, Level.REGION: Level.CLINIC, Level.CLINIC: Level.DEPARTMENT}
+"""What is made under a unit of each level."""
+
+
+async def add_unit(
+    session: AsyncSession,
+    agent: Agent,
+    parent: OrgUnit | None,
+    name: str,
+    *,
+    zone: str | None = None,
+    unit_id: uuid.UUID | None = None,
+) -> OrgUnit:
+    """Make a unit one level below `parent`; without a parent the root. A clinic needs an IANA zone.
+
+    Raises Invalid: a name without letters, an unknown zone, a closed parent, nothing below a department.
+    Writes org_unit and the tenant's versions.
+    """
+    level = Level.SYSTEM if parent is None else BELOW.get(Level(parent.level))
+    if level is None:
+        raise Invalid("A department has no units below it.", path=("parent",), code="NO_UNIT_BELOW")
+    if parent is not None and not parent.active:
+        raise Invalid("This unit is closed.", path=("parent",), code="UNIT_CLOSED")
+    if level is Level.CLINIC and zone is None:
+        raise Invalid("A clinic has a time zone.", path=("zone",))
+    made_id = unit_id or new_id()
+    clinic = {Level.CLINIC: made_id, Level.DEPARTMENT: parent.id if parent else None}
+    unit = OrgUnit(
+        tenant_id=agent.tenant_id,
+        id=made_id,
+        parent_id=parent.id if parent else None,
+        clinic_id=clinic.get(level),
+        level=level.value,
+        name=a_name(name, "name"),
+        zone=known_zone(zone) if zone else None,
+        active=True,
+    )
+    await raise_tree_version(session, agent)
+    session.add(unit)
+    await session.flush([unit])
+    record(session, agent, "org_unit:create", unit.id, clinic_id=unit.clinic_id)
+    return unit
+
+
+async def move_clinic(
+    session: AsyncSession, agent: Agent, clinic: OrgUnit, region: OrgUnit, version: int
+) -> OrgUnit:
+    """Put a clinic under another region of the tenant. Raises Invalid, StaleVersion."""
+    if clinic.level != Level.CLINIC or region.level != Level.REGION:
+        raise Invalid("A clinic moves between regions.", path=("region",), code="NOT_A_REGION")
+    if not region.active:
+        raise Invalid("This region is closed.", path=("region",), code="UNIT_CLOSED")
+    await raise_tree_version(session, agent)
+    moved = await change(session, agent, clinic, version, parent_id=region.id)
+    record(session, agent, "org_unit:move", moved.id, region.id, clinic_id=moved.id)
+    return moved
+
+
+async def close_unit(session: AsyncSession, agent: Agent, unit: OrgUnit, version: int) -> OrgUnit:
+    """Close a unit that has no open unit below it; its rows stay readable. Raises Invalid, StaleVersion."""
+    if unit.level == Level.SYSTEM:
+        raise Invalid("The health system itself is not closed here.", path=("unit",))
+    await raise_tree_version(session, agent)
+    below = select(OrgUnit.id).where(
+        OrgUnit.tenant_id == agent.tenant_id, OrgUnit.parent_id == unit.id, OrgUnit.active
+    )
+    if await session.scalar(below.limit(1)):
+        raise Invalid("Close the units below it first.", path=("unit",), code="HAS_OPEN_UNITS")
+    closed = await change(session, agent, unit, version, active=False)
+    record(session, agent, "org_unit:close", closed.id, clinic_id=closed.clinic_id)
+    return closed
+
+
+async def raise_tree_version(session: AsyncSession, agent: Agent) -> int:
+    """The next version of the tree; until the end of the transaction nobody else changes the tree.
+
+    The tenant's own version rises too: that is what tells every cached actor to load the tree anew.
+    """
+    raised = await session.scalar(
+        update(Tenant)
+        .where(Tenant.tenant_id == agent.tenant_id)
+        .values(
+            tree_version=Tenant.tree_version + 1,
+            version=Tenant.version + 1,
+            updated_at=agent.now,
+        )
+        .returning(Tenant.tree_version),
+        execution_options={"synchronize_session": False},
+    )
+    if raised is None:
+        raise NotFound()
+    return int(raised)
+
+
+def known_zone(zone: str) -> str:
+    """The zone itself, if the IANA database has it. Raises Invalid."""
+    if zone not in zoneinfo.available_timezones():
+        raise Invalid("This is no IANA time zone.", path=("zone",))
+    return zone

@@ -1,12 +1,22 @@
 """Practitioners, and everything else that an appointment can block: rooms and devices."""
 
+import re
 import uuid
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from domain.model import Base, Identified, Stamped, one_of
+from domain.audit import Agent, record
+from domain.errors import DomainError, Invalid
+from domain.model import Base, Identified, Stamped, new_id, one_of
+from domain.organization import Place, clinic_of
+from domain.plain_text import name as a_name
+from domain.plain_text import optional_line
+
+NPI = re.compile(r"[0-9]{10}")
 
 
 class ResourceKind(StrEnum):
@@ -78,3 +88,121 @@ class ResourceAssignment(Base):
     resource_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     unit_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     clinic_id: Mapped[uuid.UUID]
+
+
+class NotAPractitioner(DomainError):
+    """What was asked for is done by practitioners only, and the asker is none (any more)."""
+
+    code = "NOT_A_PRACTITIONER"
+
+    def __init__(self) -> None:
+        super().__init__("Only somebody linked to an active practitioner may do this.")
+
+
+async def practising(session: AsyncSession, agent: Agent) -> uuid.UUID:
+    """The active practitioner that the agent is. Raises NotAPractitioner."""
+    found = await session.scalar(
+        select(Practitioner.id).where(
+            Practitioner.tenant_id == agent.tenant_id,
+            Practitioner.id == agent.practitioner_id,
+            Practitioner.person_id == agent.person_id,
+            Practitioner.active,
+        )
+    )
+    if found is None:
+        raise NotAPractitioner()
+    return found
+
+
+async def require_active(session: AsyncSession, agent: Agent, practitioner_id: uuid.UUID) -> None:
+    """Raises Invalid (PRACTITIONER_UNKNOWN) unless the tenant has this practitioner and they are active."""
+    found = await session.scalar(
+        select(Practitioner.id).where(
+            Practitioner.tenant_id == agent.tenant_id,
+            Practitioner.id == practitioner_id,
+            Practitioner.active,
+        )
+    )
+    if found is None:
+        raise Invalid(
+            "There is no such practitioner.", path=("practitionerId",), code="PRACTITIONER_UNKNOWN"
+        )
+
+
+async def add_practitioner(
+    session: AsyncSession,
+    agent: Agent,
+    given_name: str,
+    family_name: str,
+    *,
+    specialty: str | None = None,
+    npi: str | None = None,
+    person_id: uuid.UUID | None = None,
+    practitioner_id: uuid.UUID | None = None,
+) -> Practitioner:
+    """Make a practitioner and what appointments book of them: a resource with the same id.
+
+    `npi` is the US National Provider Identifier, ten digits. Raises Invalid.
+    """
+    if npi is not None and not NPI.fullmatch(npi):
+        raise Invalid("An NPI has ten digits.", path=("npi",))
+    practitioner = Practitioner(
+        tenant_id=agent.tenant_id,
+        id=practitioner_id or new_id(),
+        person_id=person_id,
+        given_name=a_name(given_name, "givenName"),
+        family_name=a_name(family_name, "familyName"),
+        specialty=optional_line(specialty, "specialty"),
+        npi=npi,
+        active=True,
+    )
+    session.add(practitioner)
+    await session.flush([practitioner])
+    resource = BookableResource(
+        tenant_id=agent.tenant_id,
+        id=practitioner.id,
+        kind=ResourceKind.PRACTITIONER.value,
+        name=f"{practitioner.given_name} {practitioner.family_name}",
+        practitioner_id=practitioner.id,
+        active=True,
+    )
+    session.add(resource)
+    await session.flush([resource])
+    record(session, agent, "practitioner:create", practitioner.id)
+    return practitioner
+
+
+async def add_resource(
+    session: AsyncSession, agent: Agent, kind: ResourceKind, name: str
+) -> BookableResource:
+    """Make a room or a device. Raises Invalid for a practitioner's resource, which comes with them."""
+    if kind is ResourceKind.PRACTITIONER:
+        raise Invalid("A practitioner's resource is made with the practitioner.", path=("kind",))
+    resource = BookableResource(
+        tenant_id=agent.tenant_id,
+        id=new_id(),
+        kind=kind.value,
+        name=a_name(name, "name"),
+        practitioner_id=None,
+        active=True,
+    )
+    session.add(resource)
+    await session.flush([resource])
+    record(session, agent, "bookable_resource:create", resource.id)
+    return resource
+
+
+async def assign(session: AsyncSession, agent: Agent, resource_id: uuid.UUID, place: Place) -> None:
+    """Let a practitioner, room or device be booked at a clinic (all of it) or a department. Twice is once."""
+    clinic_id = clinic_of(place)
+    await session.execute(
+        insert(ResourceAssignment)
+        .values(
+            tenant_id=agent.tenant_id,
+            resource_id=resource_id,
+            unit_id=place.id,
+            clinic_id=clinic_id,
+        )
+        .on_conflict_do_nothing()
+    )
+    record(session, agent, "bookable_resource:assign", resource_id, place.id, clinic_id=clinic_id)

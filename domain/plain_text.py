@@ -1,0 +1,52 @@
+"""What a line or a passage of text from outside must be before it is stored."""
+
+import unicodedata
+
+from domain.errors import Invalid
+
+LINE = 200
+PASSAGE = 100_000
+ALLOWED_CONTROLS = "\n\t"
+
+
+def line(value: str, *path: str, maximum: int = LINE) -> str:
+    """One line in normal form C without white space around it, 1 to `maximum` characters. Raises Invalid."""
+    plain = unicodedata.normalize("NFC", value).strip()
+    if not plain:
+        raise Invalid("This must not be empty.", path=path)
+    return _checked(plain, path, maximum, "")
+
+
+def name(value: str, *path: str) -> str:
+    """A name: a line with at least one letter, of any script. Raises Invalid."""
+    plain = line(value, *path)
+    if not any(c.isalpha() for c in plain):
+        raise Invalid("A name has at least one letter.", path=path)
+    return plain
+
+
+def passage(value: str, *path: str, maximum: int = PASSAGE) -> str:
+    """A text of several lines, line ends as \\n, 1 to `maximum` characters. Raises Invalid."""
+    plain = unicodedata.normalize("NFC", value.replace("\r\n", "\n")).strip()
+    if not plain:
+        raise Invalid("This must not be empty.", path=path)
+    return _checked(plain, path, maximum, ALLOWED_CONTROLS)
+
+
+def optional_line(value: str | None, *path: str, maximum: int = LINE) -> str | None:
+    """As `line`; nothing and blank text are nothing."""
+    return line(value, *path, maximum=maximum) if value and value.strip() else None
+
+
+def optional_passage(value: str | None, *path: str, maximum: int = 2_000) -> str | None:
+    """As `passage`; nothing and blank text are nothing."""
+    return passage(value, *path, maximum=maximum) if value and value.strip() else None
+
+
+def _checked(value: str, path: tuple[str, ...], maximum: int, allowed: str) -> str:
+    if len(value) > maximum:
+        raise Invalid(f"At most {maximum} characters.", path=path)
+    # Cc: control characters; Cs: lone surrogates, which no UTF-8 can carry; Zl, Zp: line ends in disguise.
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") and c not in allowed for c in value):
+        raise Invalid("This has characters that cannot be stored.", path=path)
+    return value

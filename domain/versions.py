@@ -1,0 +1,45 @@
+"""Changing a row that carries a version: the change is refused when somebody else changed the row meanwhile."""
+
+import uuid
+from typing import Any, Protocol, TypeVar, cast
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.audit import Agent
+from domain.errors import NotFound, StaleVersion
+
+
+class Versioned(Protocol):
+    """A row with an id and a version (`Identified` and `Stamped`)."""
+
+    @property
+    def tenant_id(self) -> uuid.UUID: ...
+    @property
+    def id(self) -> uuid.UUID: ...
+    @property
+    def version(self) -> int: ...
+
+
+Row = TypeVar("Row", bound=Versioned)
+
+
+async def change(session: AsyncSession, agent: Agent, row: Row, version: int, **values: Any) -> Row:
+    """Write the values and raise the version by one, if the row still has `version`; answers the fresh row.
+
+    Raises StaleVersion with the present version, NotFound when the row is not there (any more) for the session.
+    One statement, so that of two changes based on one version exactly one succeeds.
+    """
+    model = cast(Any, type(row))
+    here = (model.tenant_id == row.tenant_id, model.id == row.id)
+    changed = await session.scalar(
+        update(model)
+        .where(*here, model.version == version)
+        .values(**values, version=version + 1, updated_at=agent.now)
+        .returning(model),
+        execution_options={"populate_existing": True, "synchronize_session": False},
+    )
+    if changed is not None:
+        return cast(Row, changed)
+    current = await session.scalar(select(model.version).where(*here))
+    raise NotFound() if current is None else StaleVersion(current)
