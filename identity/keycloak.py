@@ -21,11 +21,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 import stamina
 from keycloak import KeycloakAdmin, KeycloakOpenIDConnection
 from keycloak.exceptions import (
+    KeycloakDeleteError,
     KeycloakError,
     KeycloakPostError,
     raise_error_from_response,
@@ -273,6 +275,10 @@ class Realm:
         """Log a user out everywhere and send back-channel logouts."""
         await self._ask("end sessions", lambda: self._admin.a_user_logout(user_id))
 
+    async def end_session(self, sid: str) -> None:
+        """Log one session out and send its back-channel logout. NotFound: it has ended already."""
+        await self._ask("end session", lambda: self._delete(f"sessions/{quote(sid, safe='')}"))
+
     async def sessions(self, user_id: str) -> list[Json]:
         """A user's open sessions."""
         return list(await self._ask("list sessions", lambda: self._admin.a_get_sessions(user_id)))
@@ -298,6 +304,10 @@ class Realm:
     async def _post(self, path: str) -> Any:
         answer = await self._connection.a_raw_post(f"admin/realms/{self.name}/{path}", data="{}")
         return raise_error_from_response(answer, KeycloakPostError, expected_codes=[200, 204])
+
+    async def _delete(self, path: str) -> Any:
+        answer = await self._connection.a_raw_delete(f"admin/realms/{self.name}/{path}")
+        return raise_error_from_response(answer, KeycloakDeleteError, expected_codes=[204])
 
     async def _ask(self, call: str, send: Callable[[], Awaitable[Any]]) -> Any:
         """A call that may be repeated because a second one changes nothing more."""

@@ -16,6 +16,8 @@ import orjson
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
+from identity.errors import IdentityUnavailable
+
 MAX_BYTES = 64 * 1024
 SECONDS = 3.0
 FRESH = 600.0
@@ -24,10 +26,6 @@ AGAIN = 30.0
 AGAIN_WITHOUT_ANY = 2.0
 
 Keys = dict[str, ECKey]
-
-
-class KeysUnavailable(Exception):
-    """The issuer's keys cannot be had now and none are kept: a fault of ours, not of the token."""
 
 
 class _Unusable(Exception):
@@ -55,7 +53,7 @@ class KeyCache:
         self._entries: dict[str, _Entry] = {}
 
     async def key(self, url: str, kid: str) -> ECKey | None:
-        """The key of this id at this address; None when the issuer has none. Raises KeysUnavailable."""
+        """The key of this id at this address; None when the issuer has none. Raises IdentityUnavailable."""
         entry = self._entries.setdefault(url, _Entry())
         now = self._clock()
         known = entry.keys.get(kid)
@@ -65,7 +63,7 @@ class KeyCache:
         if entry.lock.locked() or now - entry.tried >= pause:
             await self._refresh(entry, url, now)
         if self._clock() - entry.fetched >= STALE:
-            raise KeysUnavailable
+            raise IdentityUnavailable("The issuer's key set")
         return entry.keys.get(kid)
 
     async def _refresh(self, entry: _Entry, url: str, asked: float) -> None:

@@ -16,6 +16,7 @@ from identity.keycloak import Conflict, Json, Realm
 
 TEMPLATE = Path(__file__).parent.parent / "keycloak-realms" / "realm-template.json"
 TEMPLATE_VERSION = 1
+LONGEST_SESSION = 86_400
 SVC_IDENTITY = "svc-identity"
 SVC_POLICY = "svc-policy"
 SERVICE_ACCOUNTS = (SVC_IDENTITY, SVC_POLICY)
@@ -56,6 +57,8 @@ class RealmPlan:
             raise ValueError("A realm's name is o and at least 12 of 0-9 and a-z.")
         if not self.portal_redirects or not self.admin_redirects:
             raise ValueError("Each portal needs a redirect address.")
+        if not 0 < self.session_idle <= self.session_max <= LONGEST_SESSION:
+            raise ValueError("A session lasts a day at most, and its idle time is within that.")
 
     @property
     def default_role(self) -> str:

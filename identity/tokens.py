@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Protocol
 from uuid import UUID
@@ -20,6 +19,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 from joserfc.util import urlsafe_b64decode
 
+from identity.errors import Refusal, TokenRefused
+
 MAX_BYTES = 16 * 1024
 LEEWAY = 30
 ALGORITHMS = frozenset({"ES256"})
@@ -29,31 +30,6 @@ TYPES = frozenset({"JWT", "at+jwt"})
 # Headers that name a key or demand an extension (RFC 7515 section 4.1): a token chooses neither.
 FORBIDDEN_HEADERS = ("jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc")
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-
-
-class Refusal(StrEnum):
-    """Why a token was refused: for metrics and logs, never for the sender."""
-
-    MALFORMED = "malformed"
-    HEADER = "header"
-    ALGORITHM = "algorithm"
-    ISSUER = "issuer"
-    KEY = "key"
-    SIGNATURE = "signature"
-    EXPIRED = "expired"
-    NOT_YET = "not-yet"
-    AUDIENCE = "audience"
-    KIND = "kind"
-    CLIENT = "client"
-    CLAIMS = "claims"
-
-
-class TokenRefused(Exception):
-    """The token proves nothing. To the sender every refusal looks the same."""
-
-    def __init__(self, reason: Refusal) -> None:
-        super().__init__("The token was refused.")
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +96,7 @@ class Tokens:
         self._verified: dict[bytes, Token] = {}
 
     async def verify(self, bearer: str) -> Token:
-        """The token's content. Raises TokenRefused, or KeysUnavailable when the issuer's keys cannot be had."""
+        """The token's content. Raises TokenRefused, or IdentityUnavailable."""
         digest = fingerprint(bearer)
         known = self._verified.get(digest)
         if known is not None:

@@ -1,0 +1,203 @@
+"""Work for Keycloak that follows a change in the cell, carried out by the worker once the change is committed.
+
+A job is written into procrastinate's table by the transaction that makes the change (that is the outbox): no commit,
+no job; a commit, and the job will run. It carries ids only and reads the present state when it runs. Jobs of one
+person have a lock and run in the order of their commits. A job meant for later has none, or it would hold up those
+behind it; when its time has come it defers the real one.
+"""
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import procrastinate
+from procrastinate.jobs import Job
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from identity.accounts import Accounts
+from identity.keycloak import Invalid, NotFound
+from identity.realms import SVC_IDENTITY
+from identity.sync import UserTaken, cell_session, subject_of, sync_person
+
+QUEUE = "identity"
+SYNC_PERSON = "identity:sync_person"
+SYNC_PERSON_LATER = "identity:sync_person_later"
+END_SESSIONS = "identity:end_sessions"
+END_SESSION = "identity:end_session"
+RETRY_STALLED = "identity:retry_stalled"
+_RESOURCES = "identity"
+_HEARTBEAT_SECONDS = 30.0
+_DEFER = text(
+    "select procrastinate_defer_jobs_v1(array_agg(row(cast(:queue as varchar),"
+    " cast(:task as varchar), 0, job ->> 'lock', null, job -> 'args',"
+    " cast(:at as timestamptz))::procrastinate_job_to_defer_v1))"
+    " from jsonb_array_elements(cast(:jobs as jsonb)) as job"
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What jobs work with: the cell as the API's role (row-level security holds), and the realms' accounts."""
+
+    cell: AsyncEngine
+    accounts: Accounts
+
+
+async def defer_sync(
+    session: AsyncSession,
+    tenant_id: UUID,
+    person_ids: Iterable[UUID],
+    *,
+    at: datetime | None = None,
+) -> None:
+    """Bring these people's users up to date once the caller's transaction is committed, or at an instant."""
+    task = SYNC_PERSON if at is None else SYNC_PERSON_LATER
+    await _defer(session, task, tenant_id, [{"person_id": str(p)} for p in person_ids], at)
+
+
+async def defer_end_sessions(session: AsyncSession, tenant_id: UUID, person_id: UUID) -> None:
+    """End all sessions of a person in Keycloak once the caller's transaction is committed."""
+    await _defer(session, END_SESSIONS, tenant_id, [{"person_id": str(person_id)}])
+
+
+async def defer_end_session(
+    session: AsyncSession, tenant_id: UUID, person_id: UUID, sid: str
+) -> None:
+    """End one session of a person in Keycloak once the caller's transaction is committed."""
+    await _defer(session, END_SESSION, tenant_id, [{"person_id": str(person_id), "sid": sid}])
+
+
+async def _defer(
+    session: AsyncSession,
+    task: str,
+    tenant_id: UUID,
+    ids: list[dict[str, str]],
+    at: datetime | None = None,
+) -> None:
+    if not ids:
+        return
+    jobs = [
+        {
+            "args": {"tenant_id": str(tenant_id), **job},
+            "lock": None if at else f"person:{tenant_id}:{job['person_id']}",
+        }
+        for job in ids
+    ]
+    # Through the transaction's connection: this is no statement over a health system's rows.
+    connection = await session.connection()
+    await connection.execute(
+        _DEFER, {"queue": QUEUE, "task": task, "jobs": json.dumps(jobs), "at": at}
+    )
+
+
+class Backoff(procrastinate.BaseRetryStrategy):
+    """Two seconds, four, eight … five minutes at most. What no repeat can mend is given up after three tries."""
+
+    def get_retry_decision(
+        self, *, exception: BaseException, job: Job
+    ) -> procrastinate.RetryDecision | None:
+        tries = 3 if isinstance(exception, Invalid | UserTaken) else 300
+        if job.attempts >= tries:
+            return None
+        seconds = min(2 ** min(job.attempts + 1, 9), 300)
+        return procrastinate.RetryDecision(retry_in={"seconds": seconds})
+
+
+async def _sync_person(
+    context: procrastinate.JobContext, *, tenant_id: str, person_id: str
+) -> None:
+    resources = _resources(context)
+    tenant, person = UUID(tenant_id), UUID(person_id)
+    realm = await resources.accounts.realm(tenant, SVC_IDENTITY)
+    await sync_person(resources.cell, realm, tenant, person)
+
+
+async def _sync_person_later(
+    context: procrastinate.JobContext, *, tenant_id: str, person_id: str
+) -> None:
+    tenant = UUID(tenant_id)
+    async with cell_session(_resources(context).cell, tenant) as session:
+        await defer_sync(session, tenant, [UUID(person_id)])
+
+
+async def _end_sessions(
+    context: procrastinate.JobContext, *, tenant_id: str, person_id: str
+) -> None:
+    resources = _resources(context)
+    tenant = UUID(tenant_id)
+    subject = await subject_of(resources.cell, tenant, UUID(person_id))
+    if subject is not None:
+        realm = await resources.accounts.realm(tenant, SVC_IDENTITY)
+        await _unless_gone(realm.end_sessions(subject))
+
+
+async def _end_session(
+    context: procrastinate.JobContext, *, tenant_id: str, person_id: str, sid: str
+) -> None:
+    resources = _resources(context)
+    tenant = UUID(tenant_id)
+    subject = await subject_of(resources.cell, tenant, UUID(person_id))
+    realm = await resources.accounts.realm(tenant, SVC_IDENTITY)
+    # Only a session of this very person: the id may have come from outside.
+    if subject is not None and sid in {s["id"] for s in await realm.sessions(subject)}:
+        await _unless_gone(realm.end_session(sid))
+
+
+async def _unless_gone(call: Awaitable[None]) -> None:
+    try:
+        await call
+    except NotFound:
+        return
+
+
+async def _retry_stalled(context: procrastinate.JobContext, _timestamp: int) -> None:
+    """Take up again what a worker had begun when it died; every job here may run twice."""
+    jobs = context.app.job_manager
+    for job in await jobs.get_stalled_jobs(seconds_since_heartbeat=_HEARTBEAT_SECONDS):
+        await jobs.retry_job(job)
+        log.info("A stalled job is taken up again.")
+
+
+def _resources(context: procrastinate.JobContext) -> Resources:
+    resources: Resources = context.additional_context[_RESOURCES]
+    return resources
+
+
+def make_app(dsn: str) -> procrastinate.App:
+    """The worker's application over procrastinate's tables at `dsn` (the worker's role)."""
+    app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=dsn))
+    tasks: dict[str, Callable[..., Awaitable[None]]] = {
+        SYNC_PERSON: _sync_person,
+        SYNC_PERSON_LATER: _sync_person_later,
+        END_SESSIONS: _end_sessions,
+        END_SESSION: _end_session,
+    }
+    for name, task in tasks.items():
+        app.task(name=name, queue=QUEUE, pass_context=True, retry=Backoff())(task)
+    stalled = app.task(name=RETRY_STALLED, queue=QUEUE, pass_context=True)(_retry_stalled)
+    app.periodic(cron="* * * * *")(stalled)
+    return app
+
+
+async def run_worker(dsn: str, resources: Resources, *, wait: bool = True, **options: Any) -> None:
+    """Carry out jobs until a signal ends the process; with `wait=False` until none is due.
+
+    `dsn` is the worker's role, which sees procrastinate's tables; the jobs themselves see the cell as the API does.
+    Ended jobs are removed, failed ones stay to be looked at.
+    """
+    async with make_app(dsn).open_async() as app:
+        await app.run_worker_async(
+            queues=[QUEUE],
+            wait=wait,
+            concurrency=4,
+            delete_jobs="successful",
+            additional_context={_RESOURCES: resources},
+            **options,
+        )

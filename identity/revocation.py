@@ -1,0 +1,62 @@
+"""Ending access. The order is always: deny here, then end sessions in Keycloak, then disable there.
+
+Denying here is a row in the cell, looked at with every request, so it holds from the next request on whatever
+Keycloak does or fails to do; the rest is done by jobs after the commit. Keycloak's back-channel logout is no ground
+to stand on: it does not come when a user is disabled or deleted or a password is reset.
+"""
+
+import datetime as dt
+import uuid
+
+from sqlalchemy import delete, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.audit import Agent, record
+from domain.errors import NotFound
+from domain.people import Person, RevokedSession
+from identity.jobs import defer_end_session, defer_end_sessions
+
+# A session lasts a day at most (realms.LONGEST_SESSION), even where Keycloak was never told of its end.
+KEPT = dt.timedelta(days=2)
+
+
+async def revoke_session(
+    session: AsyncSession, agent: Agent, person_id: uuid.UUID, sid: str
+) -> None:
+    """Refuse every token of one session from the next request on. Repeating it is no error."""
+    await session.execute(
+        insert(RevokedSession)
+        .values(tenant_id=agent.tenant_id, sid=sid, until=agent.now + KEPT)
+        .on_conflict_do_nothing()
+    )
+    record(session, agent, "person:manage", person_id)
+    await defer_end_session(session, agent.tenant_id, person_id, sid)
+
+
+async def revoke_sessions(session: AsyncSession, agent: Agent, person_id: uuid.UUID) -> None:
+    """Refuse every token that a person holds now, on all devices. They may log in anew. Raises NotFound.
+
+    Tokens carry whole seconds, so one issued in this very second is refused too.
+    """
+    found = await session.scalar(
+        update(Person)
+        .where(Person.tenant_id == agent.tenant_id, Person.id == person_id)
+        .values(tokens_valid_from=agent.now, version=Person.version + 1, updated_at=agent.now)
+        .returning(Person.id),
+        execution_options={"synchronize_session": False},
+    )
+    if found is None:
+        raise NotFound()
+    record(session, agent, "person:manage", person_id)
+    await defer_end_sessions(session, agent.tenant_id, person_id)
+
+
+async def forget_ended(session: AsyncSession, agent: Agent) -> None:
+    """Remove the tenant's revoked sessions whose tokens have all expired."""
+    await session.execute(
+        delete(RevokedSession).where(
+            RevokedSession.tenant_id == agent.tenant_id, RevokedSession.until < agent.now
+        ),
+        execution_options={"synchronize_session": False},
+    )

@@ -1,0 +1,185 @@
+"""Brings Keycloak to what the cell says about a person or a health system.
+
+Each function reads the present state on both sides and changes what differs, so it does not matter how often or
+after which change it runs: a job that was lost in the middle is simply run again.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from domain.organization import MfaPolicy, Tenant, TenantState
+from domain.people import Person, RoleGrant
+from identity.keycloak import Json, NotFound, Realm
+from identity.mfa import is_marked
+from identity.realms import MARKER
+
+
+class UserTaken(Exception):
+    """The realm has a user of this name who is not this person. Nothing was changed."""
+
+
+@dataclass(frozen=True)
+class FirstLogin:
+    """What a new user logs in with. A temporary password must be changed at the first login.
+
+    `totp_secret` presets an authenticator app (its text as Keycloak keeps it, before base32), for people of a
+    demonstration; everybody else enrols their own.
+    """
+
+    password: str = field(repr=False)
+    temporary: bool = True
+    totp_secret: str | None = field(default=None, repr=False)
+
+    def credentials(self) -> list[Json]:
+        """Keycloak's representation."""
+        password = {"type": "password", "value": self.password, "temporary": self.temporary}
+        if self.totp_secret is None:
+            return [password]
+        kind = {
+            "subType": "totp",
+            "digits": 6,
+            "counter": 0,
+            "period": 30,
+            "algorithm": "HmacSHA1",
+        }
+        app = {
+            "type": "otp",
+            "userLabel": "preset",
+            "secretData": json.dumps({"value": self.totp_secret}),
+            "credentialData": json.dumps(kind),
+        }
+        return [password, app]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the cell says about somebody now: Keycloak's user as it shall be, and whether they are marked."""
+
+    person_id: UUID
+    subject: str | None
+    user: Json
+    marked: bool
+
+
+@asynccontextmanager
+async def cell_session(cell: AsyncEngine, tenant_id: UUID) -> AsyncIterator[AsyncSession]:
+    """A transaction that sees one health system only: row-level security is told its id. Commits at its end."""
+    async with AsyncSession(cell, expire_on_commit=False) as session, session.begin():
+        await session.execute(select(func.set_config("app.tenant", str(tenant_id), True)))
+        yield session
+
+
+async def sync_person(
+    cell: AsyncEngine,
+    realm: Realm,
+    tenant_id: UUID,
+    person_id: UUID,
+    first_login: FirstLogin | None = None,
+) -> str | None:
+    """Make the person's user, or bring it up to date; answer its id, or None where there is to be none.
+
+    `realm` speaks as svc-identity. A suspended health system is left alone: its realm answers nobody, and resuming
+    it synchronizes everyone. `first_login` is for a user made now; it changes none that exists.
+    """
+    async with cell_session(cell, tenant_id) as session:
+        wanted = await _wanted(session, tenant_id, person_id)
+    if wanted is None:
+        return None
+    user = await _present(realm, wanted)
+    if user is None:
+        if not wanted.user["enabled"]:
+            return None
+        credentials = first_login.credentials() if first_login else []
+        user_id = await realm.create_user({**wanted.user, "credentials": credentials})
+    else:
+        user_id = str(user["id"])
+        await _correct(realm, user, wanted)
+    await _mark(realm, user_id, wanted.marked)
+    if user_id != wanted.subject:
+        async with cell_session(cell, tenant_id) as session:
+            await session.execute(
+                update(Person)
+                .where(Person.tenant_id == tenant_id, Person.id == person_id)
+                .values(subject=user_id)
+            )
+    return user_id
+
+
+async def _wanted(session: AsyncSession, tenant_id: UUID, person_id: UUID) -> Wanted | None:
+    person = await session.get(Person, (tenant_id, person_id))
+    tenant = await session.get(Tenant, tenant_id)
+    if person is None or tenant is None or tenant.state != TenantState.ACTIVE:
+        return None
+    roles = await session.scalars(
+        select(RoleGrant.role).where(
+            RoleGrant.tenant_id == tenant_id,
+            RoleGrant.person_id == person_id,
+            *in_force(datetime.now(UTC)),
+        )
+    )
+    return Wanted(
+        person_id=person_id,
+        subject=person.subject,
+        user={
+            "username": person.user_name.lower(),
+            "firstName": person.given_name,
+            "lastName": person.family_name,
+            "email": person.email or "",
+            "enabled": person.active,
+            "attributes": {"person_id": [str(person_id)]},
+        },
+        marked=person.active and is_marked(MfaPolicy(tenant.mfa_policy), roles),
+    )
+
+
+def in_force(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """The conditions under which a grant counts: begun and not ended."""
+    return (
+        RoleGrant.valid_from <= now,
+        or_(RoleGrant.valid_until.is_(None), RoleGrant.valid_until > now),
+    )
+
+
+async def _present(realm: Realm, wanted: Wanted) -> Json | None:
+    """The person's user: by the recorded id, else by name, provided that it was made for this person."""
+    if wanted.subject is not None:
+        try:
+            return await realm.user(wanted.subject)
+        except NotFound:  # removed by hand: made anew
+            pass
+    user = await realm.find_user(wanted.user["username"])
+    if user is not None and user.get("attributes", {}).get("person_id") != [str(wanted.person_id)]:
+        raise UserTaken("The realm has another user of this name.")
+    return user
+
+
+async def _correct(realm: Realm, user: Json, wanted: Wanted) -> None:
+    if user["enabled"] and not wanted.user["enabled"]:
+        # Disabling ends no session and tells no client, so the sessions go first.
+        await realm.end_sessions(user["id"])
+    if any(user.get(name, "") != value for name, value in wanted.user.items()):
+        await realm.update_user({**user, **wanted.user})
+
+
+async def _mark(realm: Realm, user_id: str, marked: bool) -> None:
+    held = [role for role in await realm.roles_of(user_id) if role["name"] == MARKER]
+    if marked and not held:
+        await realm.give_role(user_id, await realm.role(MARKER))
+    if held and not marked:
+        await realm.take_role(user_id, held[0])
+
+
+async def subject_of(cell: AsyncEngine, tenant_id: UUID, person_id: UUID) -> str | None:
+    """The id of the person's user in Keycloak, None before there is one."""
+    async with cell_session(cell, tenant_id) as session:
+        subject: str | None = await session.scalar(
+            select(Person.subject).where(Person.tenant_id == tenant_id, Person.id == person_id)
+        )
+    return subject
