@@ -1,0 +1,151 @@
+"""The ground of all tests: real servers, a migrated database for each worker, no way out but loopback."""
+
+import ipaddress
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from tests import database as databases
+from tests.database import Database
+
+OPEN = frozenset({"localhost", ""})
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave pytest-alembic out: its collector fails on pytest 9, and tests/migrations covers its checks."""
+    if plugin := config.pluginmanager.get_plugin("pytest_alembic.plugin"):
+        config.pluginmanager.unregister(plugin)
+    for registered in list(config.pluginmanager.get_plugins()):
+        if type(registered).__module__.startswith("pytest_alembic"):
+            config.pluginmanager.unregister(registered)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _only_loopback() -> Iterator[None]:
+    """A test that talks to another machine fails; connecting there is refused before anything is sent."""
+    with pytest.MonkeyPatch.context() as patch:
+        for method in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, method, guarded(getattr(socket.socket, method)))
+        yield
+
+
+def guarded(connect: Callable[[socket.socket, Any], Any]) -> Callable[[socket.socket, Any], Any]:
+    """Connecting, but to this machine only."""
+
+    def connect_here(self: socket.socket, address: Any) -> Any:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not is_loopback(address[0]):
+            raise PermissionError("Tests may connect to this machine only.")
+        return connect(self, address)
+
+    return connect_here
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine by name or number."""
+    try:
+        return host in OPEN or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def admin_url() -> str:
+    """An administrator's URL of a PostgreSQL 18 server with the roles of ours."""
+    url = os.environ.get("DATABASE_URL") or embedded()
+    databases.prepare_roles(url)
+    return url
+
+
+def embedded() -> str:
+    """The server of the development stack, started if it does not run."""
+    return str(import_module("dev.servers").ensure().database_url)
+
+
+@pytest.fixture(scope="session")
+def template(admin_url: str) -> str:
+    """The migrated database that others are copied from."""
+    return databases.template(admin_url)
+
+
+@pytest.fixture(scope="session")
+def worker_id() -> str:
+    return os.environ.get("PYTEST_XDIST_WORKER", "main")
+
+
+@pytest.fixture(scope="session")
+def database(admin_url: str, template: str, worker_id: str) -> Iterator[Database]:
+    """This worker's database. Tests share it: what one commits belongs to a health system of its own."""
+    with databases.scratch(admin_url, worker_id, template) as copy:
+        yield copy
+
+
+@pytest.fixture
+def empty_database(admin_url: str, worker_id: str) -> Iterator[Database]:
+    """A database without any table of ours, for tests of migrations."""
+    with databases.scratch(admin_url, f"{worker_id}_empty") as bare:
+        yield bare
+
+
+@pytest.fixture(scope="session")
+def database_url(database: Database) -> str:
+    """The owner's libpq URL."""
+    return database.owner_url
+
+
+@pytest.fixture(scope="session")
+def app_url(database: Database) -> str:
+    """The libpq URL by which the application connects."""
+    return database.app_url
+
+
+@pytest.fixture
+def owner(database: Database) -> Iterator[Connection]:
+    """The owner's connection in a transaction that is rolled back."""
+    with database.owner_engine.connect() as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.fixture
+def app(database: Database) -> Iterator[Connection]:
+    """The application's connection in a transaction that is rolled back. It sees what is committed."""
+    engine = database.engine("caretree_app")
+    with engine.connect() as connection:
+        yield connection
+        connection.rollback()
+    engine.dispose()
+
+
+@pytest.fixture
+async def app_engine(database: Database) -> AsyncIterator[AsyncEngine]:
+    """The application's engine. What it commits stays until the end of the run."""
+    engine = database.async_engine("caretree_app")
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def owner_engine(database: Database) -> AsyncIterator[AsyncEngine]:
+    """The owner's engine, exempt from row-level security."""
+    engine = database.async_engine("caretree_owner")
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def owner_session(owner_engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+    """The owner's session in a transaction that is rolled back."""
+    async with AsyncSession(owner_engine, expire_on_commit=False) as session:
+        yield session
+        await session.rollback()
