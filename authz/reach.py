@@ -1,0 +1,73 @@
+"""How a row lies in the tree: by which relation of the policy a role at a node reaches it."""
+
+import datetime as dt
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from authz.scope import Scope
+
+
+class Reach(Enum):
+    """The relations of the policies that lead to a place.
+
+    UNIT        the row's own `clinic_id` and `unit_id` (encounter, invoice …)
+    SITE        any of a patient's sites
+    NODE        the row is, or names, a node of any level (org_unit, grant)
+    PARENT      the node above the row: strictly below the granted node
+    HOME        every node at which the person holds a role: all of them must lie inside
+    EVERYWHERE  below every node: a role anywhere in the health system reaches it (the directory)
+    """
+
+    UNIT = "unit"
+    SITE = "site"
+    NODE = "node"
+    PARENT = "parent"
+    HOME = "home"
+    EVERYWHERE = "everywhere"
+
+    @property
+    def placed(self) -> bool:
+        """Whether the scope is made of clinics and departments, as row-level security wants it."""
+        return self in (Reach.UNIT, Reach.SITE)
+
+
+def holds(reach: Reach, tenant_id: UUID, scope: "Scope", row: Any) -> bool:
+    """Whether the scope reaches the row. Never a row of another health system."""
+    if isinstance(row, tuple):
+        row, others = row
+        if row.tenant_id != tenant_id:
+            return False
+        if reach is Reach.SITE:
+            return scope.all or any(_at_site(tenant_id, scope, row.id, site) for site in others)
+        if reach is Reach.HOME:
+            return all(_inside(tenant_id, scope, row.id, grant) for grant in others)
+        raise TypeError(f"a row reached by {reach.value} is judged alone")
+    if row.tenant_id != tenant_id:
+        return False
+    if reach is Reach.HOME:
+        raise TypeError("a person is judged together with the person's grants")
+    if reach is Reach.EVERYWHERE:
+        return scope.all
+    if reach is Reach.PARENT:
+        return row.parent_id is not None and scope.covers(None, row.parent_id)
+    if reach is Reach.NODE:
+        return scope.covers(None, row.unit_id if hasattr(row, "unit_id") else row.id)
+    return scope.covers(row.clinic_id, row.unit_id)
+
+
+def _at_site(tenant_id: UUID, scope: "Scope", patient_id: UUID, site: Any) -> bool:
+    return (
+        site.tenant_id == tenant_id
+        and site.patient_id == patient_id
+        and scope.covers(site.clinic_id, site.unit_id)
+    )
+
+
+def _inside(tenant_id: UUID, scope: "Scope", person_id: UUID, grant: Any) -> bool:
+    """Whether a grant of the person leaves them inside: an ended one does not count."""
+    if grant.tenant_id != tenant_id or grant.person_id != person_id:
+        raise ValueError("a person is judged by the person's own grants")
+    ended = grant.valid_until is not None and grant.valid_until <= dt.datetime.now(dt.UTC)
+    return ended or scope.covers(None, grant.unit_id)

@@ -1,0 +1,202 @@
+"""A predicate as SQL. The text depends only on the predicate's shape; values come through the binder.
+
+The forms are the measured ones: the whole tenant is `tenant_id` alone, one clinic is `=` and never `= ANY` (which
+sorts), several are `= ANY`; the tenant is said for every alias.
+"""
+
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    FromClause,
+    Table,
+    Uuid,
+    and_,
+    any_,
+    exists,
+    false,
+    func,
+    literal_column,
+    or_,
+    true,
+)
+
+from authz.conditions import ACTOR, Condition, Residual
+from authz.reach import Reach
+from domain.model import Base, Wall
+from domain.people import RoleGrant
+
+if TYPE_CHECKING:
+    from authz.scope import Binder, Predicate, Scope
+
+_UUID = Uuid()
+_UUIDS = ARRAY(Uuid())
+_PLAIN = re.compile(r"[A-Za-z0-9_. -]+")
+
+
+class Unrenderable(Exception):
+    """The alias lacks a column that the predicate needs; without it nothing may be shown."""
+
+
+def render(predicate: "Predicate", alias: Any, bind: "Binder") -> ColumnElement[bool]:
+    """The condition on an alias. Raises Unrenderable where a column that decides is missing."""
+    if predicate.empty:
+        return false()
+    tenant = bind("tenant", lambda p: p.tenant_id, _UUID)
+    tests = [
+        _group(predicate, i, scope, residuals, alias, bind)
+        for i, (scope, residuals) in enumerate(predicate.groups)
+    ]
+    return and_(column(alias, "tenant_id") == tenant, or_(*tests))
+
+
+def column(alias: Any, name: str) -> ColumnElement[Any]:
+    """A column of a mapped class, an alias of one, a table or a sub-select."""
+    columns = getattr(alias, "c", None)
+    if isinstance(alias, FromClause) and columns is not None:
+        found = columns.get(name)
+    else:
+        found = getattr(alias, name, None)
+    if found is None:
+        raise Unrenderable(f"no column {name}")
+    value: ColumnElement[Any] = found
+    return value
+
+
+def has_column(alias: Any, name: str) -> bool:
+    """Whether the alias has the column."""
+    try:
+        column(alias, name)
+    except Unrenderable:
+        return False
+    return True
+
+
+def _group(
+    predicate: "Predicate",
+    i: int,
+    scope: "Scope",
+    residuals: tuple[Residual, ...],
+    alias: Any,
+    bind: "Binder",
+) -> ColumnElement[bool]:
+    place = _place(predicate.reach, i, scope, alias, bind)
+    conditions = or_(*(and_(true(), *_residual(r, alias, bind)) for r in residuals))
+    return and_(place, conditions)
+
+
+def _place(reach: Reach, i: int, scope: "Scope", alias: Any, bind: "Binder") -> ColumnElement[bool]:
+    if reach is Reach.PARENT:
+        parent = column(alias, "parent_id")
+        return parent.is_not(None) if scope.all else _units(parent, i, scope, bind)
+    if scope.all:
+        return true()
+    if reach is Reach.HOME:
+        return _home(i, scope, alias, bind)
+    if reach is Reach.NODE:
+        node = column(alias, "unit_id" if has_column(alias, "unit_id") else "id")
+        return _units(node, i, scope, bind)
+    if reach is Reach.SITE:
+        return _site(i, scope, alias, bind)
+    parts = []
+    if scope.clinics:
+        parts.append(_among(column(alias, "clinic_id"), i, scope.clinics, "clinics", bind))
+    if scope.units:
+        parts.append(_units(column(alias, "unit_id"), i, scope, bind))
+    return or_(*parts)
+
+
+def _units(at: ColumnElement[Any], i: int, scope: "Scope", bind: "Binder") -> ColumnElement[bool]:
+    return _among(at, i, scope.units, "units", bind)
+
+
+def _among(
+    at: ColumnElement[Any], i: int, values: tuple[Any, ...], kind: str, bind: "Binder"
+) -> ColumnElement[bool]:
+    def several(p: "Predicate") -> Any:
+        return list(getattr(p.groups[i][0], kind))
+
+    def one(p: "Predicate") -> Any:
+        return getattr(p.groups[i][0], kind)[0]
+
+    if len(values) == 1:
+        return at == bind(f"{kind}_{i}_one", one, _UUID)
+    return at == any_(bind(f"{kind}_{i}", several, _UUIDS))
+
+
+def _site(i: int, scope: "Scope", alias: Any, bind: "Binder") -> ColumnElement[bool]:
+    """A site is tested itself: clinics by their clinic rows. A patient is tested by the sites."""
+    if has_column(alias, "unit_id"):
+        return _at(column(alias, "unit_id"), i, scope, bind)
+    site = site_table().alias()
+    found = exists().where(
+        site.c.tenant_id == bind("tenant", lambda p: p.tenant_id, _UUID),
+        site.c.patient_id == column(alias, "id"),
+        _at(site.c.unit_id, i, scope, bind),
+    )
+    return found.correlate_except(site)
+
+
+def _at(unit: ColumnElement[Any], i: int, scope: "Scope", bind: "Binder") -> ColumnElement[bool]:
+    parts = []
+    if scope.clinics:
+        parts.append(_among(unit, i, scope.clinics, "clinics", bind))
+    if scope.units:
+        parts.append(_units(unit, i, scope, bind))
+    return or_(*parts)
+
+
+def _home(i: int, scope: "Scope", alias: Any, bind: "Binder") -> ColumnElement[bool]:
+    """No grant of the person, running or to come, lies outside."""
+    grant = RoleGrant.__table__.alias()
+    outside = exists().where(
+        grant.c.tenant_id == bind("tenant", lambda p: p.tenant_id, _UUID),
+        grant.c.person_id == column(alias, "id"),
+        or_(grant.c.valid_until.is_(None), grant.c.valid_until > func.now()),
+        ~_units(grant.c.unit_id, i, scope, bind),
+    )
+    return ~outside.correlate_except(grant)
+
+
+def _residual(residual: Residual, alias: Any, bind: "Binder") -> list[ColumnElement[bool]]:
+    return [_condition(c, alias, bind) for c in sorted(residual, key=str)]
+
+
+def _condition(condition: Condition, alias: Any, bind: "Binder") -> ColumnElement[bool]:
+    at = column(alias, condition.field)
+    if condition.value is ACTOR:
+        return at == bind("actor", lambda p: p.person_id, _UUID)
+    if condition.op == "in":
+        return at.in_([_literal(v) for v in condition.value])
+    return at == _literal(condition.value)
+
+
+def _literal(value: Any) -> ColumnElement[Any]:
+    """A constant of the policy in the statement's text: whole numbers, booleans and plain words only."""
+    if isinstance(value, bool):
+        return true() if value else false()
+    if isinstance(value, int):
+        return literal_column(str(value))
+    if isinstance(value, str) and _PLAIN.fullmatch(value):
+        return literal_column(f"'{value}'")
+    raise Unrenderable("a policy's constant is a whole number, a boolean or a plain word")
+
+
+@cache
+def site_table() -> Table:
+    """The table of the places at which patients are seen."""
+    found = [
+        mapper.local_table
+        for mapper in Base.registry.mappers
+        if getattr(mapper.class_, "__wall__", None) is Wall.SITE
+    ]
+    if len(found) != 1 or not isinstance(found[0], Table):
+        raise Unrenderable("one model has the wall SITE")
+    return found[0]
+
+
+Getter = Callable[["Predicate"], Any]
