@@ -179,7 +179,7 @@ async def add_unit(
     )
     await raise_tree_version(session, agent)
     session.add(unit)
-    await session.flush([unit])
+    await session.flush()
     record(session, agent, "org_unit:create", unit.id, clinic_id=unit.clinic_id)
     return unit
 

@@ -157,7 +157,7 @@ async def add_practitioner(
         active=True,
     )
     session.add(practitioner)
-    await session.flush([practitioner])
+    await session.flush()
     resource = BookableResource(
         tenant_id=agent.tenant_id,
         id=practitioner.id,
@@ -167,7 +167,7 @@ async def add_practitioner(
         active=True,
     )
     session.add(resource)
-    await session.flush([resource])
+    await session.flush()
     record(session, agent, "practitioner:create", practitioner.id)
     return practitioner
 
@@ -187,7 +187,7 @@ async def add_resource(
         active=True,
     )
     session.add(resource)
-    await session.flush([resource])
+    await session.flush()
     record(session, agent, "bookable_resource:create", resource.id)
     return resource
 

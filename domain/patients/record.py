@@ -1,4 +1,4 @@
-"""Patients: one person once per health system, seen at many sites."""
+"""What is stored of patients and of the sites where they are seen."""
 
 import datetime as dt
 import unicodedata
@@ -12,11 +12,16 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     LargeBinary,
+    Select,
     SmallInteger,
     Text,
     UniqueConstraint,
+    and_,
+    exists,
+    or_,
+    select,
 )
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from domain.model import Base, Identified, Stamped, Wall, one_of
 
@@ -122,3 +127,24 @@ class PatientSite(Base):
     birth_date: Mapped[dt.date | None]
     sensitivity: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
     active: Mapped[bool] = mapped_column(server_default="true")
+
+
+COPIED = ("family_key", "given_key", "birth_date", "sensitivity", "active")
+"""The columns that each site repeats of its patient."""
+
+
+def check_sites(patients: Select[Patient]) -> Select[PatientSite]:
+    """The sites that differ from their patient in a copied column, or of a department without the clinic's row.
+
+    Empty unless something wrote around the commands.
+    """
+    patient = patients.subquery()
+    clinic = aliased(PatientSite)
+    without_clinic = ~exists().where(
+        clinic.tenant_id == PatientSite.tenant_id,
+        clinic.unit_id == PatientSite.clinic_id,
+        clinic.patient_id == PatientSite.patient_id,
+    )
+    differing = [getattr(PatientSite, c).is_distinct_from(patient.c[c]) for c in COPIED]
+    own = and_(patient.c.tenant_id == PatientSite.tenant_id, patient.c.id == PatientSite.patient_id)
+    return select(PatientSite).join(patient, own).where(or_(*differing, without_clinic))

@@ -1,0 +1,32 @@
+"""Patients: one person once per health system, seen at many sites."""
+
+from domain.patients.commands import (
+    AlreadyRegistered,
+    Mrn,
+    NoMatch,
+    add_site,
+    admit,
+    register,
+    seen_at,
+    update_demographics,
+)
+from domain.patients.demographics import Demographics, checked
+from domain.patients.record import Patient, PatientSite, Sex, check_sites, fold
+
+__all__ = [
+    "AlreadyRegistered",
+    "Demographics",
+    "Mrn",
+    "NoMatch",
+    "Patient",
+    "PatientSite",
+    "Sex",
+    "add_site",
+    "admit",
+    "check_sites",
+    "checked",
+    "fold",
+    "register",
+    "seen_at",
+    "update_demographics",
+]
