@@ -21,12 +21,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from identity.accounts import Accounts
 from identity.keycloak import Invalid, NotFound
-from identity.realms import SVC_IDENTITY
-from identity.sync import UserTaken, cell_session, subject_of, sync_person
+from identity.realms import SVC_IDENTITY, SVC_POLICY
+from identity.sync import UserTaken, cell_session, subject_of, sync_person, sync_tenant
 
 QUEUE = "identity"
 SYNC_PERSON = "identity:sync_person"
 SYNC_PERSON_LATER = "identity:sync_person_later"
+SYNC_TENANT = "identity:sync_tenant"
 END_SESSIONS = "identity:end_sessions"
 END_SESSION = "identity:end_session"
 RETRY_STALLED = "identity:retry_stalled"
@@ -62,6 +63,11 @@ async def defer_sync(
     await _defer(session, task, tenant_id, [{"person_id": str(p)} for p in person_ids], at)
 
 
+async def defer_sync_tenant(session: AsyncSession, tenant_id: UUID) -> None:
+    """Bring the realm's policy up to date once the caller's transaction is committed."""
+    await _defer(session, SYNC_TENANT, tenant_id, [{}])
+
+
 async def defer_end_sessions(session: AsyncSession, tenant_id: UUID, person_id: UUID) -> None:
     """End all sessions of a person in Keycloak once the caller's transaction is committed."""
     await _defer(session, END_SESSIONS, tenant_id, [{"person_id": str(person_id)}])
@@ -86,7 +92,7 @@ async def _defer(
     jobs = [
         {
             "args": {"tenant_id": str(tenant_id), **job},
-            "lock": None if at else f"person:{tenant_id}:{job['person_id']}",
+            "lock": None if at else f"{tenant_id}:{job.get('person_id', '')}",
         }
         for job in ids
     ]
@@ -125,6 +131,13 @@ async def _sync_person_later(
     tenant = UUID(tenant_id)
     async with cell_session(_resources(context).cell, tenant) as session:
         await defer_sync(session, tenant, [UUID(person_id)])
+
+
+async def _sync_tenant(context: procrastinate.JobContext, *, tenant_id: str) -> None:
+    resources = _resources(context)
+    tenant = UUID(tenant_id)
+    realm = await resources.accounts.realm(tenant, SVC_POLICY)
+    await sync_tenant(resources.cell, realm, tenant)
 
 
 async def _end_sessions(
@@ -176,6 +189,7 @@ def make_app(dsn: str) -> procrastinate.App:
     tasks: dict[str, Callable[..., Awaitable[None]]] = {
         SYNC_PERSON: _sync_person,
         SYNC_PERSON_LATER: _sync_person_later,
+        SYNC_TENANT: _sync_tenant,
         END_SESSIONS: _end_sessions,
         END_SESSION: _end_session,
     }

@@ -271,6 +271,12 @@ class Realm:
             lambda: self._admin.a_set_user_password(user_id, password, temporary=temporary),
         )
 
+    async def credentials(self, user_id: str) -> list[Json]:
+        """What a user can prove themselves with: kinds and labels, no secrets."""
+        return list(
+            await self._ask("list credentials", lambda: self._admin.a_get_credentials(user_id))
+        )
+
     async def end_sessions(self, user_id: str) -> None:
         """Log a user out everywhere and send back-channel logouts."""
         await self._ask("end sessions", lambda: self._admin.a_user_logout(user_id))

@@ -6,19 +6,9 @@ outlives the policy that it was opened under.
 
 from collections.abc import Iterable
 
+from authz.grants import SECOND_FACTOR
 from domain.organization import MfaPolicy
 
-# Roles whose holders are administrators under the policy `admins`.
-ADMIN_ROLES = frozenset(
-    {
-        "system_admin",
-        "system_viewer",
-        "regional_director",
-        "clinic_admin",
-        "privacy_officer",
-        "auditor",
-    }
-)
 # RFC 8176, and `recovery` for Keycloak's recovery codes.
 SECOND_FACTORS = frozenset({"otp", "hwk", "recovery"})
 LEVEL = "mfa"
@@ -33,13 +23,9 @@ def is_shown(acr: str, amr: frozenset[str]) -> bool:
     return acr == LEVEL or not SECOND_FACTORS.isdisjoint(amr)
 
 
-def is_required(policy: MfaPolicy, roles: Iterable[str]) -> bool:
-    """Whether somebody holding these roles now must show a second factor."""
-    if policy is MfaPolicy.ADMINS:
-        return not ADMIN_ROLES.isdisjoint(roles)
-    return policy is MfaPolicy.ALL
-
-
 def is_marked(policy: MfaPolicy, roles: Iterable[str]) -> bool:
-    """Whether the person's own user carries the marker role; under `all` the realm's default role does."""
-    return policy is MfaPolicy.ADMINS and is_required(policy, roles)
+    """Whether a person holding these roles now carries the marker role themselves.
+
+    Only under `admins`: under `all` the realm's default role contains the marker, under `none` nobody has it.
+    """
+    return policy is MfaPolicy.ADMINS and not SECOND_FACTOR.isdisjoint(roles)

@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from domain.organization import MfaPolicy, Tenant, TenantState
 from domain.people import Person, RoleGrant
-from identity.keycloak import Json, NotFound, Realm
+from identity.keycloak import Conflict, Json, NotFound, Realm
 from identity.mfa import is_marked
-from identity.realms import MARKER
+from identity.realms import MARKER, apply_mfa_policy
 
 
 class UserTaken(Exception):
@@ -37,25 +37,26 @@ class FirstLogin:
     temporary: bool = True
     totp_secret: str | None = field(default=None, repr=False)
 
-    def credentials(self) -> list[Json]:
-        """Keycloak's representation."""
-        password = {"type": "password", "value": self.password, "temporary": self.temporary}
-        if self.totp_secret is None:
-            return [password]
-        kind = {
-            "subType": "totp",
-            "digits": 6,
-            "counter": 0,
-            "period": 30,
-            "algorithm": "HmacSHA1",
-        }
-        app = {
-            "type": "otp",
-            "userLabel": "preset",
-            "secretData": json.dumps({"value": self.totp_secret}),
-            "credentialData": json.dumps(kind),
-        }
-        return [password, app]
+
+def _app(secret: str) -> Json:
+    """Keycloak's representation of an authenticator app."""
+    kind = {"subType": "totp", "digits": 6, "counter": 0, "period": 30, "algorithm": "HmacSHA1"}
+    return {
+        "type": "otp",
+        "userLabel": "preset",
+        "secretData": json.dumps({"value": secret}),
+        "credentialData": json.dumps(kind),
+    }
+
+
+async def set_first_login(realm: Realm, user_id: str, login: FirstLogin) -> None:
+    """Set the password, and the authenticator app if one is preset and the user has none."""
+    await realm.set_password(user_id, login.password, temporary=login.temporary)
+    if login.totp_secret is not None:
+        held = {credential["type"] for credential in await realm.credentials(user_id)}
+        if "otp" not in held:
+            user = await realm.user(user_id)
+            await realm.update_user({**user, "credentials": [_app(login.totp_secret)]})
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,11 @@ async def sync_person(
     realm: Realm,
     tenant_id: UUID,
     person_id: UUID,
-    first_login: FirstLogin | None = None,
 ) -> str | None:
     """Make the person's user, or bring it up to date; answer its id, or None where there is to be none.
 
     `realm` speaks as svc-identity. A suspended health system is left alone: its realm answers nobody, and resuming
-    it synchronizes everyone. `first_login` is for a user made now; it changes none that exists.
+    it synchronizes everyone.
     """
     async with cell_session(cell, tenant_id) as session:
         wanted = await _wanted(session, tenant_id, person_id)
@@ -96,8 +96,7 @@ async def sync_person(
     if user is None:
         if not wanted.user["enabled"]:
             return None
-        credentials = first_login.credentials() if first_login else []
-        user_id = await realm.create_user({**wanted.user, "credentials": credentials})
+        user_id = await _created(realm, wanted)
     else:
         user_id = str(user["id"])
         await _correct(realm, user, wanted)
@@ -160,6 +159,16 @@ async def _present(realm: Realm, wanted: Wanted) -> Json | None:
     return user
 
 
+async def _created(realm: Realm, wanted: Wanted) -> str:
+    try:
+        return await realm.create_user(wanted.user)
+    except Conflict:  # a job and a provisioning run at the same moment: the other one was first
+        user = await _present(realm, wanted)
+        if user is None:
+            raise
+        return str(user["id"])
+
+
 async def _correct(realm: Realm, user: Json, wanted: Wanted) -> None:
     if user["enabled"] and not wanted.user["enabled"]:
         # Disabling ends no session and tells no client, so the sessions go first.
@@ -183,3 +192,11 @@ async def subject_of(cell: AsyncEngine, tenant_id: UUID, person_id: UUID) -> str
             select(Person.subject).where(Person.tenant_id == tenant_id, Person.id == person_id)
         )
     return subject
+
+
+async def sync_tenant(cell: AsyncEngine, realm: Realm, tenant_id: UUID) -> None:
+    """Let the realm's default role follow the MFA policy. `realm` speaks as svc-policy."""
+    async with cell_session(cell, tenant_id) as session:
+        tenant = await session.get(Tenant, tenant_id)
+    if tenant is not None and tenant.state == TenantState.ACTIVE:
+        await apply_mfa_policy(realm, MfaPolicy(tenant.mfa_policy))

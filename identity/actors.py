@@ -1,0 +1,268 @@
+"""From a bearer token to the actor that it stands for.
+
+Three things are kept in memory: verified tokens, what was read of a person (grants, versions), and trees. None of
+them is trusted by itself: every unit of statements carries the actor's *stamp*, which finds no row once the person,
+their grants, the tenant or the session have changed. Then the actor is loaded anew, once, or refused.
+"""
+
+import datetime as dt
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from authz.actor import Actor, Grant, Session
+from authz.grants import counting, needs_second_factor, next_change
+from authz.templates import Policy, Variant, load_policy
+from authz.tree import Tree
+from domain.pipeline import Pipeline, Row, Statement
+from identity.errors import MfaRequired, NotAdmitted
+from identity.mfa import is_shown
+from identity.tokens import LEEWAY, Token, Tokens, fingerprint
+
+_PERSON = """\
+select json_build_object('id', p.id, 'user_name', p.user_name, 'version', p.version,
+    'tokens_valid_from', p.tokens_valid_from, 'tenant_version', t.version,
+    'tree_version', t.tree_version, 'mfa_policy', t.mfa_policy,
+    'policy_variant', t.policy_variant, 'viewer_clinical', t.viewer_clinical,
+    'practitioner_id', (select r.id from practitioner r
+        where r.tenant_id = $1::uuid and r.person_id = p.id and r.active),
+    'grants', (select coalesce(json_agg(row_to_json(g)), '[]') from (
+        select g.id, g.role, g.unit_id, g.valid_from, g.valid_until, g.source, g.granted_by, g.reason
+        from role_grant g where g.tenant_id = $1::uuid and g.person_id = p.id
+            and (g.valid_until is null or g.valid_until > $3::timestamptz)
+        order by g.id) g))
+from person p join tenant t on t.tenant_id = $1::uuid
+where p.tenant_id = $1::uuid and p.subject = $2 and p.active and t.state = 'active'"""
+
+_REVOKED = "select 1 from revoked_session r where r.tenant_id = $1::uuid and r.sid = $2"
+
+# Nothing, where the tree of the present version is in memory already.
+_TREE = """\
+select json_build_object('version', t.tree_version, 'units', (select json_agg(row_to_json(u)) from (
+    select u.id, u.parent_id, u.level, u.clinic_id, u.name, u.zone, u.active
+    from org_unit u where u.tenant_id = $1::uuid) u))
+from tenant t where t.tenant_id = $1::uuid and t.tree_version <> $2::int"""
+
+_STAMP = """\
+select 1 from person p join tenant t on t.tenant_id = $1::uuid
+where p.tenant_id = $1::uuid and p.id = $2::uuid and p.active and p.version = $3::int
+    and t.state = 'active' and t.version = $4::int
+    and (p.tokens_valid_from is null or p.tokens_valid_from <= $5::timestamptz)
+    and not exists (select 1 from revoked_session r where r.tenant_id = $1::uuid and r.sid = $6)"""
+
+
+def stamp(actor: Actor) -> Statement:
+    """One row while everything that the actor was made of still stands, no row otherwise.
+
+    For the same unit as the data that are read for the actor, under the settings of the actor's tenant.
+    """
+    session = actor.session
+    return Statement(
+        _STAMP,
+        (
+            str(actor.tenant_id).encode(),
+            str(actor.person_id).encode(),
+            b"%d" % actor.person_version,
+            b"%d" % actor.tenant_version,
+            session.issued_at.isoformat().encode(),
+            session.sid.encode(),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What was read of a person and their health system. `grants` are all that have not ended."""
+
+    id: UUID
+    practitioner_id: UUID | None
+    user_name: str
+    grants: tuple[Grant, ...]
+    tree: Tree
+    policy: Policy
+    mfa_policy: str
+    tokens_valid_from: dt.datetime | None
+    version: int
+    tenant_version: int
+
+
+class ActorLoader:
+    """Answers who a bearer token stands for. For one event loop."""
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        pipeline: Pipeline,
+        *,
+        policies: Callable[[Variant], Policy] = load_policy,
+        clock: Callable[[], float] = time.time,
+        capacity: int = 20_000,
+    ) -> None:
+        self._tokens = tokens
+        self._pipeline = pipeline
+        self._policies = policies
+        self._clock = clock
+        self._capacity = capacity
+        self._actors: dict[bytes, tuple[Actor, float]] = {}
+        self._members: dict[tuple[UUID, str], Member] = {}
+        self._trees: dict[UUID, Tree] = {}
+
+    async def actor(self, bearer: str, *, fresh: bool = False) -> Actor:
+        """The actor, from memory where they are known; `fresh` reads them anew, for after a stamp found no row.
+
+        Raises TokenRefused, NotAdmitted, MfaRequired, IdentityUnavailable, and the pipeline's DatabaseError.
+        """
+        digest = fingerprint(bearer)
+        if not fresh:
+            known = self._actors.get(digest)
+            if known is not None and self._clock() < known[1]:
+                return known[0]
+        token = await self._tokens.verify(bearer)
+        try:
+            actor = await self._admit(token, fresh)
+        except (MfaRequired, NotAdmitted):
+            self._actors.pop(digest, None)
+            raise
+        _keep(self._actors, digest, (actor, actor.valid_until.timestamp()), self._capacity)
+        return actor
+
+    async def _admit(self, token: Token, fresh: bool) -> Actor:
+        member = None if fresh else self._members.get((token.issuer.tenant_id, token.subject))
+        if member is not None:
+            try:
+                return admit(token, member, self._clock())
+            except (MfaRequired, NotAdmitted):
+                pass  # by what was read some time ago; what holds now decides
+        return admit(token, await self._read(token), self._clock())
+
+    async def _read(self, token: Token) -> Member:
+        tenant_id = token.issuer.tenant_id
+        tenant = str(tenant_id).encode()
+        now = dt.datetime.fromtimestamp(self._clock(), dt.UTC)
+        tree = self._trees.get(tenant_id)
+        version = tree.version if tree else 0
+        person, revoked, grown = await self._pipeline.unit(
+            (("app.tenant", str(tenant_id)),),
+            Statement(_PERSON, (tenant, token.subject.encode(), now.isoformat().encode())),
+            Statement(_REVOKED, (tenant, token.session.encode())),
+            Statement(_TREE, (tenant, b"%d" % version)),
+        )
+        key = (tenant_id, token.subject)
+        if not person or revoked:
+            self._members.pop(key, None)
+            raise NotAdmitted()
+        if grown:
+            tree = self._trees[tenant_id] = _tree(tenant_id, _document(grown[0]))
+        if tree is None:
+            raise NotAdmitted()
+        row = _document(person[0])
+        variant = Variant(row["policy_variant"], row["viewer_clinical"])
+        member = _member(row, tree, self._policies(variant))
+        _keep(self._members, key, member, self._capacity)
+        return member
+
+
+def admit(token: Token, member: Member, now: float) -> Actor:
+    """The actor of a genuine token. Raises NotAdmitted for one from before a cut, MfaRequired by the policy."""
+    issued_at = _moment(token.issued_at)
+    if member.tokens_valid_from is not None and issued_at < member.tokens_valid_from:
+        raise NotAdmitted()
+    instant = _moment(now)
+    grants = counting(member.grants, member.tree, instant)
+    shown = is_shown(token.acr, token.amr)
+    if not shown and needs_second_factor(grants, member.mfa_policy):
+        raise MfaRequired()
+    ends = _moment(token.expires_at + LEEWAY)
+    change = next_change(member.grants, instant)
+    return Actor(
+        tenant_id=token.issuer.tenant_id,
+        person_id=member.id,
+        practitioner_id=member.practitioner_id,
+        user_name=member.user_name,
+        grants=grants,
+        tree=member.tree,
+        policy=member.policy,
+        session=Session(
+            sid=token.session,
+            issued_at=issued_at,
+            auth_time=_moment(token.auth_time),
+            mfa=shown,
+            expires_at=_moment(token.expires_at),
+        ),
+        person_version=member.version,
+        tenant_version=member.tenant_version,
+        valid_until=min(ends, change) if change else ends,
+    )
+
+
+def _member(row: dict[str, Any], tree: Tree, policy: Policy) -> Member:
+    return Member(
+        id=UUID(row["id"]),
+        practitioner_id=_uuid(row["practitioner_id"]),
+        user_name=row["user_name"],
+        grants=tuple(_grant(g) for g in row["grants"]),
+        tree=tree,
+        policy=policy,
+        mfa_policy=row["mfa_policy"],
+        tokens_valid_from=_instant(row["tokens_valid_from"]),
+        version=row["version"],
+        tenant_version=row["tenant_version"],
+    )
+
+
+def _grant(row: dict[str, Any]) -> Grant:
+    return Grant(
+        id=UUID(row["id"]),
+        role=row["role"],
+        unit_id=UUID(row["unit_id"]),
+        valid_from=dt.datetime.fromisoformat(row["valid_from"]),
+        valid_until=_instant(row["valid_until"]),
+        source=row["source"],
+        granted_by=_uuid(row["granted_by"]),
+        reason=row["reason"],
+    )
+
+
+def _tree(tenant_id: UUID, document: dict[str, Any]) -> Tree:
+    units = (
+        SimpleNamespace(
+            **unit
+            | {
+                "id": UUID(unit["id"]),
+                "parent_id": _uuid(unit["parent_id"]),
+                "clinic_id": _uuid(unit["clinic_id"]),
+            }
+        )
+        for unit in document["units"] or ()
+    )
+    return Tree.build(tenant_id, document["version"], units)
+
+
+def _document(row: Row) -> dict[str, Any]:
+    document: dict[str, Any] = orjson.loads(row[0] or b"{}")
+    return document
+
+
+def _uuid(text: str | None) -> UUID | None:
+    return UUID(text) if text else None
+
+
+def _instant(text: str | None) -> dt.datetime | None:
+    return dt.datetime.fromisoformat(text) if text else None
+
+
+def _moment(seconds: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+
+def _keep(cache: dict[Any, Any], key: Any, value: Any, capacity: int) -> None:
+    """Remember the newest; beyond the capacity the oldest goes."""
+    cache.pop(key, None)
+    if len(cache) >= capacity:
+        cache.pop(next(iter(cache)))
+    cache[key] = value

@@ -1,0 +1,123 @@
+"""Suspending and resuming a health system, and changing who needs a second factor.
+
+Suspending denies in the cell first: from that commit on no request of the health system is answered, whether Keycloak
+can be reached or not. Resuming opens the cell last. Both are safe to repeat.
+"""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from authz.grants import SECOND_FACTOR
+from domain.audit import Agent, record
+from domain.control import IdentityCluster, RegistryState, TenantEntry
+from domain.errors import NotFound
+from domain.organization import MfaPolicy, Tenant, TenantState
+from domain.people import Person, RoleGrant
+from identity.jobs import defer_sync, defer_sync_tenant
+from identity.keycloak import Realm
+from identity.sync import cell_session
+from identity.tenants import Platform, Progress, silent
+
+
+async def suspend_tenant(platform: Platform, slug: str, progress: Progress = silent) -> UUID:
+    """Cut everybody off at once; the data stay. Raises NotFound, KeycloakFailure (denied here all the same)."""
+    tenant_id, url, name = await _entry(platform.control, slug)
+    progress("cell")
+    await _set_state(platform.cell, tenant_id, TenantState.SUSPENDED)
+    progress("registry")
+    await _register(platform.control, tenant_id, RegistryState.SUSPENDED)
+    progress("realm")
+    realm = await platform.accounts.as_master(url, name)
+    # Before the realm is disabled: refresh tokens of sessions that are left would revive with it.
+    await realm.end_all_sessions()
+    await realm.update({"enabled": False})
+    return tenant_id
+
+
+async def resume_tenant(platform: Platform, slug: str, progress: Progress = silent) -> UUID:
+    """Let people in again, each with a new login; bring all users up to date. Raises NotFound, KeycloakFailure."""
+    tenant_id, url, name = await _entry(platform.control, slug)
+    progress("realm")
+    realm: Realm = await platform.accounts.as_master(url, name)
+    await realm.update({"enabled": True})
+    await realm.end_all_sessions()
+    progress("registry")
+    await _register(platform.control, tenant_id, RegistryState.ACTIVE)
+    progress("cell")
+    await _set_state(platform.cell, tenant_id, TenantState.ACTIVE)
+    return tenant_id
+
+
+async def set_mfa_policy(session: AsyncSession, agent: Agent, policy: MfaPolicy) -> None:
+    """Change who needs a second factor, for requests from the commit on and for logins soon after.
+
+    Sessions stay open; whoever has not shown a second factor is asked for it by the API. Raises NotFound.
+    """
+    found = await session.scalar(
+        update(Tenant)
+        .where(Tenant.tenant_id == agent.tenant_id)
+        .values(mfa_policy=policy.value, version=Tenant.version + 1, updated_at=agent.now)
+        .returning(Tenant.tenant_id),
+        execution_options={"synchronize_session": False},
+    )
+    if found is None:
+        raise NotFound()
+    record(session, agent, "tenant:configure", agent.tenant_id)
+    await defer_sync_tenant(session, agent.tenant_id)
+    administrators = await session.scalars(
+        select(RoleGrant.person_id)
+        .where(RoleGrant.tenant_id == agent.tenant_id, RoleGrant.role.in_(sorted(SECOND_FACTOR)))
+        .distinct()
+    )
+    await defer_sync(session, agent.tenant_id, administrators)
+
+
+async def _entry(control: AsyncEngine, slug: str) -> tuple[UUID, str, str]:
+    """The id, the cluster's address and the realm's name of a health system that was made ready once."""
+    query = (
+        select(TenantEntry.id, IdentityCluster.url, TenantEntry.realm)
+        .join(IdentityCluster, IdentityCluster.id == TenantEntry.identity_cluster_id)
+        .where(TenantEntry.slug == slug, TenantEntry.state != RegistryState.CREATING)
+    )
+    async with control.connect() as connection:
+        row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        raise NotFound("There is no such health system.")
+    return row.id, row.url, row.realm
+
+
+async def _set_state(cell: AsyncEngine, tenant_id: UUID, state: TenantState) -> None:
+    agent = Agent(tenant_id=tenant_id, now=datetime.now(UTC))
+    async with cell_session(cell, tenant_id) as session:
+        changed = await session.scalar(
+            update(Tenant)
+            .where(Tenant.tenant_id == tenant_id, Tenant.state != state)
+            .values(state=state.value, version=Tenant.version + 1, updated_at=agent.now)
+            .returning(Tenant.tenant_id),
+            execution_options={"synchronize_session": False},
+        )
+        if changed is None:
+            return
+        # Access tokens live five minutes: those of before must not come to life again.
+        people = await session.scalars(
+            update(Person)
+            .where(Person.tenant_id == tenant_id)
+            .values(tokens_valid_from=agent.now, updated_at=agent.now)
+            .returning(Person.id),
+            execution_options={"synchronize_session": False},
+        )
+        record(session, agent, "tenant:configure", tenant_id)
+        if state is TenantState.ACTIVE:
+            await defer_sync(session, tenant_id, people)
+
+
+async def _register(control: AsyncEngine, tenant_id: UUID, state: RegistryState) -> None:
+    async with control.begin() as connection:
+        await connection.execute(
+            update(TenantEntry)
+            .where(TenantEntry.id == tenant_id, TenantEntry.state != state)
+            .values(state=state.value, epoch=TenantEntry.epoch + 1)
+        )
