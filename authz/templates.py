@@ -93,22 +93,21 @@ def source_hash(files: tuple[Path, ...]) -> str:
 
 
 def as_json(templates: Mapping[str, Template], roles: tuple[str, ...], source: str) -> str:
-    """The reviewable form: stable order, one role a line's worth of conditions."""
-    body = {
-        "source": source,
-        "roles": list(roles),
-        "permissions": {
-            name: {
-                "reach": template.reach.value,
-                "roles": {
-                    role: sorted((_plain(r) for r in residuals), key=json.dumps)
-                    for role, residuals in sorted(template.roles.items())
-                },
-            }
-            for name, template in sorted(templates.items())
-        },
-    }
-    return json.dumps(body, indent=1) + "\n"
+    """The reviewable form: stable order, one line a role with its conditions."""
+    lines = [
+        f'"source": {json.dumps(source)},',
+        f'"roles": {json.dumps(roles)},',
+        '"permissions": {',
+    ]
+    blocks = []
+    for name, template in sorted(templates.items()):
+        held = [
+            f"  {json.dumps(role)}: {json.dumps(sorted(map(_plain, residuals), key=json.dumps))}"
+            for role, residuals in sorted(template.roles.items())
+        ]
+        head = f' "{name}": {{"reach": "{template.reach.value}", "roles": {{\n'
+        blocks.append(head + ",\n".join(held) + "}}")
+    return "{" + "\n".join([*lines, ",\n".join(blocks)]) + "}}\n"
 
 
 def parse(variant: Variant, text: str) -> Policy:
