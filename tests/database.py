@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -41,7 +41,7 @@ LOCK = 7_265_010
 class Database:
     """One database of the test server, as each of the roles sees it."""
 
-    admin_url: str
+    admin_url: str = field(repr=False)
     name: str
 
     def url(self, role: str = "", *settings: str) -> str:
