@@ -43,6 +43,7 @@ Settings = Sequence[tuple[str, str]]
 # BEGIN, COMMIT or SET would outlive the unit; only what stays inside its transaction is taken.
 _ALLOWED = re.compile(r"[\s(]*(select|with|insert|update|delete|values)\b", re.IGNORECASE)
 _TICK = 0.05  # seconds between two looks at the deadlines
+_MOST_PARAMETERS = 65_535  # the protocol counts them in 16 bits
 _known: set[str] = set()  # statements that passed _ALLOWED
 _settings: dict[int, str] = {}  # the statement for so many settings
 
@@ -234,6 +235,8 @@ def _check(statement: Statement) -> None:
         if len(_known) > 10_000:
             _known.clear()
         _known.add(sql)
+    if len(params) > _MOST_PARAMETERS:
+        raise ValueError("a statement has at most 65,535 parameters")
     for value in params:
         if value is not None and (type(value) is not bytes or 0 in value):
             raise ValueError("a parameter is bytes without NUL, or None")

@@ -102,6 +102,7 @@ class Connection:
         self.dirty = self.writing = False
         self.unprepared: DatabaseError | None = None  # why the statement ahead was not prepared
         self.target: Unit | None = None  # the unit that a cancel request was sent for
+        self.patience = 0.0  # until when the request may take effect
         self.cancelling: asyncio.Task[None] | None = None
         self.fd = self.pg.socket
         self.pg.nonblocking = 1
@@ -116,9 +117,14 @@ class Connection:
                 pg.send_query_prepared(name, params, result_format=binary)
             pg.pipeline_sync()
         except psycopg.Error:
-            # Half a unit must not be closed by a Sync: it would be committed.
-            unit.fail(Unavailable())
+            # Half a unit must not be closed by a Sync: it would be committed. Without one nothing
+            # ever is, so the unit may be sent elsewhere.
             self.lose()
+            if unit.tried:
+                unit.fail(Unavailable())
+            else:
+                unit.again()
+                self.submit(unit)
         else:
             self.waiting.append(unit)
             self.soon()
@@ -255,10 +261,11 @@ class Connection:
         if not units or units[0].deadline > now:
             return
         first = units[0]
-        if first.deadline + self.limits.grace <= now:
-            self.lose()
-        elif first is not self.target and (self.cancelling is None or self.cancelling.done()):
-            self.target = first
+        if first is self.target:
+            if self.patience <= now:
+                self.lose()
+        elif self.cancelling is None or self.cancelling.done():
+            self.target, self.patience = first, now + self.limits.grace
             self.cancelling = self.loop.create_task(self.cancel())
 
     async def cancel(self) -> None:
