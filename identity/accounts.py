@@ -1,25 +1,14 @@
 """The service accounts of realms: how our own processes speak to each health system's Keycloak."""
 
-from typing import Protocol
+import asyncio
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.control import IdentityCluster, ServiceAccount, TenantEntry
+from domain.sealing import SecretSealer
 from identity.keycloak import MASTER, Account, Keycloak, Realm
-
-
-class Sealer(Protocol):
-    """Seals secrets with a key that no database holds. `aad` binds a secret to its place."""
-
-    def seal(self, plain: bytes, aad: bytes) -> bytes:
-        """The sealed form."""
-        ...
-
-    def open(self, sealed: bytes, aad: bytes) -> bytes:
-        """The secret. Raises when it was sealed with another key or for another place."""
-        ...
 
 
 def aad(tenant_id: UUID, client_id: str) -> bytes:
@@ -33,7 +22,7 @@ class Accounts:
     The control plane's connection must be the worker's: the API's role cannot read the sealed secrets.
     """
 
-    def __init__(self, control: AsyncEngine, sealer: Sealer, master: Account) -> None:
+    def __init__(self, control: AsyncEngine, sealer: SecretSealer, master: Account) -> None:
         self._control = control
         self._sealer = sealer
         self._master = Account(master.client_id, master.secret, MASTER)
@@ -74,5 +63,6 @@ class Accounts:
             row = (await connection.execute(query)).one_or_none()
         if row is None:
             raise LookupError("No such service account.")
-        secret = self._sealer.open(row.secret_sealed, aad(tenant_id, client_id)).decode()
-        return row.url, row.realm, Account(client_id, secret)
+        place = aad(tenant_id, client_id)
+        secret = await asyncio.to_thread(self._sealer.open, row.secret_sealed, place)
+        return row.url, row.realm, Account(client_id, secret.decode())

@@ -16,10 +16,11 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from authz.grants import fits
 from domain.audit import Agent, record
 from domain.errors import Invalid, NotFound
 from domain.model import new_id
-from domain.organization import Tenant
+from domain.organization import OrgUnit, Tenant
 from domain.people import Person, RoleGrant
 from domain.plain_text import name, optional_line
 from identity.jobs import defer_sync
@@ -27,32 +28,62 @@ from identity.sync import in_force
 
 LOCAL = "local"
 SYSTEM_ADMIN = "system_admin"
+_ADMINISTRATORS = frozenset({"system_admin", "regional_director", "clinic_admin"})
+# Auditor and privacy officer are held at the root, so every other grant lies in their subtree.
+_PAIRS = (
+    *((watcher, admin) for watcher in ("auditor", "privacy_officer") for admin in _ADMINISTRATORS),
+    ("biller", "auditor"),
+)
 _USER_NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{1,199}")
 
 
 class UserNameTaken(Invalid):
     """Another person of the health system has this user name."""
 
+    code = "USER_NAME_TAKEN"
+    constraints = ("uq_person_tenant_id_user_name",)
+
     def __init__(self) -> None:
-        super().__init__("This user name is taken.", path=("userName",), code="USER_NAME_TAKEN")
+        super().__init__("This user name is taken.", path=("userName",), code=self.code)
 
 
 class GrantOverlaps(Invalid):
     """The person holds this role at this node, from this source, in part of this period already."""
 
+    code = "GRANT_OVERLAPS"
+    constraints = ("ex_role_grant_period",)
+
     def __init__(self) -> None:
-        super().__init__(
-            "The person holds this role here in this period already.", code="GRANT_OVERLAPS"
-        )
+        super().__init__("The person holds this role here in this period already.", code=self.code)
+
+
+class RoleDoesNotFit(Invalid):
+    """The role is for units further up than this one."""
+
+    code = "ROLE_DOES_NOT_FIT"
+
+    def __init__(self) -> None:
+        super().__init__("This role is not held at a unit of this level.", code=self.code)
+
+
+class RolesConflict(Invalid):
+    """Whoever watches the administrators is none of them (separation of duties)."""
+
+    code = "ROLES_CONFLICT"
+
+    def __init__(self) -> None:
+        super().__init__("The person holds a role that this one must watch over.", code=self.code)
 
 
 class LastAdministrator(Invalid):
     """Nobody would be left to administer the health system."""
 
+    code = "LAST_ADMINISTRATOR"
+
     def __init__(self) -> None:
         super().__init__(
             "A health system keeps at least one active system administrator.",
-            code="LAST_ADMINISTRATOR",
+            code=self.code,
         )
 
 
@@ -135,13 +166,16 @@ async def reactivate_person(session: AsyncSession, agent: Agent, person_id: uuid
 
 
 async def give_grant(session: AsyncSession, agent: Agent, draft: GrantDraft) -> RoleGrant:
-    """Give a role at a node. Raises NotFound (person), Invalid (period), GrantOverlaps."""
+    """Give a role at a node.
+
+    Raises NotFound (person, unit), Invalid (period), RoleDoesNotFit, RolesConflict, GrantOverlaps.
+    """
     begins = draft.valid_from or agent.now
     if draft.valid_until is not None and draft.valid_until <= begins:
         raise Invalid("A grant ends after it begins.", path=("validUntil",))
     await _touch(session, agent, draft.person_id)
-    if await session.scalar(_overlapping(agent.tenant_id, draft, begins)) is not None:
-        raise GrantOverlaps()
+    await _must_fit(session, agent, draft)
+    await _must_not_clash(session, agent, draft, begins)
     grant = RoleGrant(
         tenant_id=agent.tenant_id,
         id=new_id(),
@@ -203,18 +237,40 @@ async def _touch(
     return person
 
 
-def _overlapping(tenant_id: uuid.UUID, draft: GrantDraft, begins: dt.datetime) -> Any:
-    return select(RoleGrant.id).where(
-        RoleGrant.tenant_id == tenant_id,
-        RoleGrant.person_id == draft.person_id,
-        RoleGrant.role == draft.role,
-        RoleGrant.unit_id == draft.unit_id,
-        RoleGrant.source == draft.source,
-        RoleGrant.source_ref == draft.source_ref,
-        func.tstzrange(RoleGrant.valid_from, RoleGrant.valid_until).op("&&")(
-            func.tstzrange(begins, draft.valid_until)
-        ),
+async def _must_fit(session: AsyncSession, agent: Agent, draft: GrantDraft) -> None:
+    level = await session.scalar(
+        select(OrgUnit.level).where(
+            OrgUnit.tenant_id == agent.tenant_id, OrgUnit.id == draft.unit_id, OrgUnit.active
+        )
     )
+    if level is None:
+        raise NotFound(path=("unitId",))
+    if not fits(draft.role, level):
+        raise RoleDoesNotFit()
+
+
+async def _must_not_clash(
+    session: AsyncSession, agent: Agent, draft: GrantDraft, begins: dt.datetime
+) -> None:
+    """Compare with the person's other grants in the same period; the person's row is locked."""
+    period = func.tstzrange(RoleGrant.valid_from, RoleGrant.valid_until)
+    others = await session.scalars(
+        select(RoleGrant).where(
+            RoleGrant.tenant_id == agent.tenant_id,
+            RoleGrant.person_id == draft.person_id,
+            period.op("&&")(func.tstzrange(begins, draft.valid_until)),
+        )
+    )
+    for other in others:
+        if (other.role, draft.role) in _PAIRS or (draft.role, other.role) in _PAIRS:
+            raise RolesConflict()
+        if _place(other) == _place(draft):
+            raise GrantOverlaps()
+
+
+def _place(grant: RoleGrant | GrantDraft) -> tuple[object, ...]:
+    """What two grants may not have in common in one period."""
+    return grant.role, grant.unit_id, grant.source, grant.source_ref
 
 
 async def _somebody_else_administers(

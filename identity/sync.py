@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from domain.database import set_tenant
 from domain.organization import MfaPolicy, Tenant, TenantState
 from domain.people import Person, RoleGrant
 from identity.keycloak import Conflict, Json, NotFound, Realm
@@ -73,7 +74,7 @@ class Wanted:
 async def cell_session(cell: AsyncEngine, tenant_id: UUID) -> AsyncIterator[AsyncSession]:
     """A transaction that sees one health system only: row-level security is told its id. Commits at its end."""
     async with AsyncSession(cell, expire_on_commit=False) as session, session.begin():
-        await session.execute(select(func.set_config("app.tenant", str(tenant_id), True)))
+        await set_tenant(session, tenant_id)
         yield session
 
 

@@ -5,6 +5,7 @@ same call ends where an undisturbed one would have. The registry's row comes fir
 (ids, the realm's name, sealed secrets); its state becomes `active` last.
 """
 
+import asyncio
 import re
 import secrets
 import string
@@ -23,7 +24,8 @@ from domain.errors import Invalid
 from domain.model import new_id
 from domain.organization import MfaPolicy, OrgUnit, PolicyVariant, Tenant, add_unit
 from domain.people import Person
-from identity.accounts import Accounts, Sealer, aad
+from domain.sealing import Keyring, SecretSealer
+from identity.accounts import Accounts, aad
 from identity.provisioning import (
     SYSTEM_ADMIN,
     GrantDraft,
@@ -60,7 +62,8 @@ class Platform:
     control: AsyncEngine
     cell: AsyncEngine
     accounts: Accounts
-    sealer: Sealer
+    sealer: SecretSealer
+    keys: Keyring
     portals: Portals
 
 
@@ -134,6 +137,8 @@ async def create_tenant(
     """
     progress("registry")
     entry, url, drawn = await _registered(platform, order)
+    progress("keys")
+    await platform.keys.create(entry.id)
     progress("cell")
     root, people = await _settled(platform, order, entry.id)
     progress("realm")
@@ -212,15 +217,18 @@ async def _roomy_cluster(session: AsyncSession, region: str) -> IdentityCluster:
     return cluster
 
 
-async def _secret(session: AsyncSession, sealer: Sealer, tenant_id: UUID, client_id: str) -> str:
+async def _secret(
+    session: AsyncSession, sealer: SecretSealer, tenant_id: UUID, client_id: str
+) -> str:
     """The service account's secret: drawn and sealed once, then always the same."""
     place = aad(tenant_id, client_id)
+    fresh = secrets.token_urlsafe(32).encode()
     await session.execute(
         insert(ServiceAccount)
         .values(
             tenant_id=tenant_id,
             client_id=client_id,
-            secret_sealed=sealer.seal(secrets.token_urlsafe(32).encode(), place),
+            secret_sealed=await asyncio.to_thread(sealer.seal, fresh, place),
         )
         .on_conflict_do_nothing()
     )
@@ -231,7 +239,7 @@ async def _secret(session: AsyncSession, sealer: Sealer, tenant_id: UUID, client
     )
     if sealed is None:
         raise LookupError("the service account was not kept")
-    return sealer.open(sealed, place).decode()
+    return (await asyncio.to_thread(sealer.open, sealed, place)).decode()
 
 
 def _plan(

@@ -1,0 +1,224 @@
+"""An issuer's keys come from one address, in bounds, and outlive an outage but not a day."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from identity.errors import IdentityUnavailable
+from identity.keys import AGAIN, AGAIN_WITHOUT_ANY, FRESH, MAX_BYTES, STALE, KeyCache
+from tests.identity.forge import Authority
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class KeyServer:
+    """A real HTTP server that answers what a test puts there, and counts."""
+
+    def __init__(self) -> None:
+        self.body = b""
+        self.status = "200 OK"
+        self.head = ""
+        self.asked = 0
+        self.delay = 0.0
+        self.url = ""
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        self.asked += 1
+        await asyncio.sleep(self.delay)
+        head = f"HTTP/1.1 {self.status}\r\ncontent-length: {len(self.body)}\r\n{self.head}"
+        writer.write(f"{head}connection: close\r\n\r\n".encode() + self.body)
+        writer.close()
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[KeyServer]:
+    keys = KeyServer()
+    server = await asyncio.start_server(keys.answer, "127.0.0.1", 0)
+    keys.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/certs"
+    async with server:
+        yield keys
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[KeyServer]:
+    async with served() as keys:
+        yield keys
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def cache(clock: Clock) -> AsyncIterator[KeyCache]:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        yield KeyCache(client, clock=clock)
+
+
+@pytest.fixture
+def authority(server: KeyServer) -> Authority:
+    authority = Authority(keys_url=server.url)
+    server.body = authority.key_set()
+    return authority
+
+
+async def test_keys_are_fetched_once_and_then_known(
+    cache: KeyCache, server: KeyServer, authority: Authority, clock: Clock
+) -> None:
+    first = await cache.key(server.url, authority.kid)
+    assert first is not None
+    assert first.as_dict(private=False)["x"] == authority.key.as_dict(private=False)["x"]
+    clock.now += FRESH - 1
+    assert await cache.key(server.url, authority.kid) is first
+    assert server.asked == 1
+    clock.now += 1
+    assert await cache.key(server.url, authority.kid)
+    assert server.asked == 2
+
+
+async def test_many_requests_make_one_fetch(
+    cache: KeyCache, server: KeyServer, authority: Authority
+) -> None:
+    server.delay = 0.05
+    found = await asyncio.gather(*(cache.key(server.url, authority.kid) for _ in range(50)))
+    assert all(found)
+    assert server.asked == 1
+
+
+async def test_a_rotation_is_noticed_and_junk_costs_one_fetch_each_half_minute(
+    cache: KeyCache, server: KeyServer, authority: Authority, clock: Clock
+) -> None:
+    assert await cache.key(server.url, authority.kid)
+    for number in range(20):
+        assert await cache.key(server.url, f"unknown-{number}") is None
+    assert server.asked == 1
+    server.body = authority.key_set(kid="key-2")
+    clock.now += AGAIN
+    assert await cache.key(server.url, "key-2")
+    assert server.asked == 2
+    assert await cache.key(server.url, authority.kid) is None
+    assert server.asked == 2
+
+
+async def test_an_outage_is_bridged_for_a_day(
+    cache: KeyCache, server: KeyServer, authority: Authority, clock: Clock
+) -> None:
+    assert await cache.key(server.url, authority.kid)
+    server.status = "503 Service Unavailable"
+    clock.now += STALE - 1
+    assert await cache.key(server.url, authority.kid)
+    clock.now += 1
+    with pytest.raises(IdentityUnavailable):
+        await cache.key(server.url, authority.kid)
+    server.status = "200 OK"
+    clock.now += AGAIN
+    assert await cache.key(server.url, authority.kid)
+
+
+async def test_without_any_key_it_is_asked_again_soon(
+    cache: KeyCache, server: KeyServer, authority: Authority, clock: Clock
+) -> None:
+    server.status = "500 Internal Server Error"
+    for _ in range(3):
+        with pytest.raises(IdentityUnavailable):
+            await cache.key(server.url, authority.kid)
+    assert server.asked == 1
+    server.status = "200 OK"
+    clock.now += AGAIN_WITHOUT_ANY
+    assert await cache.key(server.url, authority.kid)
+
+
+async def test_no_redirect_is_followed(cache: KeyCache, server: KeyServer) -> None:
+    async with served() as elsewhere:
+        elsewhere.body = Authority().key_set()
+        server.status, server.head = "302 Found", f"location: {elsewhere.url}\r\n"
+        with pytest.raises(IdentityUnavailable):
+            await cache.key(server.url, "key-1")
+        assert elsewhere.asked == 0
+
+
+async def test_a_client_that_follows_redirects_is_refused() -> None:
+    async with httpx.AsyncClient(trust_env=False, follow_redirects=True) as client:
+        with pytest.raises(ValueError, match="redirect"):
+            KeyCache(client)
+
+
+async def test_nothing_listens(cache: KeyCache) -> None:
+    with pytest.raises(IdentityUnavailable):
+        await cache.key("http://127.0.0.1:9/certs", "key-1")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"keys": 5}',
+        b'{"keys": null}',
+        b"{" * 100,
+        b"<html>",
+        b"\xff\xfe",
+        b" " * (MAX_BYTES + 1),
+    ],
+)
+async def test_answers_that_are_no_key_set(cache: KeyCache, server: KeyServer, body: bytes) -> None:
+    server.body = body
+    with pytest.raises(IdentityUnavailable):
+        await cache.key(server.url, "key-1")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"use": "enc"},
+        {"use": None},
+        {"kty": "oct", "k": "c2VjcmV0"},
+        {"crv": "P-384"},
+        {"alg": "ECDH-ES"},
+        {"kid": 5},
+    ],
+)
+async def test_keys_that_are_not_for_signatures(
+    cache: KeyCache, server: KeyServer, authority: Authority, changes: dict[str, object]
+) -> None:
+    other = json.loads(Authority(kid="good").key_set())["keys"]
+    bad = json.loads(authority.key_set(**changes))["keys"]
+    server.body = json.dumps({"keys": [*bad, *other, "junk"]}).encode()
+    assert await cache.key(server.url, authority.kid) is None
+    assert await cache.key(server.url, "good")
+
+
+async def test_a_point_off_the_curve_spoils_the_set(
+    cache: KeyCache, server: KeyServer, authority: Authority
+) -> None:
+    server.body = authority.key_set(x="AAAA")
+    with pytest.raises(IdentityUnavailable):
+        await cache.key(server.url, authority.kid)
+
+
+async def test_issuers_do_not_share_keys(
+    cache: KeyCache, server: KeyServer, authority: Authority
+) -> None:
+    async with served() as other:
+        other.body = Authority(kid="of-another").key_set()
+        assert await cache.key(other.url, "of-another")
+        assert await cache.key(server.url, authority.kid)
+        assert await cache.key(server.url, "of-another") is None
