@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from oso import Oso, Relation
 from polar.data.adapter import DataAdapter
@@ -29,13 +29,23 @@ from authz.templates import (
     Variant,
     as_json,
     load_policy,
+    permissions,
     source_hash,
     sources,
 )
 from domain.model import OfPatient
 from domain.tables import load
 
-__all__ = ["Engine", "Policy", "PolicyError", "compile_variant", "load_policy", "stale", "write"]
+__all__ = [
+    "Engine",
+    "Policy",
+    "PolicyError",
+    "compile_variant",
+    "load_policy",
+    "permissions",
+    "stale",
+    "write",
+]
 
 NODE = "the granted node"
 ASKER = "the person who asks"
@@ -110,7 +120,7 @@ class Engine:
         self.declared: Declarations = declarations(files)
         self.roles = tuple(r for r in self.declared.roles if r not in PSEUDO_ROLES)
         self.subjects = {d.name: _subject(d) for d in self.declared.resources.values()}
-        self.oso: Any = Oso()
+        self.oso = cast(Any, Oso())  # the library has no types
         self.oso.register_class(User, fields={"id": str})
         self.oso.register_class(Unit, fields={"id": str, "ancestor_ids": list})
         place = Relation("one", PLACE, "unit_id", "id")

@@ -15,6 +15,7 @@ from typing import Any
 
 from authz.conditions import ACTOR, Condition, Residual
 from authz.reach import Reach
+from domain.tables import load
 
 POLICIES = Path(__file__).parent / "policies"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -140,8 +141,19 @@ def load_policy(variant: Variant, folder: Path = TEMPLATES, policies: Path = POL
 
 
 def load_all() -> Mapping[Variant, Policy]:
-    """Every variant; called at start, so that a stale or missing one keeps the product from starting."""
-    return {variant: load_policy(variant) for variant in VARIANTS}
+    """Every variant; called at start. Raises PolicyError for stale templates and for a model without a policy."""
+    policies = {variant: load_policy(variant) for variant in VARIANTS}
+    models = {m.class_.__resource__ for m in load().registry.mappers} - {None}
+    for policy in policies.values():
+        missing = {r for r in models if f"{r}:read" not in policy.permissions}
+        if missing:
+            raise PolicyError(f"nobody may read {', '.join(sorted(missing))}: no policy")
+    return policies
+
+
+def permissions() -> frozenset[str]:
+    """Every `resource:action` that the policies declare: the same in each variant."""
+    return frozenset(load_policy(VARIANTS[0]).permissions)
 
 
 def _plain(residual: Residual) -> dict[str, Any]:

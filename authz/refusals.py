@@ -1,0 +1,55 @@
+"""How authorization says no.
+
+NotFound    not yours, which is the same as not there (domain/errors.py)
+Forbidden   yours to see, not yours to do; the reason is from a closed list
+Unguarded   a mistake of ours: a statement or a write that no policy judged
+"""
+
+from enum import Enum
+
+from domain.errors import DomainError
+
+
+class Reason(Enum):
+    """Why something visible may not be done."""
+
+    NO_ROLE = "NO_ROLE"
+    NOT_THE_AUTHOR = "NOT_THE_AUTHOR"
+    NOT_A_PRACTITIONER = "NOT_A_PRACTITIONER"
+    SENSITIVITY = "SENSITIVITY"
+    BREAK_GLASS_AVAILABLE = "BREAK_GLASS_AVAILABLE"
+    OWN_GRANT = "OWN_GRANT"
+    ROLE_NOT_YOURS_TO_GIVE = "ROLE_NOT_YOURS_TO_GIVE"
+    ROLE_DOES_NOT_FIT = "ROLE_DOES_NOT_FIT"
+    CONFLICTING_ROLES = "CONFLICTING_ROLES"
+    LAST_SYSTEM_ADMIN = "LAST_SYSTEM_ADMIN"
+    SECOND_APPROVAL = "SECOND_APPROVAL"
+
+
+_SAID = {
+    Reason.NO_ROLE: "No role of yours allows this here.",
+    Reason.NOT_THE_AUTHOR: "Only the author may do this.",
+    Reason.NOT_A_PRACTITIONER: "Only a person linked to an active practitioner may do this.",
+    Reason.SENSITIVITY: "The record is restricted.",
+    Reason.BREAK_GLASS_AVAILABLE: "No role of yours allows this here; break-glass does.",
+    Reason.OWN_GRANT: "Nobody gives a role to themselves or takes it from themselves.",
+    Reason.ROLE_NOT_YOURS_TO_GIVE: "This role is not yours to give or take at this place.",
+    Reason.ROLE_DOES_NOT_FIT: "This role is not held at this level.",
+    Reason.CONFLICTING_ROLES: "The person holds a role that this one must not meet.",
+    Reason.LAST_SYSTEM_ADMIN: "The last system administrator cannot go.",
+    Reason.SECOND_APPROVAL: "A second person must approve this role.",
+}
+
+
+class Forbidden(DomainError):
+    """The actor sees the target and may not do this to it."""
+
+    code = "FORBIDDEN"
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(_SAID[reason])
+        self.reason = reason
+
+
+class Unguarded(Exception):
+    """A programming mistake: nothing was sent to the database. Never shown to a client as it is."""

@@ -1,0 +1,62 @@
+"""The settings under which PostgreSQL's row-level security shows and takes rows, made from the same predicates."""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from authz.actor import Actor
+from authz.scope import union
+from authz.templates import Policy, PolicyError
+
+WRITES = MappingProxyType({"payment": "posting"})
+"""A resource without a table of its own -> the resource whose table takes its rows."""
+
+Settings = tuple[tuple[str, str], ...]
+
+
+def placed(policy: Policy) -> tuple[str, ...]:
+    """The resources whose tables row-level security opens by place."""
+    return tuple(
+        name.removesuffix(":read")
+        for name, template in sorted(policy.permissions.items())
+        if name.endswith(":read") and template.reach.placed
+    )
+
+
+def settings_for(
+    actor: Actor,
+    resources: Iterable[str] | None = None,
+    write: Mapping[str, Iterable[str]] | None = None,
+) -> Settings:
+    """Pairs for `set_config(…, true)`: the tenant, and the scopes of reading and writing placed tables.
+
+    `resources`: those to be read, by default every placed one. `write`: the resource whose table is written ->
+    the permissions (`payment:record`) that the command was allowed. What is not named stays closed.
+    """
+    known = set(placed(actor.policy))
+    settings = [("app.tenant", str(actor.tenant_id))]
+    for resource in sorted(known if resources is None else known & set(resources)):
+        scope = actor.predicate(resource, "read").scope
+        settings.append((f"app.scope_{resource}", scope.literal()))
+    for resource, permissions in sorted((write or {}).items()):
+        if resource in known:
+            settings.append((f"app.write_{resource}", _written(actor, permissions)))
+    return tuple(settings)
+
+
+def split(permission: str) -> tuple[str, str]:
+    """`encounter:start` as (resource, action). Raises PolicyError for anything else."""
+    resource, colon, action = permission.partition(":")
+    if not (resource and colon and action):
+        raise PolicyError(f"{permission!r} is no permission")
+    return resource, action
+
+
+def _written(actor: Actor, permissions: Iterable[str]) -> str:
+    predicates = [actor.predicate(*split(p)) for p in permissions]
+    if any(not p.reach.placed for p in predicates):
+        raise PolicyError("only a permission over placed rows opens a placed table")
+    units = actor.tree.units
+    scope = union(
+        (p.scope for p in predicates), lambda u: units[u].clinic_id if u in units else None
+    )
+    return scope.literal()
