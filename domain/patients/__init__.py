@@ -3,6 +3,7 @@
 from domain.patients.commands import (
     AlreadyRegistered,
     Mrn,
+    NationalIdTaken,
     NoMatch,
     add_site,
     admit,
@@ -17,6 +18,7 @@ __all__ = [
     "AlreadyRegistered",
     "Demographics",
     "Mrn",
+    "NationalIdTaken",
     "NoMatch",
     "Patient",
     "PatientSite",

@@ -3,7 +3,6 @@
 import datetime as dt
 import uuid
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from sqlalchemy import Integer, Uuid, func, select
@@ -40,12 +39,21 @@ class NoMatch(DomainError):
 
 
 class AlreadyRegistered(DomainError):
-    """Another patient of the health system has this identifier."""
+    """Another patient of the health system has this record number."""
 
     code = "ALREADY_REGISTERED"
+    constraints = ("uq_patient_mrn",)
+    field = "mrn"
 
-    def __init__(self, field: str) -> None:
-        super().__init__("Another patient has this identifier.", path=(field,))
+    def __init__(self) -> None:
+        super().__init__("Another patient has this identifier.", path=(self.field,))
+
+
+class NationalIdTaken(AlreadyRegistered):
+    """Another patient of the health system has this national identifier."""
+
+    constraints = ("uq_patient_national_id",)
+    field = "nationalId"
 
 
 @dataclass(frozen=True)
@@ -54,12 +62,6 @@ class Mrn:
 
     assigner: str
     value: str
-
-
-UNIQUE = {
-    "uq_patient_mrn": partial(AlreadyRegistered, "mrn"),
-    "uq_patient_national_id": partial(AlreadyRegistered, "nationalId"),
-}
 
 
 async def register(
@@ -90,7 +92,7 @@ async def register(
     # Sites first: a patient without a visible site is invisible, and an invisible row cannot be inserted.
     await session.execute(sites_of(agent, key, clinic_id, place.id, copies(patient)))
     session.add(patient)
-    with refusals(**UNIQUE):
+    with refusals():
         await session.flush()
     record(session, agent, "patient:create", patient.id, clinic_id=clinic_id)
     return patient
@@ -112,7 +114,7 @@ async def update_demographics(
     columns |= sealed_identifier(sealer, patient.id, changes)
     columns |= former_names(patient, columns, agent.now)
     await hold(session, "patient", patient.tenant_id, patient.id)
-    with refusals(**UNIQUE):
+    with refusals():
         changed = await change(session, agent, patient, version, **columns)
     await copy_to_sites(session, agent, changed.id)
     record(session, agent, "patient:update", changed.id)

@@ -1,4 +1,4 @@
-"""Appointments, https://hl7.org/fhir/R4/appointment.html, and the time of practitioners and rooms they block."""
+"""What is stored of appointments, https://hl7.org/fhir/R4/appointment.html, and of the time they block."""
 
 import datetime as dt
 import uuid

@@ -1,0 +1,263 @@
+"""What is done to appointments: booking, moving to another time, cancelling, checking in."""
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Select, Uuid, cast, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY, Range
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from domain.appointments.booking import (
+    LOCK,
+    OPERATION,
+    Booking,
+    bookable,
+    booking_statement,
+    booking_values,
+)
+from domain.appointments.record import Appointment, AppointmentBlock, AppointmentState
+from domain.appointments.states import move, period
+from domain.audit import Agent, record
+from domain.constraints import refusals
+from domain.errors import DomainError, Invalid, NotFound
+from domain.keys import IdempotencyKey, KeyReused
+from domain.locks import hold
+from domain.model import new_id
+from domain.organization import Place, clinic_of
+from domain.patients import seen_at
+from domain.plain_text import optional_passage
+from domain.versions import change
+
+TRIES = 3
+
+
+class SlotTaken(DomainError):
+    """Somebody or something that the visit needs is not free at that time."""
+
+    code = "SLOT_TAKEN"
+    constraints = ("ex_appointment_block_slot",)
+
+    def __init__(self) -> None:
+        super().__init__("This time is taken.", path=("startsAt",))
+
+
+class NotBookableHere(DomainError):
+    """The practitioner, room or device is not (or no longer) assigned to the clinic or department."""
+
+    code = "NOT_BOOKABLE_HERE"
+
+    def __init__(self, field: str) -> None:
+        super().__init__("This cannot be booked at this clinic or department.", path=(field,))
+
+
+async def book(
+    session: AsyncSession, agent: Agent, place: Place, booking: Booking, admissible: Select[Any]
+) -> Appointment:
+    """Book by `booking_statement`; a repeat of the request (same key, same input) answers the first appointment.
+
+    `admissible`: see `booking_statement`. Raises Invalid, NotFound (patient), NotBookableHere, KeyReused,
+    SlotTaken. Writes appointment, appointment_block, idempotency; patient_site at the first visit to a department.
+    """
+    values = booking_values(agent, place, booking)
+    parts = booking_statement(admissible)
+    answer = select(aliased(Appointment, parts.booked)).add_cte(*parts.effects)
+    for _ in range(TRIES):
+        with refusals():
+            booked = await session.scalar(answer, values)
+        if booked is not None:
+            return booked
+        earlier = await settle(session, agent, place, booking, admissible)
+        if earlier is not None:
+            return await by_id(session, agent, earlier)
+    raise SlotTaken()
+
+
+async def by_id(session: AsyncSession, agent: Agent, appointment_id: uuid.UUID) -> Appointment:
+    """The appointment as far as the session shows it. Raises NotFound."""
+    found = await session.get(Appointment, {"tenant_id": agent.tenant_id, "id": appointment_id})
+    if found is None:
+        raise NotFound()
+    return found
+
+
+async def settle(
+    session: AsyncSession, agent: Agent, place: Place, booking: Booking, admissible: Select[Any]
+) -> uuid.UUID | None:
+    """Why the booking statement gave no row. An id: this request was carried out before, as that appointment.
+
+    None: run the statement again (the patient is seen at the department now). Raises KeyReused, NotFound for a
+    patient who is not visible at the clinic, NotBookableHere.
+    """
+    if booking.key is not None:
+        earlier = await session.get(
+            IdempotencyKey,
+            {
+                "tenant_id": agent.tenant_id,
+                "person_id": agent.person_id,
+                "operation": OPERATION,
+                "key": booking.key,
+            },
+        )
+        if earlier is not None:
+            if earlier.input_hash != booking.digest(place.id):
+                raise KeyReused()
+            return earlier.result_id
+    clinic_id = clinic_of(place)
+    rows = admissible.subquery()
+    visible = select(rows.c.unit_id).where(
+        rows.c.tenant_id == agent.tenant_id,
+        rows.c.patient_id == booking.patient_id,
+        rows.c.unit_id.in_({place.id, clinic_id}),
+        rows.c.active,
+    )
+    at = set(await session.scalars(visible))
+    if not at:
+        raise NotFound(path=("patientId",))
+    await require_bookable(session, agent, place, booking.practitioner_id, booking.room_ids)
+    if place.id not in at:
+        await seen_at(session, agent, booking.patient_id, place)
+    return None
+
+
+async def require_bookable(
+    session: AsyncSession,
+    agent: Agent,
+    place: Place,
+    practitioner_id: uuid.UUID,
+    room_ids: Sequence[uuid.UUID] = (),
+) -> None:
+    """Raises NotBookableHere, naming the field, unless all may be booked at the place."""
+    wanted = [practitioner_id, *room_ids]
+    clinic_id = clinic_of(place)
+    there = set(
+        await session.scalars(
+            bookable(
+                literal(agent.tenant_id, Uuid()),
+                literal(clinic_id, Uuid()),
+                literal(place.id, Uuid()),
+                cast(literal(wanted, ARRAY(Uuid())), ARRAY(Uuid())),
+            )
+        )
+    )
+    if practitioner_id not in there:
+        raise NotBookableHere("practitionerId")
+    if not there.issuperset(room_ids):
+        raise NotBookableHere("roomIds")
+
+
+async def reschedule(
+    session: AsyncSession,
+    agent: Agent,
+    place: Place,
+    appointment: Appointment,
+    version: int,
+    starts_at: dt.datetime,
+    minutes: int,
+    *,
+    practitioner_id: uuid.UUID | None = None,
+    room_ids: Sequence[uuid.UUID] = (),
+) -> Appointment:
+    """Cancel the appointment and book a new one, linked to it, at the same place for the same patient.
+
+    `place` is the appointment's unit. Raises IllegalMove, Invalid, NotBookableHere, SlotTaken, StaleVersion.
+    Writes appointment, appointment_block.
+    """
+    if place.id != appointment.unit_id:
+        raise Invalid("An appointment stays at its clinic or department.", path=("unit",))
+    starts_at, ends_at = period(starts_at, minutes, agent.now)
+    cancelled = move(appointment.state, AppointmentState.CANCELLED)
+    whose = practitioner_id or appointment.practitioner_id
+    await require_bookable(session, agent, place, whose, room_ids)
+    resources = sorted({whose, *room_ids})
+    for resource in resources:
+        await hold(session, LOCK, agent.tenant_id, resource)
+    old = await change(session, agent, appointment, version, state=cancelled)
+    fresh = Appointment(
+        tenant_id=old.tenant_id,
+        id=new_id(),
+        clinic_id=old.clinic_id,
+        unit_id=old.unit_id,
+        patient_id=old.patient_id,
+        sensitivity=old.sensitivity,
+        practitioner_id=whose,
+        state=AppointmentState.BOOKED.value,
+        starts_at=starts_at,
+        ends_at=ends_at,
+        reason=old.reason,
+        comment=old.comment,
+        rescheduled_from_id=old.id,
+        booked_by=agent.person_id,
+    )
+    session.add(fresh)
+    await session.flush()
+    session.add_all(block(fresh, resource) for resource in resources)
+    with refusals():
+        await session.flush()
+    record(session, agent, "appointment:reschedule", fresh.id, old.id, clinic_id=fresh.clinic_id)
+    return fresh
+
+
+def block(appointment: Appointment, resource_id: uuid.UUID) -> AppointmentBlock:
+    """The time that the appointment keeps a resource."""
+    return AppointmentBlock(
+        tenant_id=appointment.tenant_id,
+        id=new_id(),
+        clinic_id=appointment.clinic_id,
+        unit_id=appointment.unit_id,
+        appointment_id=appointment.id,
+        resource_id=resource_id,
+        state=appointment.state,
+        lane=0,
+        block=Range(appointment.starts_at, appointment.ends_at),
+    )
+
+
+async def cancel(
+    session: AsyncSession,
+    agent: Agent,
+    appointment: Appointment,
+    version: int,
+    comment: str | None = None,
+) -> Appointment:
+    """Cancel; its time is free at once. Raises IllegalMove, Invalid, StaleVersion. Writes appointment."""
+    said = optional_passage(comment, "comment")
+    kept = {"comment": said} if said else {}
+    return await _become(
+        session, agent, appointment, version, AppointmentState.CANCELLED, "cancel", **kept
+    )
+
+
+async def check_in(
+    session: AsyncSession, agent: Agent, appointment: Appointment, version: int
+) -> Appointment:
+    """The patient is here and registered for the visit. Raises IllegalMove, StaleVersion. Writes appointment."""
+    return await _become(
+        session, agent, appointment, version, AppointmentState.CHECKED_IN, "check_in"
+    )
+
+
+async def no_show(
+    session: AsyncSession, agent: Agent, appointment: Appointment, version: int
+) -> Appointment:
+    """The patient did not come. Raises IllegalMove, Invalid before the start, StaleVersion. Writes appointment."""
+    if agent.now < appointment.starts_at:
+        raise Invalid("The appointment has not begun yet.", path=("id",), code="TOO_EARLY")
+    return await _become(session, agent, appointment, version, AppointmentState.NOSHOW, "no_show")
+
+
+async def _become(
+    session: AsyncSession,
+    agent: Agent,
+    appointment: Appointment,
+    version: int,
+    wanted: AppointmentState,
+    action: str,
+    **values: Any,
+) -> Appointment:
+    state = move(appointment.state, wanted)
+    changed = await change(session, agent, appointment, version, state=state, **values)
+    record(session, agent, f"appointment:{action}", changed.id, clinic_id=changed.clinic_id)
+    return changed
