@@ -1,0 +1,143 @@
+"""A real Keycloak, and health systems on it that are gone when the tests are over."""
+
+import os
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.database import engine
+from domain.key_providers import FileKeyProvider
+from domain.organization import MfaPolicy
+from domain.pipeline import Pipeline
+from domain.sealing import Keyring, SecretSealer
+from identity.accounts import Accounts
+from identity.actors import ActorLoader
+from identity.jobs import Resources, run_worker
+from identity.keycloak import Account, NotFound
+from identity.keys import KeyCache
+from identity.provisioning import PersonDraft
+from identity.registry import Registry
+from identity.sync import FirstLogin
+from identity.tenants import (
+    MadeTenant,
+    Platform,
+    Portals,
+    TenantOrder,
+    create_tenant,
+    register_cluster,
+)
+from identity.tokens import Tokens
+from tests.database import Database
+
+CALLBACK = "http://127.0.0.1:9/callback"
+ADMIN_CALLBACK = "http://127.0.0.1:9/admin/callback"
+PASSWORD = "correct horse battery staple"
+
+
+@dataclass(frozen=True)
+class KeycloakServer:
+    """A running server and the master's provisioning client."""
+
+    url: str
+    account: Account
+
+
+@pytest.fixture(scope="session")
+def keycloak() -> KeycloakServer:
+    """The server at KEYCLOAK_URL with the client of KEYCLOAK_ADMIN_CLIENT_ID and _SECRET, else the stack's own."""
+    if url := os.environ.get("KEYCLOAK_URL"):
+        client = os.environ["KEYCLOAK_ADMIN_CLIENT_ID"]
+        return KeycloakServer(url, Account(client, os.environ["KEYCLOAK_ADMIN_CLIENT_SECRET"]))
+    servers = import_module("dev.servers").ensure(keycloak=True)
+    return KeycloakServer(
+        servers.keycloak_url,
+        Account(servers.keycloak_admin_client_id, servers.keycloak_admin_client_secret),
+    )
+
+
+@dataclass
+class World:
+    """The control plane, the cell and Keycloak together, with what a running product has on them."""
+
+    platform: Platform
+    registry: Registry
+    loader: ActorLoader
+    pipeline: Pipeline
+    worker_url: str
+    made: list[MadeTenant] = field(default_factory=list)
+
+    async def tenant(self, mfa: MfaPolicy = MfaPolicy.NONE, **values: object) -> MadeTenant:
+        """A health system that is ready to log in: people `admin` and `officer` with PASSWORD."""
+        made = await create_tenant(self.platform, order(mfa=mfa, **values))
+        self.made.append(made)
+        await self.work()
+        return made
+
+    async def work(self) -> None:
+        """Carry out the jobs that are due."""
+        resources = Resources(self.platform.cell, self.platform.accounts)
+        await run_worker(self.worker_url, resources, wait=False, listen_notify=False)
+
+
+def order(**values: object) -> TenantOrder:
+    """An order for a health system of its own."""
+    plain: dict[str, object] = {
+        "slug": f"t{secrets.token_hex(6)}",
+        "name": "Test Health",
+        "admin": PersonDraft("admin", "Ada", "Admin"),
+        "privacy_officer": PersonDraft("officer", "Otto", "Officer"),
+        "admin_login": FirstLogin(PASSWORD, temporary=False),
+        "privacy_officer_login": FirstLogin(PASSWORD, temporary=False),
+        "otp_code_reusable": True,
+    }
+    return TenantOrder(**(plain | values))  # type: ignore[arg-type]  # each caller's own fields
+
+
+@pytest.fixture
+async def platform(
+    database: Database, keycloak: KeycloakServer, tmp_path: Path
+) -> AsyncIterator[Platform]:
+    control = engine(database.worker_url, application="test-control", size=2)
+    cell = engine(database.app_url, application="test-cell", size=2)
+    provider = FileKeyProvider(tmp_path / "keys.json")
+    sealer = SecretSealer(provider)
+    accounts = Accounts(control, sealer, keycloak.account)
+    await register_cluster(control, "test", region="local", url=keycloak.url)
+    portals = Portals((CALLBACK,), (ADMIN_CALLBACK,), "http://127.0.0.1:9/backchannel-logout")
+    yield Platform(control, cell, accounts, sealer, Keyring(provider, cell), portals)
+    await accounts.close()
+    await cell.dispose()
+    await control.dispose()
+
+
+@pytest.fixture
+async def world(
+    platform: Platform, database: Database, keycloak: KeycloakServer
+) -> AsyncIterator[World]:
+    registry_engine: AsyncEngine = engine(database.app_url, application="test-registry", size=1)
+    registry = Registry(registry_engine)
+    pipeline = Pipeline(database.app_url, size=1)
+    await pipeline.start()
+    async with httpx.AsyncClient(trust_env=False) as http:
+        loader = ActorLoader(Tokens(registry, KeyCache(http)), pipeline)
+        made = World(platform, registry, loader, pipeline, database.worker_url)
+        yield made
+    for tenant in made.made:
+        await drop_realm(platform, keycloak.url, tenant.realm)
+    await pipeline.stop()
+    await registry_engine.dispose()
+
+
+async def drop_realm(platform: Platform, url: str, name: str) -> None:
+    """Remove a realm if it is there."""
+    realm = await platform.accounts.as_master(url, name)
+    try:
+        await realm.delete()
+    except NotFound:
+        return
