@@ -100,12 +100,11 @@ def within(setting: str, row: str) -> str:
     )
 
 
-def has_site(setting: str) -> str:
-    """The condition that a patient has a site in the setting (of those that the reader sees)."""
+def has_site(setting: str, further: str = "") -> str:
+    """The condition that a patient has a site that the reader sees: the policy of `patient_site` holds inside."""
     return (
         f"((select app_all('{setting}')) or exists (select from patient_site s"
-        " where s.tenant_id = patient.tenant_id and s.patient_id = patient.id"
-        f" and {within(setting, 's')}))"
+        f" where s.tenant_id = patient.tenant_id and s.patient_id = patient.id{further}))"
     )
 
 
@@ -176,7 +175,11 @@ def upgrade() -> None:
             table, within(f"app.scope_{resource}", table), within(f"app.write_{resource}", table)
         )
     statements += wall(site, within("app.scope_patient", site), within("app.write_patient", site))
-    statements += wall("patient", has_site("app.scope_patient"), has_site("app.write_patient"))
+    statements += wall(
+        "patient",
+        has_site("app.scope_patient"),
+        has_site("app.write_patient", f" and {within('app.write_patient', 's')}"),
+    )
     for table in (*TENANT, *PLACED, site, "patient"):
         statements += grants(table)
     statements += [
