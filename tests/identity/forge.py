@@ -1,8 +1,10 @@
 """Tokens of an issuer of our own: genuine ones, and every way of forging them."""
 
+import asyncio
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,6 +21,45 @@ def segment(value: Any) -> str:
     """A part of a compact token: JSON, or bytes as they are."""
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self, now: float = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class KeyServer:
+    """A real HTTP server that answers what a test puts there, and counts."""
+
+    def __init__(self) -> None:
+        self.body = b""
+        self.status = "200 OK"
+        self.head = ""
+        self.asked = 0
+        self.delay = 0.0
+        self.url = ""
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        self.asked += 1
+        await asyncio.sleep(self.delay)
+        head = f"HTTP/1.1 {self.status}\r\ncontent-length: {len(self.body)}\r\n{self.head}"
+        writer.write(f"{head}connection: close\r\n\r\n".encode() + self.body)
+        writer.close()
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[KeyServer]:
+    keys = KeyServer()
+    server = await asyncio.start_server(keys.answer, "127.0.0.1", 0)
+    keys.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/certs"
+    async with server:
+        yield keys
 
 
 @dataclass

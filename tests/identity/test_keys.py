@@ -3,55 +3,15 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 
 from identity.errors import IdentityUnavailable
 from identity.keys import AGAIN, AGAIN_WITHOUT_ANY, FRESH, MAX_BYTES, STALE, KeyCache
-from tests.identity.forge import Authority
+from tests.identity.forge import Authority, Clock, KeyServer, served
 
 pytestmark = pytest.mark.anyio
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class KeyServer:
-    """A real HTTP server that answers what a test puts there, and counts."""
-
-    def __init__(self) -> None:
-        self.body = b""
-        self.status = "200 OK"
-        self.head = ""
-        self.asked = 0
-        self.delay = 0.0
-        self.url = ""
-
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        self.asked += 1
-        await asyncio.sleep(self.delay)
-        head = f"HTTP/1.1 {self.status}\r\ncontent-length: {len(self.body)}\r\n{self.head}"
-        writer.write(f"{head}connection: close\r\n\r\n".encode() + self.body)
-        writer.close()
-
-
-@asynccontextmanager
-async def served() -> AsyncIterator[KeyServer]:
-    keys = KeyServer()
-    server = await asyncio.start_server(keys.answer, "127.0.0.1", 0)
-    keys.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/certs"
-    async with server:
-        yield keys
 
 
 @pytest.fixture
@@ -62,7 +22,7 @@ async def server() -> AsyncIterator[KeyServer]:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000)
 
 
 @pytest.fixture

@@ -9,19 +9,9 @@ from joserfc.jwk import ECKey, RSAKey
 
 from identity.errors import Refusal, TokenRefused
 from identity.tokens import LEEWAY, MAX_BYTES, Issuer, Token, Tokens, fingerprint
-from tests.identity.forge import NOW, Authority, segment
+from tests.identity.forge import NOW, Authority, Clock, segment
 
 pytestmark = pytest.mark.anyio
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self, now: float = NOW) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Book:
