@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.audit import Agent, record
-from domain.errors import DomainError, Invalid
+from domain.errors import Invalid, NotAllowed
 from domain.model import Base, Identified, Stamped, new_id, one_of
 from domain.organization import Place, clinic_of
 from domain.plain_text import name as a_name
@@ -52,7 +52,7 @@ class BookableResource(Stamped, Identified):
     """Something that can be in one place at a time. A practitioner's resource has the practitioner's id."""
 
     __tablename__ = "bookable_resource"
-    __resource__ = "bookable_resource"
+    __resource__ = "practitioner"
     __table_args__ = (
         one_of("kind", ResourceKind),
         CheckConstraint("(kind = 'practitioner') = (practitioner_id is not null)", name="whose"),
@@ -73,7 +73,7 @@ class ResourceAssignment(Base):
     """The resource may be booked at the unit: a whole clinic (unit = clinic) or one department of it."""
 
     __tablename__ = "resource_assignment"
-    __resource__ = "bookable_resource"
+    __resource__ = "practitioner"
     __table_args__ = (
         ForeignKeyConstraint(
             ["tenant_id", "resource_id"], ["bookable_resource.tenant_id", "bookable_resource.id"]
@@ -90,7 +90,7 @@ class ResourceAssignment(Base):
     clinic_id: Mapped[uuid.UUID]
 
 
-class NotAPractitioner(DomainError):
+class NotAPractitioner(NotAllowed):
     """What was asked for is done by practitioners only, and the asker is none (any more)."""
 
     code = "NOT_A_PRACTITIONER"

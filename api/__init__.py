@@ -1,0 +1,1 @@
+"""The outside of the product: GraphQL over HTTP and the command line."""

@@ -1,0 +1,58 @@
+"""What one request carries: who asks, the way to the database, and what was hidden from them."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from authz.guard import settings_for
+
+from api.plan.facts import memo
+from authz.actor import Actor
+from domain.pipeline import Lane, Pipeline, Row, Statement, settings_statement
+from domain.sealing import Keyring
+from identity.actors import stamp
+
+
+class StaleActor(Exception):
+    """The person, their grants, the health system or the session have changed since the actor was made."""
+
+
+Masked = tuple[tuple[str, ...], str, int]
+
+
+@dataclass(slots=True)
+class Context:
+    """Lives for one request. `masked` collects (path, group, how many) for `extensions.masked`."""
+
+    actor: Actor
+    pipeline: Pipeline
+    keyring: Keyring
+    request_id: uuid.UUID
+    deadline: float | None = None  # seconds that a unit may take
+    masked: list[Masked] = field(default_factory=list)
+
+    async def read(self, resources: frozenset[str], statement: Statement, lane: Lane) -> Row | None:
+        """Run one statement under the actor's settings and stamp; its row, or None.
+
+        Raises StaleActor where the person, their grants, the tenant or the session have changed, and the
+        errors of `domain.pipeline`.
+        """
+        actor = self.actor
+        settings = memo(actor, resources, lambda a: settings_statement(settings_for(a, resources)))
+        stamped = memo(actor, "stamp", stamp)
+        fresh, rows = await self.pipeline.unit(
+            settings, stamped, statement, lane=lane, deadline=self.deadline
+        )
+        if not fresh:
+            raise StaleActor()
+        return rows[0] if rows else None
+
+    async def opener(self) -> Callable[[str, str, str, str], str]:
+        """Opens sealed values of the actor's health system: `(table, column, row id, base64)` to text."""
+        keys = await self.keyring.of(self.actor.tenant_id)
+        return keys.open_text
+
+    def note_masked(self, masked: tuple[Masked, ...]) -> None:
+        """Keep what an answer hides for the summary of the response."""
+        if masked:
+            self.masked.extend(masked)

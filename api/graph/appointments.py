@@ -1,0 +1,156 @@
+"""Appointments: of a clinic, a practitioner or a patient, for a day or a week of the clinic's own time."""
+
+import datetime as dt
+from enum import Enum
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import strawberry
+from sqlalchemy import ColumnElement, DateTime, Uuid
+
+from api.graph.encounters import local_id
+from api.graph.organization import OrgUnit, clinic_of, node_argument, unit_of
+from api.graph.patients import Patient, patient_of
+from api.graph.practitioners import Practitioner, practitioner_of
+from api.graph.relay import Connection, Info, Node, root
+from api.plan.compile import Compiler
+from api.plan.fetch import get, page
+from api.plan.mapping import Row, attribute, column, computed, enum_name, one, table
+from api.plan.page import Listing
+from domain.appointments import Appointment as Appointments
+from domain.appointments import AppointmentState as States
+from domain.errors import Invalid
+
+AppointmentState = strawberry.enum(
+    States, name="AppointmentState", description="FHIR appointment status."
+)
+LISTING = Listing(Appointments, "appointment", "starts_at", Appointments)
+
+
+@table(Appointments, description="A planned visit.")
+class Appointment(Node):
+    state: AppointmentState | None = computed(
+        "read", "Where it stands.", lambda a, *_: enum_name(a.state)
+    )
+    starts_at: dt.datetime | None = column("read", "When it begins.")
+    ends_at: dt.datetime | None = column("read", "When it ends.")
+    reason: str | None = column("read_scheduling", "Why the patient comes.")
+    comment: str | None = column("read_scheduling", "What the front desk should know.")
+    version: int | None = column("read", "Rises with every change; updates name it.")
+
+    @one("read", patient_of)
+    def patient(self) -> Patient | None:
+        """Who comes."""
+
+    @one("read", practitioner_of)
+    def practitioner(self) -> Practitioner | None:
+        """Who sees the patient."""
+
+    @one("read", clinic_of)
+    def clinic(self) -> OrgUnit | None:
+        """The clinic."""
+
+    @one("read", unit_of)
+    def unit(self) -> OrgUnit | None:
+        """The department, or the clinic itself."""
+
+
+@strawberry.enum(description="How long a calendar page is.")
+class CalendarSpan(Enum):
+    DAY = strawberry.enum_value("day", description="One day.")
+    WEEK = strawberry.enum_value("week", description="Seven days from Monday on.")
+
+
+@strawberry.input(description="A day or week of local time.")
+class CalendarInput:
+    date: dt.date = strawberry.field(description="The day, or any day of the week.")
+    span: CalendarSpan = strawberry.field(default=CalendarSpan.DAY, description="Day or week.")
+    zone: str | None = strawberry.field(
+        default=None,
+        description="IANA time zone; without it the clinic's, where `node` is one, else UTC.",
+    )
+
+
+def period(calendar: CalendarInput, zone: str | None) -> tuple[dt.datetime, dt.datetime]:
+    """The instants at which the page begins and ends; a day of a change of clocks has 23 or 25 hours.
+
+    Raises Invalid for an unknown zone or a date at the end of time.
+    """
+    try:
+        local = ZoneInfo(calendar.zone or zone or "UTC")
+    except (KeyError, ValueError, OSError):
+        raise Invalid("There is no such time zone.", path=("calendar", "zone")) from None
+    days = 1 if calendar.span is CalendarSpan.DAY else 7
+    try:
+        start = calendar.date - dt.timedelta(days=calendar.date.weekday() if days == 7 else 0)
+        end = start + dt.timedelta(days=days)
+        return tuple(  # type: ignore[return-value] # exactly two
+            dt.datetime.combine(day, dt.time(), local).astimezone(dt.UTC) for day in (start, end)
+        )
+    except OverflowError:
+        raise Invalid("The date is out of range.", path=("calendar", "date")) from None
+
+
+def _conditions(values: dict[str, Any]) -> Any:
+    present = {name for name, value in values.items() if value is not None}
+
+    def build(row: Row, c: Compiler, _walks: bool) -> list[ColumnElement[bool]]:
+        out: list[ColumnElement[bool]] = [
+            attribute(row, f"{name}_id") == c.binds.value(name, Uuid())
+            for name in ("patient", "practitioner")
+            if name in present
+        ]
+        if "start" in present:
+            starts = attribute(row, "starts_at")
+            out.append(starts >= c.binds.value("start", DateTime(True)))
+            out.append(starts < c.binds.value("end", DateTime(True)))
+        return out
+
+    return build
+
+
+@strawberry.type
+class Query:
+    @root("appointment:read", "An appointment; null where there is none that you may see.")
+    async def appointment(self, info: Info, id: strawberry.ID) -> Appointment | None:
+        return await get(info._raw_info, Appointment, id)
+
+    @root(
+        "appointment:read",
+        "Appointments by their beginning: of a node, a practitioner or a patient, for a day or a week.",
+    )
+    async def appointments(
+        self,
+        info: Info,
+        node: strawberry.ID | None = None,
+        practitioner: strawberry.ID | None = None,
+        patient: strawberry.ID | None = None,
+        calendar: CalendarInput | None = None,
+        first: int = 50,
+        after: str | None = None,
+    ) -> Connection[Appointment] | None:
+        known, unit = node_argument(info, node)
+        good_practitioner, practitioner_id = local_id(practitioner, "Practitioner")
+        good_patient, patient_id = local_id(patient, "Patient")
+        if not (known and good_practitioner and good_patient):
+            return None
+        values: dict[str, Any] = {"practitioner": practitioner_id, "patient": patient_id}
+        if calendar is not None:
+            values["start"], values["end"] = period(calendar, _zone(info, unit))
+        return await page(
+            info._raw_info,
+            LISTING,
+            node=unit,
+            first=first,
+            after=after,
+            filters=_conditions(values),
+            variant=tuple(sorted(name for name, value in values.items() if value is not None)),
+            values=values,
+        )
+
+
+def _zone(info: Info, unit: Any) -> str | None:
+    """The time zone of a clinic or of a department's clinic."""
+    units = info.context.actor.tree.units
+    clinic = units[unit].clinic_id if unit else None
+    return units[clinic].zone if clinic else None

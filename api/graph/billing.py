@@ -1,0 +1,349 @@
+"""Charges, invoices, accounts and the charge master. A balance adds up only what the asker may read as billing."""
+
+import datetime as dt
+from typing import Any
+
+import strawberry
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Date,
+    Select,
+    Text,
+    Uuid,
+    case,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+    union_all,
+)
+from sqlalchemy.orm import aliased
+
+from api.graph.encounters import local_id
+from api.graph.organization import OrgUnit, clinic_of, node_argument
+from api.graph.patients import Patient, patient_of, prefix
+from api.graph.relay import Connection, Info, Money, Node, money, root, value_type
+from api.plan.compile import Compiler
+from api.plan.fetch import get, page
+from api.plan.mapping import (
+    Row,
+    attribute,
+    column,
+    computed,
+    enum_name,
+    joined,
+    many,
+    one,
+    struct,
+    table,
+)
+from api.plan.page import Listing
+from domain.billing import ChargeItem as ChargeItems
+from domain.billing import ChargeMaster, CodeSystem, Posting
+from domain.billing import ChargeState as ChargeStates
+from domain.billing import Invoice as Invoices
+from domain.billing import InvoiceLine as InvoiceLines
+from domain.billing import InvoiceState as InvoiceStates
+from domain.errors import Invalid
+from domain.patients import Patient as Patients
+from domain.patients import fold
+
+ZERO = literal_column("0")
+ISSUED = ("issued", "balanced")
+InvoiceState = strawberry.enum(
+    InvoiceStates, name="InvoiceState", description="FHIR invoice status."
+)
+ChargeState = strawberry.enum(
+    ChargeStates, name="ChargeState", description="FHIR charge item status."
+)
+ChargeCodeSystem = strawberry.enum(
+    CodeSystem, name="ChargeCodeSystem", description="Whose codes an entry uses."
+)
+
+
+def minor(name: str) -> Any:
+    """A Money from a column in minor units."""
+    return money(lambda row, _c: attribute(row, name))
+
+
+@table(InvoiceLines, description="A line of an invoice, as it was when the invoice was issued.")
+class InvoiceLine(Node):
+    code: str | None = column("read", "What was charged.")
+    description: str | None = column("read", "The code in words.")
+    units: str | None = computed(
+        "read", "How many, as a decimal text.", lambda line, *_: cast(line.units, Text)
+    )
+    unit_price: Money | None = struct("read", "Price of one.", minor("unit_price_minor"))
+    amount: Money | None = struct("read", "Units times price.", minor("amount_minor"))
+
+
+@table(Invoices, description="A bill for one patient at one place.")
+class Invoice(Node):
+    number: str | None = computed(
+        "read",
+        "Gapless within the health system; null for a draft.",
+        lambda i, *_: cast(i.number, Text),
+    )
+    state: InvoiceState | None = computed(
+        "read", "Where it stands.", lambda i, *_: enum_name(i.state)
+    )
+    issued_at: dt.datetime | None = column("read", "When it was issued.")
+    total: Money | None = struct("read", "Sum of its lines.", minor("total_minor"))
+    version: int | None = column("read", "Rises with every change.")
+
+    @one("read", patient_of)
+    def patient(self) -> Patient | None:
+        """Who is billed."""
+
+    @one("read", clinic_of)
+    def clinic(self) -> OrgUnit | None:
+        """Whose bill it is."""
+
+    @many("read", joined("invoice_id", "id"), group=None, order=lambda line: [line.id])
+    def lines(self, first: int = 100) -> list[InvoiceLine] | None:
+        """What was charged."""
+
+
+@table(ChargeItems, description="Something done that costs.")
+class ChargeItem(Node):
+    code_system: str | None = column("read", "Whose code it is.")
+    code: str | None = column("read", "What was done.")
+    description: str | None = column("read", "The code in words.")
+    units: str | None = computed(
+        "read", "How many, as a decimal text.", lambda item, *_: cast(item.units, Text)
+    )
+    state: ChargeState | None = computed(
+        "read", "Where it stands.", lambda item, *_: enum_name(item.state)
+    )
+    occurred_at: dt.datetime | None = column("read", "When it was done.")
+    unit_price: Money | None = struct("read_billing", "Price of one.", minor("unit_price_minor"))
+    amount: Money | None = struct("read_billing", "Units times price.", minor("amount_minor"))
+
+
+@table(ChargeMaster, description="A price for a code, for a time.", name="ChargeMasterEntry")
+class ChargeMasterEntry(Node):
+    code_system: ChargeCodeSystem | None = column("read", "Whose codes it uses.")
+    code: str | None = column("read", "What is charged.")
+    description: str | None = column("read", "The code in words.")
+    price: Money | None = struct("read", "Price of one unit.", minor("price_minor"))
+    effective_from: dt.date | None = column("read", "The first day of the price.")
+    effective_until: dt.date | None = column("read", "The day the price ends; null without end.")
+
+
+def ledger(patient: Row, c: Compiler) -> Select[Any]:
+    """What was charged, paid and adjusted for a patient, by clinic, of what the asker may read."""
+    invoice = aliased(Invoices, name=f"i{c.label()}")
+    posting = aliased(Posting, name=f"o{c.label()}")
+    undone = aliased(Posting, name=f"u{c.label()}")
+    charged = select(
+        invoice.clinic_id,
+        invoice.total_minor.label("charged"),
+        ZERO.label("paid"),
+        ZERO.label("adjusted"),
+    ).where(
+        invoice.patient_id == attribute(patient, "id"),
+        invoice.state.in_([literal_column(f"'{s}'") for s in ISSUED]),
+        c.policy(invoice, "invoice"),
+    )
+    # A reversal counts as what it undoes.
+    kind = func.coalesce(undone.kind, posting.kind)
+    is_payment = kind == literal_column("'payment'")
+    posted = (
+        select(
+            posting.clinic_id,
+            ZERO.label("charged"),
+            case((is_payment, posting.amount_minor), else_=ZERO).label("paid"),
+            case((is_payment, ZERO), else_=posting.amount_minor).label("adjusted"),
+        )
+        .outerjoin(undone, (undone.tenant_id == c.tenant()) & (undone.id == posting.reverses_id))
+        .where(posting.patient_id == attribute(patient, "id"), c.policy(posting, "posting"))
+    )
+    rows = union_all(charged.correlate(patient), posted.correlate(patient)).subquery(
+        f"e{c.label()}"
+    )
+    sums = [
+        cast(func.sum(rows.c[name]), BigInteger).label(name)
+        for name in ("charged", "paid", "adjusted")
+    ]
+    return select(rows.c.clinic_id, *sums).group_by(rows.c.clinic_id)
+
+
+def total(which: str) -> Any:
+    """One sum over all clinics of the ledger, in minor units."""
+
+    def build(patient: Row, c: Compiler) -> ColumnElement[Any]:
+        rows = ledger(patient, c).subquery(f"s{c.label()}")
+        made = {
+            "charged": rows.c.charged,
+            "paid": rows.c.paid,
+            "adjusted": rows.c.adjusted,
+            "balance": rows.c.charged - rows.c.paid - rows.c.adjusted,
+        }
+        return select(func.coalesce(func.sum(made[which]), ZERO)).scalar_subquery()
+
+    return build
+
+
+def _unbilled(patient: Row, c: Compiler) -> ColumnElement[Any]:
+    item = aliased(ChargeItems, name=f"b{c.label()}")
+    return (
+        select(func.coalesce(func.sum(item.amount_minor), ZERO))
+        .where(
+            item.patient_id == attribute(patient, "id"),
+            item.state == literal_column("'billable'"),
+            c.policy(item, "charge", "read_billing"),
+        )
+        .correlate(patient)
+        .scalar_subquery()
+    )
+
+
+def _by_clinic(up: Row, c: Compiler, _get: Any) -> Select[Any]:
+    rows = ledger(up, c).subquery(f"s{c.label()}")
+    return select(
+        c.tenant().label("tenant_id"),
+        rows,
+        (rows.c.charged - rows.c.paid - rows.c.adjusted).label("balance"),
+    ).order_by(rows.c.clinic_id)
+
+
+@value_type("What a patient owes at one clinic.")
+class AccountAtClinic:
+    charges: Money | None = struct("read_billing", "Lines of issued invoices.", minor("charged"))
+    payments: Money | None = struct("read_billing", "Payments less their reversals.", minor("paid"))
+    adjustments: Money | None = struct(
+        "read_billing", "Adjustments and transfers less their reversals.", minor("adjusted")
+    )
+    balance: Money | None = struct("read_billing", "What is still owed.", minor("balance"))
+
+    @one("read", clinic_of)
+    def clinic(self) -> OrgUnit | None:
+        """The clinic."""
+
+
+@table(
+    Patients,
+    action="read_billing",
+    name="Account",
+    description="What a patient owes, of the places whose billing you may read.",
+)
+class Account(Node):
+    charges: Money | None = struct(
+        "read_billing", "Lines of issued invoices.", money(total("charged"))
+    )
+    payments: Money | None = struct(
+        "read_billing", "Payments less their reversals.", money(total("paid"))
+    )
+    adjustments: Money | None = struct(
+        "read_billing", "Adjustments and transfers less their reversals.", money(total("adjusted"))
+    )
+    balance: Money | None = struct("read_billing", "What is still owed.", money(total("balance")))
+    unbilled: Money | None = struct(
+        "read_billing", "Charges that no invoice holds yet; not in the balance.", money(_unbilled)
+    )
+
+    @one("read", joined("id", "id"))
+    def patient(self) -> Patient | None:
+        """Whose account it is."""
+
+    @many("read_billing", _by_clinic, group=None)
+    def clinics(self) -> list[AccountAtClinic] | None:
+        """The same by clinic."""
+
+
+INVOICES = Listing(Invoices, "invoice", "issued_at", Invoices, descending=True)
+CHARGE_MASTER = Listing(ChargeMaster, "charge_master", "code", ChargeMaster)
+
+
+def _invoice_conditions(values: dict[str, Any]) -> Any:
+    def build(row: Row, c: Compiler, _walks: bool) -> list[ColumnElement[bool]]:
+        out = [attribute(row, "issued_at").is_not(None)]
+        if values["patient"] is not None:
+            out.append(attribute(row, "patient_id") == c.binds.value("patient", Uuid()))
+        if values["state"] is not None:
+            out.append(attribute(row, "state") == c.binds.value("state"))
+        return out
+
+    return build
+
+
+def _entry_conditions(values: dict[str, Any]) -> Any:
+    def build(row: Row, c: Compiler, _walks: bool) -> list[ColumnElement[bool]]:
+        day = c.binds.value("day", Date())
+        until = attribute(row, "effective_until")
+        out = [attribute(row, "effective_from") <= day, until.is_(None) | (until > day)]
+        if values["code"] is not None:
+            code = prefix(attribute(row, "code"), c.binds.value("code"))
+            words = prefix(attribute(row, "description_key"), c.binds.value("words"))
+            out.append(or_(code, words))
+        return out
+
+    return build
+
+
+@strawberry.type
+class Query:
+    @root("invoice:read", "An invoice; null where there is none that you may see.")
+    async def invoice(self, info: Info, id: strawberry.ID) -> Invoice | None:
+        return await get(info._raw_info, Invoice, id)
+
+    @root("invoice:read", "Issued invoices that you may see, latest first.")
+    async def invoices(
+        self,
+        info: Info,
+        node: strawberry.ID | None = None,
+        patient: strawberry.ID | None = None,
+        state: InvoiceState | None = None,
+        first: int = 50,
+        after: str | None = None,
+    ) -> Connection[Invoice] | None:
+        known, unit = node_argument(info, node)
+        good, patient_id = local_id(patient, "Patient")
+        if not (known and good):
+            return None
+        values = {"patient": patient_id, "state": None if state is None else state.value}
+        return await page(
+            info._raw_info,
+            INVOICES,
+            node=unit,
+            first=first,
+            after=after,
+            filters=_invoice_conditions(values),
+            variant=tuple(sorted(name for name, value in values.items() if value is not None)),
+            values=values,
+        )
+
+    @root("patient:read_billing", "What a patient owes; null where you may not read that.")
+    async def account(self, info: Info, patient: strawberry.ID) -> Account | None:
+        kind, _, rest = patient.partition(":")
+        return await get(info._raw_info, Account, f"Account:{rest}") if kind == "Patient" else None
+
+    @root("charge_master:read", "Prices in force on a day (today without one), by code.")
+    async def charge_master(
+        self,
+        info: Info,
+        search: str | None = None,
+        on: dt.date | None = None,
+        first: int = 50,
+        after: str | None = None,
+    ) -> Connection[ChargeMasterEntry] | None:
+        words = fold(search) if search is not None else None
+        if words == "":
+            raise Invalid("A search needs at least one letter or digit.", path=("search",))
+        values = {
+            "code": search.strip().upper() if search is not None else None,
+            "words": words,
+            "day": on or dt.datetime.now(dt.UTC).date(),
+        }
+        return await page(
+            info._raw_info,
+            CHARGE_MASTER,
+            node=None,
+            first=first,
+            after=after,
+            filters=_entry_conditions(values),
+            variant=search is not None,
+            values=values,
+        )

@@ -1,0 +1,173 @@
+"""Encounters: when a patient was seen, and, for those who treat, what was found."""
+
+import datetime as dt
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import strawberry
+from sqlalchemy import ColumnElement, DateTime, Uuid
+
+from api.graph.organization import OrgUnit, clinic_of, node_argument, unit_of
+from api.graph.patients import Patient, patient_of
+from api.graph.practitioners import Practitioner, practitioner_of
+from api.graph.relay import Connection, Info, Node, root
+from api.plan.compile import Compiler
+from api.plan.fetch import get, page
+from api.plan.mapping import (
+    FieldGroup,
+    Row,
+    attribute,
+    column,
+    computed,
+    enum_name,
+    joined,
+    many,
+    one,
+    parse_id,
+    table,
+)
+from api.plan.page import Listing
+from domain.encounters import Encounter as Encounters
+from domain.encounters import EncounterState as States
+
+if TYPE_CHECKING:
+    from api.graph.conditions import Condition
+    from api.graph.notes import Note
+    from api.graph.observations import Observation
+
+EncounterState = strawberry.enum(
+    States, name="EncounterState", description="FHIR encounter status."
+)
+LISTING = Listing(Encounters, "encounter", "started_at", Encounters, descending=True)
+
+
+of_encounter = joined("encounter_id", "id")
+
+
+@table(Encounters, description="A visit of a patient at a clinic or one of its departments.")
+class Encounter(Node):
+    state: EncounterState | None = computed(
+        "read", "Where the visit stands.", lambda e, *_: enum_name(e.state)
+    )
+    kind: str | None = column("read", "FHIR class: AMB, EMER, IMP, VR, HH …")
+    started_at: dt.datetime | None = column("read", "When it began.")
+    ended_at: dt.datetime | None = column("read", "When it ended; null while it goes on.")
+    reason: str | None = column("read_clinical", "Why the patient came.")
+    version: int | None = column("read", "Rises with every change; updates name it.")
+
+    @one("read", patient_of)
+    def patient(self) -> Optional["Patient"]:
+        """Whose visit it is."""
+
+    @one("read", clinic_of)
+    def clinic(self) -> OrgUnit | None:
+        """The clinic."""
+
+    @one("read", unit_of)
+    def unit(self) -> OrgUnit | None:
+        """The department, or the clinic itself."""
+
+    @one("read", practitioner_of)
+    def practitioner(self) -> Practitioner | None:
+        """Who sees the patient."""
+
+    @many("read", of_encounter, group=FieldGroup.CLINICAL, order=lambda n: [n.id.desc()])
+    def notes(
+        self, first: int = 20
+    ) -> list[Annotated["Note", strawberry.lazy("api.graph.notes")]] | None:
+        """Notes of the visit, latest first: signed ones and your own drafts."""
+
+    @many(
+        "read",
+        of_encounter,
+        group=FieldGroup.CLINICAL,
+        order=lambda o: [o.effective_at.desc(), o.id.desc()],
+    )
+    def observations(
+        self, first: int = 50
+    ) -> list[Annotated["Observation", strawberry.lazy("api.graph.observations")]] | None:
+        """Measurements and findings of the visit, latest first."""
+
+    @many("read", of_encounter, group=FieldGroup.CLINICAL, order=lambda c: [c.id.desc()])
+    def conditions(
+        self, first: int = 50
+    ) -> list[Annotated["Condition", strawberry.lazy("api.graph.conditions")]] | None:
+        """Diagnoses of the visit."""
+
+
+@strawberry.input(description="Which encounters; all conditions must hold.")
+class EncounterFilter:
+    patient: strawberry.ID | None = strawberry.field(default=None, description="Of this patient.")
+    practitioner: strawberry.ID | None = strawberry.field(
+        default=None, description="Of this practitioner."
+    )
+    state: EncounterState | None = strawberry.field(default=None, description="In this state.")
+    since: dt.datetime | None = strawberry.field(default=None, description="Begun at or after.")
+    until: dt.datetime | None = strawberry.field(default=None, description="Begun before.")
+
+
+def _conditions(values: dict[str, Any]) -> Any:
+    present = {name for name, value in values.items() if value is not None}
+
+    def build(row: Row, c: Compiler, _walks: bool) -> list[ColumnElement[bool]]:
+        out: list[ColumnElement[bool]] = []
+        if "patient" in present:
+            out.append(attribute(row, "patient_id") == c.binds.value("patient", Uuid()))
+        if "practitioner" in present:
+            out.append(attribute(row, "practitioner_id") == c.binds.value("practitioner", Uuid()))
+        if "state" in present:
+            out.append(attribute(row, "state") == c.binds.value("state"))
+        if "since" in present:
+            out.append(attribute(row, "started_at") >= c.binds.value("since", DateTime(True)))
+        if "until" in present:
+            out.append(attribute(row, "started_at") < c.binds.value("until", DateTime(True)))
+        return out
+
+    return build
+
+
+def local_id(value: strawberry.ID | None, prefix: str) -> tuple[bool, Any]:
+    """Read an id argument: (it can be there, the id inside)."""
+    if value is None:
+        return True, None
+    parsed = parse_id(value, prefix)
+    return parsed is not None, parsed and parsed[1]
+
+
+@strawberry.type
+class Query:
+    @root("encounter:read", "An encounter; null where there is none that you may see.")
+    async def encounter(self, info: Info, id: strawberry.ID) -> Encounter | None:
+        return await get(info._raw_info, Encounter, id)
+
+    @root("encounter:read", "Encounters that you may see, latest first.")
+    async def encounters(
+        self,
+        info: Info,
+        node: strawberry.ID | None = None,
+        filter: EncounterFilter | None = None,
+        first: int = 50,
+        after: str | None = None,
+    ) -> Connection[Encounter] | None:
+        wanted = filter or EncounterFilter()
+        known, unit = node_argument(info, node)
+        good_patient, patient = local_id(wanted.patient, "Patient")
+        good_practitioner, practitioner = local_id(wanted.practitioner, "Practitioner")
+        if not (known and good_patient and good_practitioner):
+            return None
+        values = {
+            "patient": patient,
+            "practitioner": practitioner,
+            "state": None if wanted.state is None else wanted.state.value,
+            "since": wanted.since,
+            "until": wanted.until,
+        }
+        return await page(
+            info._raw_info,
+            LISTING,
+            node=unit,
+            first=first,
+            after=after,
+            filters=_conditions(values),
+            variant=tuple(sorted(name for name, value in values.items() if value is not None)),
+            values=values,
+        )

@@ -1,0 +1,134 @@
+"""People who work here: names for everyone, logins and addresses for those who manage them."""
+
+import uuid
+from typing import Any
+
+import strawberry
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import aliased
+
+from api.graph.organization import node_argument
+from api.graph.relay import Connection, Info, Node, root, value_type
+from api.plan.fetch import get, page
+from api.plan.mapping import column, instant, table
+from api.plan.page import Listing
+from authz.actor import Actor
+from domain.people import Person as People
+from domain.people import RoleGrant
+
+LISTING = Listing(People, "person", "family_name", People)
+
+
+@table(People, description="Somebody who can log in.")
+class Person(Node):
+    given_name: str | None = column("read", "Given names.")
+    family_name: str | None = column("read", "Family name.")
+    active: bool | None = column("read", "False once they have left.")
+    user_name: str | None = column("manage", "What they log in as.")
+    email: str | None = column("manage", "Where mail reaches them.")
+
+
+@value_type("A role that you hold at a node of the tree.")
+class HeldGrant:
+    id: strawberry.ID = strawberry.field(description="The grant.")
+    role: str = strawberry.field(description="Name of the role.")
+    unit_id: strawberry.ID = strawberry.field(description="The node; the role holds below it too.")
+    unit_name: str = strawberry.field(description="What people call the node.")
+    valid_from: str = strawberry.field(description="When it began.")
+    valid_until: str | None = strawberry.field(description="When it ends; null without end.")
+
+
+@value_type("You: who you are here, which roles you hold and what they let you do.")
+class Viewer:
+    user_name: str = strawberry.field(description="What you log in as.")
+
+    @strawberry.field(description="You as a person of the directory.")
+    async def me(self, info: Info) -> Person | None:
+        return await get(info._raw_info, Person, f"Person:{info.context.actor.person_id}")
+
+    @strawberry.field(description="Your grants that count now.")
+    def grants(self, info: Info) -> list[HeldGrant]:
+        actor = info.context.actor
+        return [
+            HeldGrant(
+                id=strawberry.ID(f"Grant:{grant.id}"),
+                role=grant.role,
+                unit_id=strawberry.ID(f"OrgUnit:{grant.unit_id}"),
+                unit_name=actor.tree.units[grant.unit_id].name,
+                valid_from=instant(grant.valid_from),
+                valid_until=None if grant.valid_until is None else instant(grant.valid_until),
+            )
+            for grant in actor.grants
+        ]
+
+    @strawberry.field(
+        description="What you may do at a node, as `resource:action`; empty for an unknown node."
+    )
+    def permissions(self, info: Info, node: strawberry.ID) -> list[str]:
+        known, unit = node_argument(info, node)
+        return permissions_at(info.context.actor, unit) if known and unit else []
+
+
+def permissions_at(actor: Actor, unit_id: uuid.UUID) -> list[str]:
+    """Every permission whose scope holds the whole node, as `resource:action`."""
+    tree = actor.tree
+    unit = tree.units[unit_id]
+    below = tree.clinics_under(unit_id)
+
+    def holds(name: str) -> bool:
+        resource, action = name.split(":")
+        scope = actor.predicate(resource, action).scope
+        if scope.covers(unit.clinic_id, unit.id):
+            return True
+        return bool(below) and all(scope.covers(clinic, clinic) for clinic in below)
+
+    return sorted(name for name in actor.policy.permissions if holds(name))
+
+
+def _holds_here(c: Any, person: Any) -> Any:
+    """Whether the person holds a grant, now, at one of the units of the request."""
+    grant = aliased(RoleGrant, name=f"g{c.label()}")
+    now = func.now()
+    return exists(
+        select(grant.id)
+        .where(
+            grant.tenant_id == c.tenant(),
+            grant.person_id == person.id,
+            grant.unit_id == func.any(c.binds.units("units")),
+            grant.valid_from <= now,
+            func.coalesce(grant.valid_until, "infinity") > now,
+        )
+        .correlate(person)
+    )
+
+
+@strawberry.type
+class Query:
+    @root("own", "Who you are here.")
+    def viewer(self, info: Info) -> Viewer | None:
+        return Viewer(user_name=info.context.actor.user_name)
+
+    @root(
+        "person:read", "People by family name; with `node`, those who hold a role at it or below."
+    )
+    async def people(
+        self,
+        info: Info,
+        node: strawberry.ID | None = None,
+        first: int = 50,
+        after: str | None = None,
+    ) -> Connection[Person] | None:
+        known, unit = node_argument(info, node)
+        if not known:
+            return None
+        below = info.context.actor.tree.nodes_under(unit) if unit else None
+        return await page(
+            info._raw_info,
+            LISTING,
+            node=None,
+            first=first,
+            after=after,
+            filters=lambda row, c, _: [] if below is None else [_holds_here(c, row)],
+            variant=below is not None,
+            values={"units": below},
+        )

@@ -1,0 +1,107 @@
+"""Practitioners, and the rooms and devices that an appointment can block."""
+
+from typing import Any, Optional
+
+import strawberry
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import aliased
+
+from api.graph.organization import node_argument
+from api.graph.relay import Connection, Info, Node, root
+from api.plan.fetch import listed, page
+from api.plan.mapping import column, computed, enum_name, joined, one, parse_id, table
+from api.plan.page import Listing
+from domain.practitioners import BookableResource as BookableResources
+from domain.practitioners import Practitioner as Practitioners
+from domain.practitioners import ResourceAssignment, ResourceKind
+
+Kind = strawberry.enum(ResourceKind, name="ResourceKind", description="What can be booked.")
+LISTING = Listing(Practitioners, "practitioner", "family_name", Practitioners)
+
+
+@table(Practitioners, description="Somebody who treats patients (FHIR Practitioner).")
+class Practitioner(Node):
+    given_name: str | None = column("read", "Given names.")
+    family_name: str | None = column("read", "Family name.")
+    specialty: str | None = column("read", "What they practise.")
+    npi: str | None = column("read", "National Provider Identifier (US).")
+    active: bool | None = column("read", "False once they have left.")
+
+
+practitioner_of = joined("id", "practitioner_id")
+
+
+@table(BookableResources, description="Something that can be in one place at a time.")
+class BookableResource(Node):
+    name: str | None = column("read", "What people call it.")
+    kind: Kind | None = computed(
+        "read", "Practitioner, room or device.", lambda resource, *_: enum_name(resource.kind)
+    )
+    active: bool | None = column("read", "Whether it can be booked.")
+
+    @one("read", practitioner_of)
+    def practitioner(self) -> Optional["Practitioner"]:
+        """Who it is, where it is a practitioner's time."""
+
+
+def _assigned(c: Any, resource: Any, units: Any) -> Any:
+    """Whether the resource is assigned to one of the units."""
+    place = aliased(ResourceAssignment, name=f"at{c.label()}")
+    return exists(
+        select(place.resource_id)
+        .where(
+            place.tenant_id == c.tenant(),
+            place.resource_id == resource.id,
+            place.unit_id == func.any(units),
+        )
+        .correlate(resource)
+    )
+
+
+@strawberry.type
+class Query:
+    @root(
+        "practitioner:read",
+        "Practitioners by family name; with `node`, those assigned at it or below.",
+    )
+    async def practitioners(
+        self,
+        info: Info,
+        node: strawberry.ID | None = None,
+        first: int = 50,
+        after: str | None = None,
+    ) -> Connection[Practitioner] | None:
+        known, unit = node_argument(info, node)
+        if not known:
+            return None
+        below = info.context.actor.tree.nodes_under(unit) if unit else None
+        return await page(
+            info._raw_info,
+            LISTING,
+            node=None,
+            first=first,
+            after=after,
+            filters=lambda row, c, _: (
+                [] if below is None else [_assigned(c, row, c.binds.units("units"))]
+            ),
+            variant=below is not None,
+            values={"units": below},
+        )
+
+    @root(
+        "practitioner:read", "Everything that can be booked at a clinic or one of its departments."
+    )
+    async def bookable_resources(
+        self, info: Info, clinic: strawberry.ID
+    ) -> list[BookableResource] | None:
+        known, unit = node_argument(info, clinic)
+        parsed = parse_id(clinic, "OrgUnit")
+        if not known or parsed is None:
+            return None
+        return await listed(
+            info._raw_info,
+            BookableResource,
+            rows=lambda c, row: select(row).where(_assigned(c, row, c.binds.units("units"))),
+            order=lambda row: [row.kind, row.name, row.id],
+            values={"units": info.context.actor.tree.nodes_under(unit)},
+        )

@@ -1,0 +1,431 @@
+"""From a selection to SQL: every alias passes the policy, children become LATERAL joins, rows become JSON."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    GraphQLField,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    get_named_type,
+)
+from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_subfields
+from graphql.execution.values import VariableValues
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Label,
+    Select,
+    Text,
+    case,
+    cast,
+    func,
+    null,
+    select,
+    true,
+)
+from sqlalchemy import literal_column as raw
+from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.orm import aliased
+
+from api.plan.binds import Binds, encode
+from api.plan.facts import Facts, at_place, memo
+from api.plan.mapping import FieldGroup, Leaf, Link, Row, Struct, Table, attribute, mapped
+from authz.actor import Actor
+from authz.masks import Shown
+from authz.scope import EVERYWHERE, Predicate
+
+BACKREF = "strawberry-definition"
+EMPTY_LIST = raw("'[]'::json")
+Details = list[FieldDetails]
+
+
+class Hidden(NamedTuple):
+    """A place in the response where values can be hidden, and how many are (an expression of the row)."""
+
+    path: tuple[str, ...]
+    group: FieldGroup
+    count: ColumnElement[Any]
+
+
+class SealedPath(NamedTuple):
+    """Where the response holds a ciphertext that Python must open."""
+
+    path: tuple[str, ...]
+    purpose: str
+    column: str
+
+
+@dataclass
+class Node:
+    """One row being turned into an object: its alias, what joins it and which groups it hides."""
+
+    table: Table | None
+    row: Row
+    base: Select[Any]
+    path: tuple[str, ...]
+    hidden: list[Hidden] = field(default_factory=list)
+    shown: dict[str, ColumnElement[Any] | bool] = field(default_factory=dict)
+
+
+class Compiler:
+    """Makes the statement of one root field. Lives only while its plan is made."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        operation: OperationDefinitionNode,
+        fragments: dict[str, FragmentDefinitionNode],
+        conditions: dict[str, Any],
+        actor: Actor,
+    ) -> None:
+        self.schema, self.operation, self.actor = schema, operation, actor
+        self.fragments = {name: FragmentDetails(f) for name, f in fragments.items()}
+        self.variables = VariableValues({}, conditions)  # only @skip and @include read them
+        self.binds = Binds()
+        self.facts = Facts(actor)
+        self.resources: set[str] = set()
+        self.sealed: list[SealedPath] = []
+        self.nodes: dict[int, Node] = {}
+        self.count = 0
+
+    # -- policy ---------------------------------------------------------------------------------
+
+    def tenant(self) -> ColumnElement[Any]:
+        """The actor's health system, as a parameter."""
+        return self.binds.named("tenant", lambda inputs: encode(inputs.actor.tenant_id))
+
+    def policy(self, row: Row, resource: str, action: str = "read") -> ColumnElement[bool]:
+        """The predicate of an action at an alias; always says the tenant."""
+        self.facts.shape(resource, action)
+        return self._judged(self.actor.predicate(resource, action), row, "")
+
+    def _judged(self, predicate: Predicate, row: Row, place_of: str) -> ColumnElement[bool]:
+        """Render a predicate; `place_of` names the parent's resource where only the place is asked."""
+        resource, action = predicate.resource, predicate.action
+        self.resources.add(resource)
+
+        def bind(name: str, getter: Callable[[Predicate], Any], type_: Any) -> Any:
+            if name == "tenant":
+                return self.tenant()
+            key = f"{place_of}_{resource}_{action}_{name}"
+
+            def value(actor: Actor) -> bytes | None:
+                own = actor.predicate(resource, action)
+                return encode(getter(at_place(actor, own, place_of) if place_of else own))
+
+            return self.binds.named(key, lambda inputs: memo(inputs.actor, key, value), type_)
+
+        shown = at_place(self.actor, predicate, place_of) if place_of else predicate
+        return shown.sql(row, bind)
+
+    def conditions(self, row: Row, resource: str) -> ColumnElement[bool]:
+        """What a page asks of each row beyond its place: the tenant and the conditions of the policy.
+
+        Raises LookupError where they differ by grant: such rows have no pages.
+        """
+        self.facts.shape(resource, "read")
+        predicate = self.actor.predicate(resource, "read")
+        residuals = {residual for _, residual in predicate.branches}
+        if len(residuals) != 1:
+            raise LookupError(f"the conditions of {resource}:read differ by grant")
+        bare = replace(predicate, branches=((EVERYWHERE, residuals.pop()),))
+        return self._judged(bare, row, "")
+
+    def show(self, node: Node, action: str) -> ColumnElement[bool] | bool:
+        """Whether the row shows the fields of this action: true, false, or a condition of the row."""
+        if node.table is None or node.table.resource is None or action == node.table.action:
+            return True
+        if action not in node.shown:
+            resource = node.table.resource
+            kind = self.facts.mask(resource, action, node.table.action)
+            if kind is Shown.BY_ROW:
+                test = self.policy(node.row, resource, action)
+                node.shown[action] = self.beside(node, test)
+            else:
+                node.shown[action] = kind is Shown.ALWAYS
+        return node.shown[action]
+
+    def beside(self, node: Node, test: ColumnElement[bool]) -> ColumnElement[bool]:
+        """A condition of the row, computed once beside it; never null."""
+        made = select(func.coalesce(test, raw("false")).label("ok"))
+        joined = made.correlate(node.row).lateral(f"g{self.label()}")
+        node.base = node.base.join(joined, true())
+        return joined.c.ok
+
+    def masked_groups(self, row: Row) -> ColumnElement[Any]:
+        """The names of the groups that this row hides, as a JSON list."""
+        node = self.nodes[id(row)]
+        assert node.table is not None
+        names: list[ColumnElement[Any]] = []
+        for gate, group in node.table.groups.items():
+            resource, _, action = gate.rpartition(":")
+            shown = self.readable(node, resource, action) if resource else self.show(node, action)
+            if shown is False:
+                names.append(raw(f"'{group.name}'"))
+            elif shown is not True:
+                names.append(case((shown, null()), else_=raw(f"'{group.name}'")))
+        if not names:
+            return EMPTY_LIST
+        listed = func.array_remove(_array(names), null())
+        return func.to_json(listed)
+
+    # -- selection ------------------------------------------------------------------------------
+
+    def label(self) -> int:
+        """A number that no other alias of the statement has."""
+        self.count += 1
+        return self.count
+
+    def fields(self, type_: GraphQLObjectType, details: Details) -> list[tuple[str, Details, str]]:
+        """The selected fields of an object: (response name, their nodes, field name)."""
+        grouped = collect_subfields(
+            self.schema, self.fragments, self.variables, self.operation, type_, details
+        ).grouped_field_set
+        return [(response, found, found[0].node.name.value) for response, found in grouped.items()]
+
+    def object(
+        self,
+        type_: GraphQLObjectType,
+        row: Row,
+        details: Details,
+        base: Select[Any],
+        path: tuple[str, ...],
+    ) -> tuple[list[Label[Any]], Node]:
+        """The columns of an object's JSON, and the node whose `base` now joins all they need."""
+        node = Node(table_of(type_), row, base, path)
+        self.nodes[id(row)] = node
+        columns: list[Label[Any]] = []
+        for response, found, name in self.fields(type_, details):
+            if name == "__typename":
+                columns.append(raw(f"'{type_.name}'").label(response))
+                continue
+            definition = type_.fields[name]
+            declared = declaration(definition)
+            place = (*path, response)
+            if isinstance(declared, Link):
+                value = self.link(node, definition, declared, found, place)
+            elif isinstance(declared, Struct):
+                value = self.struct(node, definition, declared, found, place)
+            else:
+                value = self.leaf(node, definition, declared, found, place)
+            columns.append(value.label(response))
+        return columns, node
+
+    def leaf(
+        self,
+        node: Node,
+        definition: GraphQLField,
+        leaf: Leaf,
+        found: Details,
+        path: tuple[str, ...],
+    ) -> ColumnElement[Any]:
+        """A value of the row, hidden where the action is not allowed."""
+        python_name = definition.extensions[BACKREF].python_name
+        if leaf.build is not None:
+            value = leaf.build(node.row, self, self.arguments(definition, found[0].node))
+        else:
+            value = attribute(node.row, leaf.attribute or python_name)
+        if leaf.sealed is not None:
+            self.sealed.append(SealedPath(path, *leaf.sealed))
+            value = func.json_build_array(
+                attribute(node.row, "id"), func.encode(value, raw("'base64'"))
+            )
+        return self.masked(node, leaf.action, value, path)
+
+    def struct(
+        self,
+        node: Node,
+        definition: GraphQLField,
+        struct: Struct,
+        found: Details,
+        path: tuple[str, ...],
+    ) -> ColumnElement[Any]:
+        """An object made of values of the row."""
+        type_ = get_named_type(definition.type)
+        assert isinstance(type_, GraphQLObjectType)
+        values = struct.build(node.row, self)
+        parts: list[ColumnElement[Any]] = []
+        for response, _, name in self.fields(type_, found):
+            value = raw(f"'{type_.name}'") if name == "__typename" else values[name]
+            parts += [raw(f"'{response}'"), value]
+        json = func.json_build_object(*parts)
+        if "" in values:  # the condition under which there is an object at all
+            json = case((values[""], json))
+        return self.masked(node, struct.action, json, path)
+
+    def masked(
+        self, node: Node, action: str, value: ColumnElement[Any], path: tuple[str, ...]
+    ) -> ColumnElement[Any]:
+        """The value where the action is allowed, else null; where it can be null, that is counted."""
+        shown = self.show(node, action)
+        if shown is True:
+            return value
+        assert node.table is not None
+        group = node.table.groups[action]
+        if shown is False:
+            node.hidden.append(Hidden(path, group, raw("1")))
+            return null()
+        node.hidden.append(Hidden(path, group, cast(~shown, Integer)))
+        return case((shown, value))
+
+    # -- children -------------------------------------------------------------------------------
+
+    def link(
+        self,
+        node: Node,
+        definition: GraphQLField,
+        link: Link,
+        found: Details,
+        path: tuple[str, ...],
+    ) -> ColumnElement[Any]:
+        """Child rows as JSON: a list, or one object or null."""
+        type_ = get_named_type(definition.type)
+        assert isinstance(type_, GraphQLObjectType)
+        table = table_of(type_)
+        visible = self.readable_at(node, table, link)
+        if visible is False:
+            assert link.group is not None
+            node.hidden.append(Hidden(path, link.group, raw("1")))
+            return null()
+        k = self.label()
+        get = self.arguments(definition, found[0].node)
+        if table is None:
+            query, child = self.derived(node, link, get, k)
+        else:
+            child = aliased(table.model, name=f"t{k}")
+            query = link.build(node.row, child, get)
+            if table.resource is not None:
+                query = query.where(self.policy(child, table.resource, link.action))
+            if link.order is not None:
+                query = query.order_by(*link.order(child))
+            if "first" in definition.args:
+                query = query.limit(get("first"))
+            query = query.correlate(node.row)
+        value = self.lateral(node, link, type_, child, query, found, path, k)
+        if visible is True:
+            return value
+        assert link.group is not None
+        node.hidden.append(Hidden(path, link.group, cast(~visible, Integer)))
+        return case((visible, value))
+
+    def derived(self, node: Node, link: Link, get: Any, k: int) -> tuple[Select[Any], Row]:
+        """Children that are no table's rows: the builder asks for the policy at each alias itself."""
+        rows = link.build(node.row, self, get).correlate(node.row).lateral(f"t{k}")
+        return select(rows), rows
+
+    def lateral(
+        self,
+        node: Node,
+        link: Link,
+        type_: GraphQLObjectType,
+        child: Row,
+        query: Select[Any],
+        found: Details,
+        path: tuple[str, ...],
+        k: int,
+    ) -> ColumnElement[Any]:
+        columns, inner = self.object(type_, child, found, query, path)
+        rows = self.rows(inner, columns, k)
+        row = rows.c.j if inner.hidden else rows.table_valued()
+        if link.many:
+            value: ColumnElement[Any] = func.coalesce(func.json_agg(row), EMPTY_LIST)
+        else:
+            value = row if inner.hidden else func.row_to_json(row)
+        outs = [value.label("j")]
+        for i in range(len(inner.hidden)):
+            total = func.sum(rows.c[f"h{i}"]) if link.many else rows.c[f"h{i}"]
+            outs.append(total.label(f"h{i}"))
+        lateral = select(*outs).select_from(rows).lateral(f"l{k}")
+        node.base = node.base.outerjoin(lateral, true())
+        for i, hidden in enumerate(inner.hidden):
+            node.hidden.append(hidden._replace(count=func.coalesce(lateral.c[f"h{i}"], raw("0"))))
+        return lateral.c.j
+
+    def rows(self, inner: Node, columns: Sequence[Label[Any]], k: int) -> Any:
+        """The child rows as a sub-select: their JSON columns, or one JSON and the counts of what is hidden."""
+        if not inner.hidden:
+            return inner.base.with_only_columns(*columns, maintain_column_froms=True).subquery(
+                f"r{k}"
+            )
+        made = select(*columns)
+        one = made.correlate(*made.get_final_froms()).lateral(f"n{k}")
+        counts = [hidden.count.label(f"h{i}") for i, hidden in enumerate(inner.hidden)]
+        return (
+            inner.base.join(one, true())
+            .with_only_columns(
+                func.row_to_json(one.table_valued()).label("j"),
+                *counts,
+                maintain_column_froms=True,
+            )
+            .subquery(f"r{k}")
+        )
+
+    def readable_at(
+        self, node: Node, table: Table | None, link: Link
+    ) -> ColumnElement[bool] | bool:
+        """Whether the actor may read the child anywhere at the parent's place: an empty list would be a lie."""
+        if table is None:
+            return self.show(node, link.action)
+        if link.group is None or table.resource is None:
+            return True
+        return self.readable(node, table.resource, link.action)
+
+    def readable(self, node: Node, resource: str, action: str) -> ColumnElement[bool] | bool:
+        """Whether the actor may do this, by role and place alone, at the place of the node's row."""
+        if node.table is None or node.table.resource is None:
+            return True
+        parent = node.table.resource
+        kind = self.facts.covers(resource, action, parent, node.table.action)
+        if kind is not Shown.BY_ROW:
+            return kind is Shown.ALWAYS
+        key = f"{resource}:{action}"
+        if key not in node.shown:
+            self.facts.place(resource, action)
+            child = self.actor.predicate(resource, action)
+            node.shown[key] = self.beside(node, self._judged(child, node.row, parent))
+        return node.shown[key]
+
+    def arguments(self, definition: GraphQLField, node: FieldNode) -> "Arguments":
+        """The arguments of a nested field, as parameters."""
+        return Arguments(self, definition, node)
+
+
+class Arguments:
+    """`get("first")`: an argument of a nested field as a parameter; page sizes are kept in bounds."""
+
+    def __init__(self, compiler: Compiler, definition: GraphQLField, node: FieldNode) -> None:
+        self.compiler, self.definition, self.node = compiler, definition, node
+
+    def __call__(
+        self, name: str, type_: Any = None, convert: Callable[[Any], Any] | None = None
+    ) -> Any:
+        chosen = convert or (bounded if name == "first" else lambda value: value)
+        return self.compiler.binds.argument(self.definition, self.node, name, type_, chosen)
+
+
+def bounded(first: int) -> int:
+    """A page size within what a page may hold; the HTTP layer has refused larger ones before."""
+    return max(0, min(int(first), 100))
+
+
+def table_of(type_: GraphQLObjectType | GraphQLInterfaceType) -> Table | None:
+    """The table under a GraphQL type, None where it is made of a sub-select."""
+    origin = type_.extensions[BACKREF].origin
+    return mapped(origin) if hasattr(origin, "__table__") else None
+
+
+def declaration(definition: GraphQLField) -> Leaf | Struct | Link:
+    """How a field is read; wall 1 has seen to it that each has a declaration."""
+    found = definition.extensions[BACKREF].metadata["sql"]
+    assert isinstance(found, Leaf | Struct | Link)
+    return found
+
+
+def _array(items: Sequence[ColumnElement[Any]]) -> ColumnElement[Any]:
+    return array([cast(item, Text) for item in items])

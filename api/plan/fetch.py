@@ -1,0 +1,228 @@
+"""What resolvers call: one row, one page or a statement of their own, through the planner, as finished JSON."""
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type
+from sqlalchemy import ColumnElement, Select, Text, Uuid, cast, func, select, true
+from sqlalchemy import literal_column as raw
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.orm import aliased
+
+from api.context import Context
+from api.plan.binds import Inputs
+from api.plan.compile import EMPTY_LIST, Compiler, Details, Node
+from api.plan.mapping import FieldGroup, Row, mapped, parse_id
+from api.plan.page import Listing, Pager, connection, reach
+from api.plan.run import Answer, Builder, Built, Plans, answer, open_sealed
+from domain.errors import Invalid
+from domain.pipeline import Lane
+
+PLANS = Plans()
+LISTED = 5000
+"""Rows of a plain list at the most."""
+START_AGAIN = "The cursor is not known; start again without it."
+Filters = Callable[[Row, Compiler, bool], Sequence[ColumnElement[bool]]]
+
+
+async def run(
+    info: GraphQLResolveInfo,
+    build: Builder,
+    *,
+    variant: Any,
+    values: Mapping[str, Any],
+    lane: Lane = "point",
+) -> Answer | None:
+    """Run a root field's plan; None where its statement returns no row.
+
+    Raises what the unit driver raises, and `StaleActor` where the actor has changed since.
+    """
+    context: Context = info.context
+    actor = context.actor
+    plan = PLANS.plan(info, actor, variant, build)
+    statement = plan.statement(Inputs(info.variable_values, values, actor))
+    row = await context.read(plan.resources, statement, lane)
+    if row is None:
+        return None
+    got = answer(plan, row)
+    if plan.sealed:
+        opened = open_sealed(plan, got.json, await context.opener())
+        got = Answer(opened, got.extra, got.masked)
+    context.note_masked(got.masked)
+    return got
+
+
+def fragment(got: Answer | None) -> Any:
+    """Finished JSON that completion hands through, or None."""
+    return None if got is None else orjson.Fragment(got.json)
+
+
+def response_path(info: GraphQLResolveInfo) -> tuple[str, ...]:
+    """Where the field stands in the response, without list indices."""
+    return tuple(key for key in info.path.as_list() if isinstance(key, str))
+
+
+async def get(info: GraphQLResolveInfo, type_: Any, id_: str) -> Any:
+    """One row of a mapped type by its opaque id; None for what is not there or not the asker's."""
+    table = mapped(type_)
+    parsed = parse_id(id_, table.prefix)
+    if parsed is None:
+        return None
+    path = response_path(info)
+    return fragment(
+        await run(
+            info,
+            lambda c, details: single(c, table.prefix, details, path, by_id(c)),
+            variant=("get", table.prefix),
+            values={"id": parsed[1]},
+        )
+    )
+
+
+def by_id(c: Compiler) -> Callable[[Row], ColumnElement[bool]]:
+    """The row whose id the resolver handed over as `id`."""
+    return lambda row: row.id == c.binds.value("id", Uuid())  # type: ignore[union-attr,no-any-return] # rows of models have ids
+
+
+def single(
+    c: Compiler,
+    type_name: str,
+    details: Details,
+    path: tuple[str, ...],
+    where: Callable[[Row], ColumnElement[bool]],
+) -> Built:
+    """The statement of one object under its policy."""
+    type_ = c.schema.get_type(type_name)
+    assert isinstance(type_, GraphQLObjectType)
+    table = mapped(type_.extensions["strawberry-definition"].origin)
+    row = aliased(table.model, name="p")
+    base = select(row).where(where(row), *permitted(c, row, table.resource, table.action))
+    return object_statement(c, type_, row, details, base, path)
+
+
+def permitted(
+    c: Compiler, row: Row, resource: str | None, action: str
+) -> list[ColumnElement[bool]]:
+    if resource is None:
+        return [row.tenant_id == c.tenant()]  # type: ignore[union-attr,list-item] # every model has a tenant
+    return [c.policy(row, resource, action)]
+
+
+def object_statement(
+    c: Compiler,
+    type_: GraphQLObjectType,
+    row: Row,
+    details: Details,
+    base: Select[Any],
+    path: tuple[str, ...],
+) -> Built:
+    """One row of `base` as the JSON of an object."""
+    columns, node = c.object(type_, row, details, base, path)
+    json = whole(c, columns, node)
+    statement = node.base.with_only_columns(
+        cast(json, Text), *[h.count for h in node.hidden], maintain_column_froms=True
+    )
+    return Built(statement, node.hidden)
+
+
+def whole(c: Compiler, columns: Sequence[Any], node: Node) -> ColumnElement[Any]:
+    """The columns of an object as one JSON, joined to the node's base."""
+    made = select(*columns)
+    one = made.correlate(*made.get_final_froms()).lateral(f"n{c.label()}")
+    node.base = node.base.join(one, true())
+    return func.row_to_json(one.table_valued())
+
+
+async def page(
+    info: GraphQLResolveInfo,
+    listing: Listing,
+    *,
+    node: uuid.UUID | None,
+    first: int,
+    after: str | None,
+    filters: Filters,
+    variant: Any = (),
+    values: Mapping[str, Any],
+) -> Any:
+    """A connection over what the actor may read within `node`; None where they may read nothing there.
+
+    Raises Invalid for a page size out of bounds or a cursor that is not (or no longer) theirs.
+    """
+    context: Context = info.context
+    actor = context.actor
+    if not 0 <= first <= 100:
+        raise Invalid("A page holds 0 to 100 rows.", path=("first",))
+    cursor = _cursor(after)
+    within = reach(actor, listing.resource, node)
+    if within is None:
+        if reach(actor, listing.resource) is None:
+            context.note_masked(((response_path(info), FieldGroup.DEMOGRAPHICS.name, 1),))
+        return None
+    path = response_path(info)
+
+    def build(c: Compiler, details: Details) -> Built:
+        pager = Pager(c, listing, within, filters, cursor is not None)
+        type_ = get_named_type(info.return_type)
+        assert isinstance(type_, GraphQLObjectType)
+        statement, hidden = connection(pager, type_, details, path)
+        return Built(statement, hidden, skip=1)
+
+    got = await run(
+        info,
+        build,
+        variant=("page", listing, within.variant, cursor is not None, variant),
+        values={**values, "first": first, "after": cursor, "reach": within},
+        lane="page",
+    )
+    if got is not None and got.extra[0] not in (b"t", b"true"):
+        raise Invalid(START_AGAIN, path=("after",))
+    return fragment(got)
+
+
+def _cursor(after: str | None) -> uuid.UUID | None:
+    if after is None:
+        return None
+    try:
+        return uuid.UUID(after)
+    except ValueError:
+        raise Invalid(START_AGAIN, path=("after",)) from None
+
+
+async def listed(
+    info: GraphQLResolveInfo,
+    type_: Any,
+    *,
+    rows: Callable[[Compiler, Row], Select[Any]],
+    order: Callable[[Row], Sequence[ColumnElement[Any]]],
+    limit: int = LISTED,
+    values: Mapping[str, Any] | None = None,
+    variant: Any = (),
+) -> Any:
+    """A plain list of a small set (units, rooms): `rows(compiler, row)` selects, the policy is added here."""
+    table = mapped(type_)
+    path = response_path(info)
+
+    def build(c: Compiler, details: Details) -> Built:
+        object_type = c.schema.get_type(table.prefix)
+        assert isinstance(object_type, GraphQLObjectType)
+        row = aliased(table.model, name="p0")
+        chosen = rows(c, row).where(*permitted(c, row, table.resource, table.action))
+        chosen = chosen.order_by(*order(row)).limit(raw(str(limit)))
+        inner = chosen.add_columns(func.row_number().over(order_by=order(row)).label("rn"))
+        ranked = inner.subquery("p")
+        p = aliased(table.model, ranked, name="p")
+        columns, node = c.object(object_type, p, details, select(p).select_from(p), path)
+        row_json = whole(c, columns, node)
+        ordered = func.json_agg(aggregate_order_by(row_json, ranked.c.rn))
+        counts = [func.coalesce(func.sum(h.count), raw("0")) for h in node.hidden]
+        statement = node.base.with_only_columns(
+            cast(func.coalesce(ordered, EMPTY_LIST), Text), *counts, maintain_column_froms=True
+        )
+        return Built(statement, node.hidden)
+
+    got = await run(
+        info, build, variant=("listed", table.prefix, variant), values=values or {}, lane="page"
+    )
+    return fragment(got)
