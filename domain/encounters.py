@@ -2,6 +2,7 @@
 
 import datetime as dt
 import uuid
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -12,9 +13,19 @@ from sqlalchemy import (
     SmallInteger,
     UniqueConstraint,
 )
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from domain.model import Identified, OfPatient, Stamped, Wall, one_of, sorted_by
+from domain.appointments import Appointment
+from domain.appointments import fulfil as fulfil_appointment
+from domain.audit import Agent, record
+from domain.errors import IllegalMove, Invalid
+from domain.model import Identified, OfPatient, Stamped, Wall, new_id, one_of, sorted_by
+from domain.organization import Place
+from domain.patients import seen_at
+from domain.plain_text import optional_passage
+from domain.practitioners import require_active
+from domain.versions import change
 
 
 class EncounterState(StrEnum):
@@ -93,3 +104,212 @@ def follows_encounter(name: str) -> ForeignKeyConstraint:
         name=f"fk_{name}_encounter",
         onupdate="CASCADE",
     )
+
+
+KINDS = frozenset(
+    {"AMB", "EMER", "FLD", "HH", "IMP", "ACUTE", "NONAC", "OBSENC", "PRENC", "SS", "VR"}
+)
+"""Classes of encounters, http://terminology.hl7.org/CodeSystem/v3-ActCode (value set ActEncounterCode)."""
+
+MOVES: Mapping[EncounterState, frozenset[EncounterState]] = {
+    EncounterState.PLANNED: frozenset(
+        {
+            EncounterState.ARRIVED,
+            EncounterState.IN_PROGRESS,
+            EncounterState.CANCELLED,
+            EncounterState.ENTERED_IN_ERROR,
+        }
+    ),
+    EncounterState.ARRIVED: frozenset(
+        {
+            EncounterState.TRIAGED,
+            EncounterState.IN_PROGRESS,
+            EncounterState.CANCELLED,
+            EncounterState.ENTERED_IN_ERROR,
+        }
+    ),
+    EncounterState.TRIAGED: frozenset(
+        {
+            EncounterState.IN_PROGRESS,
+            EncounterState.CANCELLED,
+            EncounterState.ENTERED_IN_ERROR,
+        }
+    ),
+    EncounterState.IN_PROGRESS: frozenset(
+        {
+            EncounterState.ONLEAVE,
+            EncounterState.FINISHED,
+            EncounterState.CANCELLED,
+            EncounterState.ENTERED_IN_ERROR,
+        }
+    ),
+    EncounterState.ONLEAVE: frozenset(
+        {
+            EncounterState.IN_PROGRESS,
+            EncounterState.FINISHED,
+            EncounterState.ENTERED_IN_ERROR,
+        }
+    ),
+    EncounterState.FINISHED: frozenset({EncounterState.ENTERED_IN_ERROR}),
+    EncounterState.CANCELLED: frozenset({EncounterState.ENTERED_IN_ERROR}),
+    EncounterState.ENTERED_IN_ERROR: frozenset(),
+}
+OPENING = frozenset(
+    {
+        EncounterState.PLANNED,
+        EncounterState.ARRIVED,
+        EncounterState.TRIAGED,
+        EncounterState.IN_PROGRESS,
+    }
+)
+"""The states in which an encounter may begin."""
+PROGRESS = frozenset({EncounterState.TRIAGED, EncounterState.IN_PROGRESS, EncounterState.ONLEAVE})
+VOID = frozenset({EncounterState.CANCELLED, EncounterState.ENTERED_IN_ERROR})
+"""The states in which nothing is documented any more."""
+EARLY = dt.timedelta(minutes=15)
+"""How far clocks may differ before a time counts as in the future."""
+
+
+def move(present: str, wanted: EncounterState) -> str:
+    """The wanted state, if it may follow the present one. Raises IllegalMove."""
+    if wanted not in MOVES[EncounterState(present)]:
+        raise IllegalMove("encounter", present, wanted.value)
+    return wanted.value
+
+
+async def start(
+    session: AsyncSession,
+    agent: Agent,
+    place: Place,
+    patient_id: uuid.UUID,
+    *,
+    kind: str = "AMB",
+    reason: str | None = None,
+    practitioner_id: uuid.UUID | None = None,
+    appointment: Appointment | None = None,
+    state: EncounterState = EncounterState.IN_PROGRESS,
+    started_at: dt.datetime | None = None,
+) -> Encounter:
+    """Begin a visit at `place`, of somebody who walked in or of whom the appointment is for; that is then fulfilled.
+
+    The practitioner is the one given, else the appointment's, else the agent. Raises Invalid, NotFound (patient
+    not visible at the clinic), IllegalMove. Writes encounter; patient_site at the first visit to a department;
+    appointment.
+    """
+    if kind not in KINDS:
+        raise Invalid("This is no class of encounters.", path=("kind",))
+    if state not in OPENING:
+        raise IllegalMove("encounter", "new", state.value)
+    begins = began(started_at, agent, planned=state is EncounterState.PLANNED)
+    whose = practitioner_id or (appointment.practitioner_id if appointment else None)
+    if whose is not None:
+        await require_active(session, agent, whose)
+    site = await seen_at(session, agent, patient_id, place)
+    if appointment is not None:
+        if (appointment.patient_id, appointment.unit_id) != (patient_id, place.id):
+            raise Invalid("The appointment is for another visit.", path=("appointmentId",))
+        await fulfil_appointment(session, agent, appointment)
+    encounter = Encounter(
+        tenant_id=agent.tenant_id,
+        id=new_id(),
+        clinic_id=site.clinic_id,
+        unit_id=site.unit_id,
+        patient_id=patient_id,
+        sensitivity=site.sensitivity,
+        practitioner_id=whose or agent.practitioner_id,
+        appointment_id=appointment.id if appointment else None,
+        state=state.value,
+        kind=kind,
+        reason=optional_passage(reason, "reason"),
+        started_at=begins,
+        ended_at=None,
+    )
+    session.add(encounter)
+    await session.flush()
+    record(
+        session,
+        agent,
+        "encounter:start",
+        encounter.id,
+        encounter.patient_id,
+        clinic_id=encounter.clinic_id,
+    )
+    return encounter
+
+
+def began(given: dt.datetime | None, agent: Agent, *, planned: bool) -> dt.datetime:
+    """The start of an encounter: now, a given moment of the past, or for a planned one any."""
+    if given is None:
+        return agent.now
+    if given.tzinfo is None:
+        raise Invalid("A time needs its offset from UTC.", path=("startedAt",))
+    if not planned and given > agent.now + EARLY:
+        raise Invalid("This time is in the future.", path=("startedAt",))
+    return given
+
+
+async def arrive(
+    session: AsyncSession, agent: Agent, encounter: Encounter, version: int
+) -> Encounter:
+    """The patient of a planned encounter is here. Raises IllegalMove, StaleVersion. Writes encounter."""
+    return await _become(session, agent, encounter, version, EncounterState.ARRIVED, "arrive")
+
+
+async def progress(
+    session: AsyncSession, agent: Agent, encounter: Encounter, version: int, wanted: EncounterState
+) -> Encounter:
+    """Triage, treat, send on leave or take back. Raises IllegalMove, StaleVersion. Writes encounter."""
+    if wanted not in PROGRESS:
+        raise IllegalMove("encounter", encounter.state, wanted.value)
+    return await _become(session, agent, encounter, version, wanted, "progress")
+
+
+async def finish(
+    session: AsyncSession,
+    agent: Agent,
+    encounter: Encounter,
+    version: int,
+    ended_at: dt.datetime | None = None,
+) -> Encounter:
+    """End the visit, now or at a moment since its start. Raises IllegalMove, Invalid, StaleVersion. Writes encounter."""
+    ends = ended_at or agent.now
+    if ends.tzinfo is None:
+        raise Invalid("A time needs its offset from UTC.", path=("endedAt",))
+    if not encounter.started_at <= ends <= agent.now + EARLY:
+        raise Invalid("The end lies between the start and now.", path=("endedAt",))
+    return await _become(
+        session, agent, encounter, version, EncounterState.FINISHED, "finish", ended_at=ends
+    )
+
+
+async def cancel(
+    session: AsyncSession, agent: Agent, encounter: Encounter, version: int
+) -> Encounter:
+    """The visit does not take place. Raises IllegalMove, StaleVersion. Writes encounter."""
+    return await _become(session, agent, encounter, version, EncounterState.CANCELLED, "cancel")
+
+
+def documentable(encounter: Encounter) -> Encounter:
+    """The encounter, if something may be documented at it (also after its end). Raises Invalid."""
+    if encounter.state in VOID:
+        raise Invalid(
+            "Nothing is documented at this encounter any more.",
+            path=("encounterId",),
+            code="ENCOUNTER_CLOSED",
+        )
+    return encounter
+
+
+async def _become(
+    session: AsyncSession,
+    agent: Agent,
+    encounter: Encounter,
+    version: int,
+    wanted: EncounterState,
+    action: str,
+    **values: dt.datetime,
+) -> Encounter:
+    state = move(encounter.state, wanted)
+    changed = await change(session, agent, encounter, version, state=state, **values)
+    record(session, agent, f"encounter:{action}", changed.id, clinic_id=changed.clinic_id)
+    return changed

@@ -4,7 +4,8 @@
     ├── NotFound      it does not exist, or not for the asker
     ├── Invalid       the input cannot be taken as it is: `path` names the field
     ├── StaleVersion  somebody changed the row since it was read; `current` is its version
-    └── IllegalMove   the state machine has no such step; the message names both states
+    ├── IllegalMove   the state machine has no such step; the message names both states
+    └── NotAllowed    the asker may not, whatever the input: FORBIDDEN, with the code as its reason
 
 A subject adds its own beside its commands (`SlotTaken` in `appointments.py`).
 """
@@ -55,3 +56,9 @@ class IllegalMove(DomainError):
 
     def __init__(self, what: str, now: str, wanted: str) -> None:
         super().__init__(f"A {what} that is {now} cannot become {wanted}.")
+
+
+class NotAllowed(DomainError):
+    """A rule of the subject, beyond roles and places, forbids it to the asker. `code` is the reason."""
+
+    code = "NOT_ALLOWED"

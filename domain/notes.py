@@ -5,10 +5,19 @@ import uuid
 from enum import StrEnum
 
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, LargeBinary
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from domain.encounters import OfEncounter, follows_encounter
-from domain.model import Stamped, one_of
+from domain.audit import Agent, record
+from domain.encounters import Encounter, OfEncounter, documentable, follows_encounter
+from domain.errors import IllegalMove, Invalid, NotAllowed
+from domain.keys import Sealer
+from domain.model import Stamped, new_id, one_of
+from domain.plain_text import passage
+from domain.practitioners import practising
+from domain.versions import change
+
+BODY = "note.body_sealed"
 
 
 class NoteKind(StrEnum):
@@ -53,3 +62,82 @@ class Note(Stamped, OfEncounter):
     body_sealed: Mapped[bytes] = mapped_column(LargeBinary)
     signed_at: Mapped[dt.datetime | None]
     amends_id: Mapped[uuid.UUID | None]
+
+
+class NotTheAuthor(NotAllowed):
+    """Only who wrote the draft may change or sign it."""
+
+    code = "NOT_THE_AUTHOR"
+
+    def __init__(self) -> None:
+        super().__init__("Only the author of a draft may do this.")
+
+
+async def write_draft(
+    session: AsyncSession,
+    agent: Agent,
+    sealer: Sealer,
+    encounter: Encounter,
+    kind: NoteKind,
+    body: str,
+) -> Note:
+    """Begin a note of an encounter; only its author sees it until it is signed. The text is stored sealed.
+
+    Anybody whom the policy lets may draft; signing asks for a practitioner. Raises Invalid. Writes note.
+    """
+    if agent.person_id is None:
+        raise Invalid("Only people write notes.")
+    at = documentable(encounter)
+    key = new_id()
+    note = Note(
+        tenant_id=agent.tenant_id,
+        id=key,
+        clinic_id=at.clinic_id,
+        unit_id=at.unit_id,
+        patient_id=at.patient_id,
+        encounter_id=at.id,
+        sensitivity=at.sensitivity,
+        author_id=agent.person_id,
+        kind=kind.value,
+        state=NoteState.DRAFT.value,
+        body_sealed=sealer.seal(BODY, key, passage(body, "body").encode()),
+        signed_at=None,
+        amends_id=None,
+    )
+    session.add(note)
+    await session.flush()
+    record(session, agent, "note:write_draft", note.id, at.id, clinic_id=note.clinic_id)
+    return note
+
+
+async def revise(
+    session: AsyncSession, agent: Agent, sealer: Sealer, note: Note, version: int, body: str
+) -> Note:
+    """Replace the text of one's own draft. Raises NotTheAuthor, IllegalMove once signed, StaleVersion, Invalid."""
+    own_draft(agent, note, NoteState.DRAFT)
+    sealed = sealer.seal(BODY, note.id, passage(body, "body").encode())
+    changed = await change(session, agent, note, version, body_sealed=sealed)
+    record(session, agent, "note:write_draft", changed.id, clinic_id=changed.clinic_id)
+    return changed
+
+
+async def sign(session: AsyncSession, agent: Agent, note: Note, version: int) -> Note:
+    """Sign one's own draft as a practitioner; from then on it never changes.
+
+    Raises NotTheAuthor, NotAPractitioner, IllegalMove when it is signed already, StaleVersion. Writes note.
+    """
+    own_draft(agent, note, NoteState.SIGNED)
+    await practising(session, agent)
+    signed = await change(
+        session, agent, note, version, state=NoteState.SIGNED.value, signed_at=agent.now
+    )
+    record(session, agent, "note:sign", signed.id, signed.encounter_id, clinic_id=signed.clinic_id)
+    return signed
+
+
+def own_draft(agent: Agent, note: Note, wanted: NoteState) -> None:
+    """Raises NotTheAuthor for somebody else's note, IllegalMove for one that is no draft any more."""
+    if note.author_id != agent.person_id:
+        raise NotTheAuthor()
+    if note.state != NoteState.DRAFT:
+        raise IllegalMove("note", note.state, wanted.value)

@@ -248,6 +248,15 @@ async def no_show(
     return await _become(session, agent, appointment, version, AppointmentState.NOSHOW, "no_show")
 
 
+async def fulfil(session: AsyncSession, agent: Agent, appointment: Appointment) -> Appointment:
+    """The visit has begun. A part of starting its encounter: leaves no audit event of its own.
+
+    Raises IllegalMove, StaleVersion when somebody changed the appointment meanwhile. Writes appointment.
+    """
+    state = move(appointment.state, AppointmentState.FULFILLED)
+    return await change(session, agent, appointment, appointment.version, state=state)
+
+
 async def _become(
     session: AsyncSession,
     agent: Agent,
