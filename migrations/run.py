@@ -64,7 +64,7 @@ def check(chain: Chain, url: str) -> None:
     """Compare the migrated schema with the models; raises alembic.util.CommandError where they differ."""
     engine = engine_of(url)
     try:
-        command.check(configuration(chain, engine))
+        command.check(configuration(chain, engine, models(chain)))
     finally:
         engine.dispose()
 
@@ -74,20 +74,28 @@ def revision(chain: Chain, url: str, message: str, rev_id: str) -> None:
     engine = engine_of(url)
     try:
         command.revision(
-            configuration(chain, engine), message=message, autogenerate=True, rev_id=rev_id
+            configuration(chain, engine, models(chain)),
+            message=message,
+            autogenerate=True,
+            rev_id=rev_id,
         )
     finally:
         engine.dispose()
 
 
-def configuration(chain: Chain, engine: Engine | None = None) -> Config:
-    """Alembic's configuration of one chain. Without an engine only the history can be read."""
+def configuration(
+    chain: Chain, engine: Engine | None = None, metadata: MetaData | None = None
+) -> Config:
+    """Alembic's configuration of one chain. Without an engine only the history can be read.
+
+    Only a comparison needs the models; a migration runs without them.
+    """
     config = Config(stdout=io.StringIO())
     config.set_main_option("script_location", str(HERE))
     config.set_main_option("path_separator", "newline")
     config.set_main_option("version_locations", str(HERE / chain.name / "versions"))
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
-    config.attributes.update(chain=chain, engine=engine, metadata=models(chain))
+    config.attributes.update(chain=chain, engine=engine, metadata=metadata)
     return config
 
 
