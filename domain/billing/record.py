@@ -1,4 +1,4 @@
-"""Charges, invoices and postings. Amounts are minor units of the tenant's one currency, never floats."""
+"""What is stored of charges, invoices and postings. Amounts are minor units of the tenant's one currency."""
 
 import datetime as dt
 import uuid

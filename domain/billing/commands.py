@@ -1,0 +1,257 @@
+"""What is done in billing: taking payments, issuing invoices, undoing a posting."""
+
+import uuid
+from collections.abc import Sequence
+from decimal import Decimal
+from enum import StrEnum
+
+from sqlalchemy import BigInteger, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.audit import Agent, record
+from domain.billing.money import minor_units
+from domain.billing.record import (
+    ChargeItem,
+    ChargeState,
+    Invoice,
+    InvoiceLine,
+    InvoiceState,
+    Posting,
+    PostingKind,
+)
+from domain.constraints import refusals
+from domain.errors import DomainError, Invalid, NotAllowed, NotFound
+from domain.keys import next_number
+from domain.locks import hold
+from domain.model import new_id
+from domain.organization import Place, Tenant, clinic_of
+from domain.patients import seen_at
+from domain.plain_text import optional_line
+
+LOCK = "account"
+
+
+class PaymentMethod(StrEnum):
+    """How it was paid."""
+
+    CASH = "cash"
+    CARD = "card"
+    CHECK = "check"
+    TRANSFER = "transfer"
+    OTHER = "other"
+
+
+class AboveBalance(DomainError):
+    """The payment is more than the patient owes at the clinic, and was not said to be unapplied."""
+
+    code = "ABOVE_BALANCE"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This is more than is owed at the clinic; say that the payment is unapplied.",
+            path=("amount",),
+        )
+
+
+class AlreadyReversed(DomainError):
+    """The posting was undone before; that is done once."""
+
+    code = "ALREADY_REVERSED"
+    constraints = ("uq_posting_reverses",)
+
+    def __init__(self) -> None:
+        super().__init__("This posting was reversed before.", path=("id",))
+
+
+class OwnEntry(NotAllowed):
+    """Nobody corrects an entry that they made themselves."""
+
+    code = "OWN_ENTRY"
+
+    def __init__(self) -> None:
+        super().__init__("Somebody else corrects an entry of yours.")
+
+
+async def record_payment(
+    session: AsyncSession,
+    agent: Agent,
+    place: Place,
+    patient_id: uuid.UUID,
+    amount: Decimal,
+    currency: str,
+    *,
+    method: PaymentMethod = PaymentMethod.CARD,
+    reference: str | None = None,
+    unapplied: bool = False,
+    invoice: Invoice | None = None,
+    posting_id: uuid.UUID | None = None,
+) -> Posting:
+    """Post a payment of the patient at `place`. Above what is owed at the clinic only as `unapplied`.
+
+    What is owed is asked of `open_balance` (migration 0008), within the write scope of posting, since who takes
+    payments need not read bills; payments of one patient at one clinic wait for each other. `reference` is the
+    terminal's or the check's number, never a card's. Raises Invalid, NotFound (patient), AboveBalance. Writes
+    posting; patient_site at a department's first.
+    """
+    paid = minor_units(amount, currency, await own_tenant(session, agent))
+    if paid <= 0:
+        raise Invalid("A payment is more than nothing.", path=("amount",))
+    site = await seen_at(session, agent, patient_id, place)
+    if invoice is not None and (invoice.patient_id, invoice.clinic_id) != (
+        patient_id,
+        site.clinic_id,
+    ):
+        raise Invalid("The invoice is another account's.", path=("invoiceId",))
+    await hold(session, LOCK, agent.tenant_id, site.clinic_id, patient_id)
+    owed = await session.scalar(
+        select(func.open_balance(agent.tenant_id, site.clinic_id, patient_id, type_=BigInteger()))
+    )
+    if owed is None:
+        raise NotFound(path=("patientId",))
+    if paid > owed and not unapplied:
+        raise AboveBalance()
+    posting = Posting(
+        tenant_id=agent.tenant_id,
+        id=posting_id or new_id(),
+        clinic_id=site.clinic_id,
+        unit_id=site.unit_id,
+        patient_id=patient_id,
+        sensitivity=site.sensitivity,
+        kind=PostingKind.PAYMENT.value,
+        amount_minor=paid,
+        invoice_id=invoice.id if invoice else None,
+        method=method.value,
+        reference=optional_line(reference, "reference", maximum=80),
+        posted_at=agent.now,
+        recorded_by=agent.person_id,
+    )
+    session.add(posting)
+    await session.flush()
+    record(session, agent, "payment:record", posting.id, patient_id, clinic_id=posting.clinic_id)
+    return posting
+
+
+async def reverse(
+    session: AsyncSession, agent: Agent, posting: Posting, reason_code: str | None = None
+) -> Posting:
+    """Undo a posting of somebody else by its exact opposite, once.
+
+    Raises OwnEntry, AlreadyReversed, Invalid for a reversal. Writes posting.
+    """
+    if posting.kind == PostingKind.REVERSAL:
+        raise Invalid("A reversal is not reversed; post it anew.", path=("id",))
+    if posting.recorded_by is not None and posting.recorded_by == agent.person_id:
+        raise OwnEntry()
+    await hold(session, LOCK, agent.tenant_id, posting.clinic_id, posting.patient_id)
+    undone = Posting(
+        tenant_id=posting.tenant_id,
+        id=new_id(),
+        clinic_id=posting.clinic_id,
+        unit_id=posting.unit_id,
+        patient_id=posting.patient_id,
+        sensitivity=posting.sensitivity,
+        kind=PostingKind.REVERSAL.value,
+        amount_minor=-posting.amount_minor,
+        invoice_id=posting.invoice_id,
+        reason_code=optional_line(reason_code, "reasonCode", maximum=40),
+        reverses_id=posting.id,
+        posted_at=agent.now,
+        recorded_by=agent.person_id,
+    )
+    session.add(undone)
+    with refusals():
+        await session.flush()
+    record(session, agent, "posting:correct", undone.id, posting.id, clinic_id=undone.clinic_id)
+    return undone
+
+
+async def issue_invoice(
+    session: AsyncSession,
+    agent: Agent,
+    place: Place,
+    patient_id: uuid.UUID,
+    charges: Sequence[ChargeItem],
+) -> Invoice:
+    """Bill billable charges of one patient at one clinic. Lines are copied and never change; the number is gapless.
+
+    Charges of a department may be billed by the department or by its clinic. Raises Invalid (also for a charge
+    billed meanwhile), NotFound. Writes invoice, invoice_line, charge_item, counter.
+    """
+    if not charges:
+        raise Invalid("An invoice has at least one charge.", path=("charges",))
+    clinic_id = clinic_of(place)
+    site = await seen_at(session, agent, patient_id, place)
+    for charge in charges:
+        here = charge.unit_id == place.id or (place.id == clinic_id == charge.clinic_id)
+        if charge.patient_id != patient_id or not here:
+            raise Invalid("A charge is of another patient or place.", path=("charges",))
+    await bill(session, agent, charges)
+    invoice = Invoice(
+        tenant_id=agent.tenant_id,
+        id=new_id(),
+        clinic_id=site.clinic_id,
+        unit_id=site.unit_id,
+        patient_id=patient_id,
+        sensitivity=site.sensitivity,
+        number=await next_number(session, agent, "invoice"),
+        state=InvoiceState.ISSUED.value,
+        issued_at=agent.now,
+        total_minor=sum(charge.amount_minor for charge in charges),
+    )
+    session.add(invoice)
+    await session.flush()
+    session.add_all(line_of(invoice, charge) for charge in charges)
+    await session.flush()
+    record(session, agent, "invoice:issue", invoice.id, patient_id, clinic_id=invoice.clinic_id)
+    return invoice
+
+
+async def bill(session: AsyncSession, agent: Agent, charges: Sequence[ChargeItem]) -> None:
+    """Take the charges for an invoice. Raises Invalid unless every one of them was still billable."""
+    ids = {charge.id for charge in charges}
+    taken = await session.scalars(
+        update(ChargeItem)
+        .where(
+            ChargeItem.tenant_id == agent.tenant_id,
+            ChargeItem.id.in_(ids),
+            ChargeItem.state == ChargeState.BILLABLE.value,
+        )
+        .values(
+            state=ChargeState.BILLED.value,
+            version=ChargeItem.version + 1,
+            updated_at=agent.now,
+        )
+        .returning(ChargeItem),
+        execution_options={"populate_existing": True, "synchronize_session": False},
+    )
+    if len(ids) != len(charges) or len(taken.all()) != len(charges):
+        raise Invalid(
+            "A charge is not billable (any more).", path=("charges",), code="NOT_BILLABLE"
+        )
+
+
+def line_of(invoice: Invoice, charge: ChargeItem) -> InvoiceLine:
+    """The charge as the invoice keeps it."""
+    return InvoiceLine(
+        tenant_id=invoice.tenant_id,
+        id=new_id(),
+        clinic_id=invoice.clinic_id,
+        unit_id=invoice.unit_id,
+        patient_id=invoice.patient_id,
+        sensitivity=invoice.sensitivity,
+        invoice_id=invoice.id,
+        charge_item_id=charge.id,
+        code=charge.code,
+        description=charge.description,
+        units=charge.units,
+        unit_price_minor=charge.unit_price_minor,
+        amount_minor=charge.amount_minor,
+    )
+
+
+async def own_tenant(session: AsyncSession, agent: Agent) -> Tenant:
+    """The agent's health system. Raises NotFound."""
+    tenant = await session.get(Tenant, agent.tenant_id)
+    if tenant is None:
+        raise NotFound()
+    return tenant
