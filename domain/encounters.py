@@ -189,6 +189,7 @@ async def start(
     appointment: Appointment | None = None,
     state: EncounterState = EncounterState.IN_PROGRESS,
     started_at: dt.datetime | None = None,
+    encounter_id: uuid.UUID | None = None,
 ) -> Encounter:
     """Begin a visit at `place`, of somebody who walked in or of whom the appointment is for; that is then fulfilled.
 
@@ -211,7 +212,7 @@ async def start(
         await fulfil_appointment(session, agent, appointment)
     encounter = Encounter(
         tenant_id=agent.tenant_id,
-        id=new_id(),
+        id=encounter_id or new_id(),
         clinic_id=site.clinic_id,
         unit_id=site.unit_id,
         patient_id=patient_id,

@@ -80,6 +80,8 @@ async def write_draft(
     encounter: Encounter,
     kind: NoteKind,
     body: str,
+    *,
+    note_id: uuid.UUID | None = None,
 ) -> Note:
     """Begin a note of an encounter; only its author sees it until it is signed. The text is stored sealed.
 
@@ -88,7 +90,7 @@ async def write_draft(
     if agent.person_id is None:
         raise Invalid("Only people write notes.")
     at = documentable(encounter)
-    key = new_id()
+    key = note_id or new_id()
     note = Note(
         tenant_id=agent.tenant_id,
         id=key,

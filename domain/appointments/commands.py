@@ -159,6 +159,7 @@ async def reschedule(
     *,
     practitioner_id: uuid.UUID | None = None,
     room_ids: Sequence[uuid.UUID] = (),
+    appointment_id: uuid.UUID | None = None,
 ) -> Appointment:
     """Cancel the appointment and book a new one, linked to it, at the same place for the same patient.
 
@@ -177,7 +178,7 @@ async def reschedule(
     old = await change(session, agent, appointment, version, state=cancelled)
     fresh = Appointment(
         tenant_id=old.tenant_id,
-        id=new_id(),
+        id=appointment_id or new_id(),
         clinic_id=old.clinic_id,
         unit_id=old.unit_id,
         patient_id=old.patient_id,
