@@ -33,11 +33,7 @@ def require(actor: Actor, permission: str, target: Any) -> Grant | None:
 
 def readable(actor: Actor, resource: str, target: Any) -> bool:
     """Whether the actor reads the target. Whoever writes must read as well."""
-    by = READ_BY.get(resource, resource)
-    predicate = actor.predicate(by, "read")
-    return predicate.allows(target) or (
-        by == "person" and isinstance(target, tuple) and predicate.allows(target[0])
-    )
+    return actor.predicate(READ_BY.get(resource, resource), "read").allows(target)
 
 
 def allowing(actor: Actor, predicate: Predicate, target: Any) -> Iterable[Grant]:

@@ -35,19 +35,17 @@ class Reach(Enum):
 
 def holds(reach: Reach, tenant_id: UUID, scope: "Scope", row: Any) -> bool:
     """Whether the scope reaches the row. Never a row of another health system."""
+    others = None
     if isinstance(row, tuple):
         row, others = row
-        if row.tenant_id != tenant_id:
-            return False
-        if reach is Reach.SITE:
-            return scope.all or any(_at_site(tenant_id, scope, row.id, site) for site in others)
-        if reach is Reach.HOME:
-            return all(_inside(tenant_id, scope, row.id, grant) for grant in others)
-        raise TypeError(f"a row reached by {reach.value} is judged alone")
     if row.tenant_id != tenant_id:
         return False
     if reach is Reach.HOME:
-        raise TypeError("a person is judged together with the person's grants")
+        if others is None:
+            raise TypeError("a person is judged together with the person's grants")
+        return all(_inside(tenant_id, scope, row.id, grant) for grant in others)
+    if reach is Reach.SITE and others is not None:
+        return scope.all or any(_at_site(tenant_id, scope, row.id, site) for site in others)
     if reach is Reach.EVERYWHERE:
         return scope.all
     if reach is Reach.PARENT:

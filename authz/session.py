@@ -1,0 +1,202 @@
+"""A SQLAlchemy session of one actor: what it reads carries the policy, what it writes was judged.
+
+At each transaction's begin the settings of row-level security are made for the actor, transaction-local. Each
+statement over mapped classes gets the actor's predicate at every entity and alias; anything else is refused. Writes
+are closed until `require` or `allow` opens a permission; then each row written is judged by it, statement or flush.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, event, func, select
+from sqlalchemy.dialects.postgresql.dml import OnConflictDoUpdate
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
+from sqlalchemy.orm.interfaces import ORMOption
+
+from authz.actor import Actor, Grant
+from authz.criteria import own, reading, writing
+from authz.decisions import require
+from authz.refusals import Unguarded
+from authz.settings import WRITES, settings_for, split
+from authz.statements import models_in, rows_of, values_of
+from authz.writes import WATCHED, Writes, row_view, updated
+from domain.model import Base
+
+
+class _Guarded(Session):
+    """The synchronous heart of `GuardedSession`. Raises Unguarded where it is made without an actor."""
+
+    def __init__(self, *args: Any, actor: Actor | None = None, **options: Any) -> None:
+        if not isinstance(actor, Actor):
+            raise Unguarded("a session without an actor")
+        super().__init__(*args, **options)
+        self.actor = actor
+        self.writes = Writes(actor)
+
+    def open(self, permission: str, tables: Iterable[str], target: Any) -> None:
+        """Let this transaction write rows of these resources, as far as the permission judges them good."""
+        self.writes.open(permission, tables, target)
+        if self.in_transaction():
+            self.apply(self._connection_for_bind(self.get_bind()))
+
+    def apply(self, connection: Connection) -> None:
+        """Make the settings of row-level security for this transaction."""
+        settings = settings_for(self.actor, write=self.writes.opened)
+        connection.execute(select(*(func.set_config(k, v, True) for k, v in settings)))
+
+    # What goes round the events below is not there.
+
+    def connection(self, *_: Any, **__: Any) -> Connection:
+        """Refused: statements of a bare connection carry nothing."""
+        raise Unguarded("the connection of a guarded session")
+
+    def bulk_save_objects(self, *_: Any, **__: Any) -> None:
+        """Refused: it skips the flush that judges."""
+        raise Unguarded("a bulk write that skips the flush")
+
+    def bulk_insert_mappings(self, *_: Any, **__: Any) -> None:
+        """Refused, as above."""
+        raise Unguarded("a bulk write that skips the flush")
+
+    def bulk_update_mappings(self, *_: Any, **__: Any) -> None:
+        """Refused, as above."""
+        raise Unguarded("a bulk write that skips the flush")
+
+
+class GuardedSession(AsyncSession):
+    """An `AsyncSession` of one actor. Use as a context manager; commit is the caller's.
+
+    Raises Unguarded for whatever no policy judged: text, tables without their class, writes that nobody checked.
+    """
+
+    sync_session: _Guarded
+
+    def __init__(self, engine: AsyncEngine, actor: Actor) -> None:
+        super().__init__(engine, sync_session_class=_Guarded, actor=actor, expire_on_commit=False)
+
+    @property
+    def actor(self) -> Actor:
+        """Whose session it is."""
+        return self.sync_session.actor
+
+    async def require(self, permission: str, target: Any, also: Iterable[str] = ()) -> Grant | None:
+        """As `authz.guard.require`, and open the permission for writing; answers the grant that allows it."""
+        grant = require(self.actor, permission, target)
+        await self._open(permission, also, target)
+        return grant
+
+    async def allow(self, permission: str, also: Iterable[str] = ()) -> None:
+        """Open a permission for writing without a target: each row is judged by it when it is written.
+
+        `also` names further resources whose rows the command writes at the same places (a site with an
+        encounter). Raises NotFound or Forbidden only when rows are judged with `require`; Unguarded at the write.
+        """
+        await self._open(permission, also, None)
+
+    async def _open(self, permission: str, also: Iterable[str], target: Any) -> None:
+        resource, _ = split(permission)
+        tables = (WRITES.get(resource, resource), *also)
+        await self.run_sync(lambda _: self.sync_session.open(permission, tables, target))
+
+
+def guarded_session(engine: AsyncEngine, actor: Actor) -> GuardedSession:
+    """A session that reads and writes as the actor. `engine` connects as the application's role."""
+    return GuardedSession(engine, actor)
+
+
+@event.listens_for(_Guarded, "after_begin")
+def _begin(session: _Guarded, _: Any, connection: Connection) -> None:
+    session.apply(connection)
+
+
+@event.listens_for(_Guarded, "after_commit")
+@event.listens_for(_Guarded, "after_rollback")
+def _end(session: _Guarded) -> None:
+    session.writes = Writes(session.actor)
+
+
+@event.listens_for(_Guarded, "detached_to_persistent")
+def _attach(_: _Guarded, row: Any) -> None:
+    raise Unguarded(f"a {type(row).__name__} that this session has not loaded")
+
+
+@event.listens_for(_Guarded, "before_flush")
+def _flush(session: _Guarded, _: Any, __: Any) -> None:
+    for row in session.deleted:
+        session.writes.delete(row)
+    changed = [row for row in session.dirty if session.is_modified(row)]
+    for row in changed:
+        session.writes.change(row)
+    for row in sorted(session.new, key=session.writes.is_part):
+        session.writes.create(type(row), row_view(row))
+
+
+@event.listens_for(_Guarded, "do_orm_execute")
+def _execute(state: ORMExecuteState) -> None:
+    session = state.session
+    assert isinstance(session, _Guarded)
+    models = models_in(state.statement)
+    if not models or state.is_column_load:
+        return  # nothing of a tenant's, or the rest of a row that this session has loaded
+    target = None
+    if state.is_insert:
+        target = _insert(session, state)
+    elif state.is_update or state.is_delete:
+        target = _change(session, state)
+    options = [_reading(session.actor, model) for model in models if model is not target]
+    if state.is_select and state.statement._with_options:
+        everything = (m.class_ for m in Base.registry.mappers)
+        options = [_reading(session.actor, model) for model in everything]
+    state.statement = state.statement.options(*options)
+
+
+def _insert(session: _Guarded, state: ORMExecuteState) -> type[Base]:
+    """Judge the rows of an INSERT."""
+    statement: Any = state.statement
+    model = _target(state)
+    if model.__resource__ is not None and isinstance(
+        statement._post_values_clause, OnConflictDoUpdate
+    ):
+        raise Unguarded("an INSERT that may change a row that nobody judged")
+    for row in rows_of(statement, state.parameters):
+        session.writes.create(model, row_view(row, model))
+    return model
+
+
+def _change(session: _Guarded, state: ORMExecuteState) -> type[Base]:
+    """Add what may be written to an UPDATE or DELETE."""
+    model = _target(state)
+    if state.parameters:
+        raise Unguarded("a bulk UPDATE or DELETE, which takes no condition")
+    statement: Any = state.statement
+    values = values_of(statement) if state.is_update else None
+    resource = model.__resource__
+    if resource is None or (resource in WATCHED and updated(values) <= WATCHED[resource]):
+        criterion = own(session.actor, model)
+    else:
+        session.writes.check_values(resource, values)
+        criterion = writing(session.actor, model, session.writes.permissions(resource))
+    state.statement = statement.options(
+        with_loader_criteria(model, criterion, include_aliases=True)
+    )
+    return model
+
+
+def _target(state: ORMExecuteState) -> type[Base]:
+    mapper = state.bind_mapper
+    if mapper is None:
+        raise Unguarded("a write to a table without its class")
+    model: type[Base] = mapper.class_
+    return model
+
+
+def _reading(actor: Actor, model: type[Base]) -> ORMOption:
+    """The criterion of a model, made once for an actor."""
+    kept: dict[type[Base], ORMOption] = actor.__dict__.setdefault("criteria", {})
+    found = kept.get(model)
+    if found is None:
+        criterion = reading(actor, model)
+        found = with_loader_criteria(model, criterion, include_aliases=True)
+        kept[model] = found
+    return found

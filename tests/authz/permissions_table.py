@@ -1,0 +1,170 @@
+"""Who may do what, as the specification has it: the table of permissions, row by row.
+
+A cell is: True; a set of conditions that must hold on the row (any of the sets suffices); or absent for "not".
+`place` says what the role's node is compared with (see authz/reach.py).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+NURSE, PROVIDER, DESK, BILLER = "nurse", "provider", "front_desk", "biller"
+CLINIC, REGION, SYSTEM = "clinic_admin", "regional_director", "system_admin"
+VIEWER, PRIVACY, AUDITOR = "system_viewer", "privacy_officer", "auditor"
+ADMINS = (CLINIC, REGION, SYSTEM)
+EVERY_ROLE = (NURSE, PROVIDER, DESK, BILLER, *ADMINS, VIEWER, PRIVACY, AUDITOR)
+ANYONE = "anyone"
+
+Conditions = frozenset[tuple[str, object]]
+ALWAYS: Conditions = frozenset()
+
+
+def when(**fields: object) -> Conditions:
+    """The row's columns have these values; "$actor" is the person who asks, a tuple is one of several."""
+    return frozenset(fields.items())
+
+
+OPEN = when(sensitivity=0)
+MINE = when(sensitivity=0, author_id="$actor")
+MY_NURSING = when(sensitivity=0, author_id="$actor", kind="nursing")
+MY_FINDING = when(sensitivity=0, recorded_by="$actor")
+FINAL = when(sensitivity=0, state=("amended", "signed"))
+MY_OWN = when(person_id="$actor")
+GIVEN_BY_CLINIC = when(role=("biller", "front_desk", "nurse", "provider"))
+GIVEN_BY_REGION = when(role=("biller", "clinic_admin", "front_desk", "nurse", "provider"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table. `clinical_admins`: roles that lose it in the break-glass variant (the ᵛ cells).
+
+    `viewer_switch`: what system_viewer gets where the tenant says so (the ˢ cells).
+    """
+
+    permission: str
+    place: str
+    cells: dict[str, tuple[Conditions, ...]]
+    clinical_admins: bool = False
+    viewer_switch: tuple[Conditions, ...] = ()
+
+
+def cells(*roles: str, is_: tuple[Conditions, ...] = (OPEN,)) -> dict[str, tuple[Conditions, ...]]:
+    """The same cell for several roles."""
+    return dict.fromkeys(roles, is_)
+
+
+def free(*roles: str) -> dict[str, tuple[Conditions, ...]]:
+    """A plain ✓ of a row that no sensitivity restricts."""
+    return cells(*roles, is_=(ALWAYS,))
+
+
+TABLE = (
+    Row("org_unit:read", "everywhere", free(*EVERY_ROLE)),
+    Row("org_unit:create", "parent", free(*ADMINS)),
+    Row("org_unit:move", "parent", free(*ADMINS)),
+    Row("org_unit:close", "parent", free(*ADMINS)),
+    Row("practitioner:read", "everywhere", free(*EVERY_ROLE)),
+    Row("bookable_resource:read", "everywhere", free(*EVERY_ROLE)),
+    Row("person:read", "everywhere", free(*EVERY_ROLE)),
+    Row("person:read_own", "everywhere", {ANYONE: (when(id="$actor"),)}),
+    Row("person:manage", "home", free(*ADMINS)),
+    Row("person:deactivate", "home", free(*ADMINS)),
+    Row("patient:read", "site", cells(NURSE, PROVIDER, DESK, BILLER, *ADMINS, VIEWER, PRIVACY)),
+    Row("patient:read_clinical", "site", cells(NURSE, PROVIDER, *ADMINS), True, (OPEN,)),
+    Row("patient:read_billing", "site", cells(BILLER, *ADMINS, VIEWER)),
+    Row("patient:create", "site", cells(PROVIDER, DESK, *ADMINS)),
+    Row("patient:admit", "site", cells(PROVIDER, DESK, *ADMINS)),
+    Row("patient:add_site", "site", cells(PROVIDER, DESK, *ADMINS)),
+    Row("patient:update", "site", cells(PROVIDER, DESK, *ADMINS)),
+    Row("encounter:read", "unit", cells(NURSE, PROVIDER, DESK, BILLER, *ADMINS, VIEWER)),
+    Row("encounter:read_clinical", "unit", cells(NURSE, PROVIDER, *ADMINS), True, (OPEN,)),
+    Row("encounter:start", "unit", cells(NURSE, PROVIDER, *ADMINS), True),
+    Row("encounter:arrive", "unit", cells(NURSE, PROVIDER, DESK, *ADMINS)),
+    Row("encounter:progress", "unit", cells(NURSE, PROVIDER, *ADMINS), True),
+    Row("encounter:finish", "unit", cells(PROVIDER, *ADMINS), True),
+    Row("encounter:cancel", "unit", cells(PROVIDER, *ADMINS), True),
+    Row("note:read", "unit", cells(NURSE, PROVIDER, *ADMINS, is_=(MINE, FINAL)), True, (FINAL,)),
+    *(
+        Row(
+            f"note:{action}",
+            "unit",
+            cells(PROVIDER, *ADMINS, is_=(MINE,)) | cells(NURSE, is_=(MY_NURSING,)),
+            True,
+        )
+        for action in ("write_draft", "sign", "amend")
+    ),
+    Row(
+        "note:mark_entered_in_error",
+        "unit",
+        cells(PROVIDER, *ADMINS) | cells(NURSE, is_=(MINE,)),
+        True,
+    ),
+    Row("observation:read", "unit", cells(NURSE, PROVIDER, *ADMINS), True, (OPEN,)),
+    Row("observation:record", "unit", cells(NURSE, PROVIDER, *ADMINS), True),
+    Row(
+        "observation:mark_entered_in_error",
+        "unit",
+        cells(PROVIDER, *ADMINS) | cells(NURSE, is_=(MY_FINDING,)),
+        True,
+    ),
+    Row("condition:read", "unit", cells(NURSE, PROVIDER, *ADMINS), True, (OPEN,)),
+    Row("condition:record", "unit", cells(PROVIDER, *ADMINS), True),
+    Row(
+        "condition:mark_entered_in_error",
+        "unit",
+        cells(PROVIDER, *ADMINS) | cells(NURSE, is_=(MY_FINDING,)),
+        True,
+    ),
+    Row("appointment:read", "unit", cells(NURSE, PROVIDER, DESK, *ADMINS, VIEWER)),
+    Row("appointment:read_scheduling", "unit", cells(NURSE, PROVIDER, DESK, *ADMINS)),
+    Row("appointment:book", "unit", cells(PROVIDER, DESK, *ADMINS)),
+    Row("appointment:reschedule", "unit", cells(PROVIDER, DESK, *ADMINS)),
+    Row("appointment:cancel", "unit", cells(PROVIDER, DESK, *ADMINS)),
+    Row("appointment:no_show", "unit", cells(PROVIDER, DESK, *ADMINS)),
+    Row("appointment:check_in", "unit", cells(NURSE, PROVIDER, DESK, *ADMINS)),
+    Row("charge:read", "unit", cells(PROVIDER, BILLER, *ADMINS, VIEWER)),
+    Row("charge:read_billing", "unit", cells(BILLER, *ADMINS, VIEWER)),
+    Row("charge:record", "unit", cells(PROVIDER, BILLER, *ADMINS)),
+    Row("invoice:read", "unit", cells(BILLER, *ADMINS, VIEWER)),
+    Row("invoice:issue", "unit", cells(BILLER, *ADMINS)),
+    Row("posting:read", "unit", cells(BILLER, *ADMINS, VIEWER)),
+    Row("posting:correct", "unit", cells(BILLER, *ADMINS)),
+    Row("payment:record", "unit", cells(DESK, BILLER, *ADMINS)),
+    Row("charge_master:read", "everywhere", free(PROVIDER, BILLER, *ADMINS, VIEWER)),
+    Row("charge_master:edit", "everywhere", free(SYSTEM)),
+    Row("grant:read", "node", free(*ADMINS, PRIVACY, AUDITOR) | {ANYONE: (MY_OWN,)}),
+    *(
+        Row(
+            f"grant:{action}",
+            "node",
+            free(SYSTEM, *others)
+            | cells(CLINIC, is_=(GIVEN_BY_CLINIC,))
+            | cells(REGION, is_=(GIVEN_BY_REGION,)),
+        )
+        for action, others in (("give", ()), ("revoke", (PRIVACY,)))
+    ),
+    Row("audit:read", "everywhere", free(PRIVACY, AUDITOR) | {ANYONE: (MY_OWN,)}),
+    Row(
+        "audit:export",
+        "everywhere",
+        free(PRIVACY, AUDITOR) | cells(NURSE, PROVIDER, DESK, BILLER, *ADMINS, is_=(MY_OWN,)),
+    ),
+    Row("break_glass:use", "everywhere", free(NURSE, PROVIDER, *ADMINS)),
+    Row("break_glass:read", "everywhere", free(PRIVACY, AUDITOR)),
+    Row("break_glass:review", "everywhere", free(PRIVACY)),
+    Row("tenant:read", "everywhere", free(SYSTEM, PRIVACY, AUDITOR)),
+    Row("tenant:configure", "everywhere", free(SYSTEM)),
+)
+
+
+def expected(
+    *, break_glass: bool, viewer_clinical: bool
+) -> Iterator[tuple[str, str, str, frozenset[Conditions]]]:
+    """Every (permission, place, role, conditions) of a variant; a role that is not listed may not."""
+    for row in TABLE:
+        allowed = dict(row.cells)
+        if row.clinical_admins and break_glass:
+            allowed = {role: cell for role, cell in allowed.items() if role not in ADMINS}
+        if viewer_clinical and row.viewer_switch:
+            allowed[VIEWER] = row.viewer_switch
+        for role, cell in allowed.items():
+            yield row.permission, row.place, role, frozenset(cell)
