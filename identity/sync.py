@@ -60,6 +60,19 @@ async def set_first_login(realm: Realm, user_id: str, login: FirstLogin) -> None
             await realm.update_user({**user, "credentials": [_app(login.totp_secret)]})
 
 
+async def set_first_login(realm: Realm, user_id: str, login: FirstLogin) -> None:
+    """Set the password, and the authenticator app if one is preset; what a user has lasting stays.
+
+    A temporary password always replaces the present one. Raises Invalid for one that the realm's policy refuses.
+    """
+    held = {credential["type"] for credential in await realm.credentials(user_id)}
+    if login.temporary or "password" not in held:
+        await realm.set_password(user_id, login.password, temporary=login.temporary)
+    if login.totp_secret is not None and "otp" not in held:
+        user = await realm.user(user_id)
+        await realm.update_user({**user, "credentials": [_app(login.totp_secret)]})
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What the cell says about somebody now: Keycloak's user as it shall be, and whether they are marked."""

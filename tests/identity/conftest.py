@@ -9,19 +9,23 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from authz.actor import Actor
+from domain.control import ServiceAccount
 from domain.database import engine
 from domain.key_providers import FileKeyProvider
 from domain.organization import MfaPolicy
 from domain.pipeline import Pipeline
 from domain.sealing import Keyring, SecretSealer
-from identity.accounts import Accounts
-from identity.actors import ActorLoader
+from identity.accounts import Accounts, aad
+from identity.actors import ActorLoader, stamp
 from identity.jobs import Resources, run_worker
-from identity.keycloak import Account, NotFound
+from identity.keycloak import Account, NotFound, Realm
 from identity.keys import KeyCache
 from identity.provisioning import PersonDraft
+from identity.realms import RealmPlan
 from identity.registry import Registry
 from identity.sync import FirstLogin
 from identity.tenants import (
@@ -78,6 +82,45 @@ class World:
         self.made.append(made)
         await self.work()
         return made
+
+    async def stands(self, actor: Actor) -> bool:
+        """Whether the actor's stamp finds its row, in a unit as reads have it."""
+        rows = await self.pipeline.unit((("app.tenant", str(actor.tenant_id)),), stamp(actor))
+        return bool(rows[0])
+
+    async def secrets(self, made: MadeTenant) -> dict[str, str]:
+        """The service accounts' secrets, unsealed."""
+        query = select(ServiceAccount).where(ServiceAccount.tenant_id == made.tenant_id)
+        async with AsyncSession(self.platform.control) as session:
+            accounts = (await session.scalars(query)).all()
+        return {
+            a.client_id: self.platform.sealer.open(
+                a.secret_sealed, aad(made.tenant_id, a.client_id)
+            ).decode()
+            for a in accounts
+        }
+
+    async def master(self, made: MadeTenant) -> Realm:
+        """The realm as the provisioning client sees it."""
+        return await self.platform.accounts.as_master(self.url(made), made.realm)
+
+    def url(self, made: MadeTenant) -> str:
+        """Where the health system's Keycloak is."""
+        return made.issuer.rsplit("/realms/", 1)[0]
+
+    async def plan(self, made: MadeTenant, mfa: MfaPolicy = MfaPolicy.NONE) -> RealmPlan:
+        """What the realm should be."""
+        portals = self.platform.portals
+        return RealmPlan(
+            name=made.realm,
+            tenant_id=made.tenant_id,
+            mfa=mfa,
+            portal_redirects=portals.redirects,
+            admin_redirects=portals.admin_redirects,
+            backchannel_logout=f"{portals.backchannel_logout}/{made.realm}",
+            secrets=await self.secrets(made),
+            otp_code_reusable=True,
+        )
 
     async def work(self) -> None:
         """Carry out the jobs that are due."""
