@@ -51,16 +51,6 @@ def _app(secret: str) -> Json:
 
 
 async def set_first_login(realm: Realm, user_id: str, login: FirstLogin) -> None:
-    """Set the password, and the authenticator app if one is preset and the user has none."""
-    await realm.set_password(user_id, login.password, temporary=login.temporary)
-    if login.totp_secret is not None:
-        held = {credential["type"] for credential in await realm.credentials(user_id)}
-        if "otp" not in held:
-            user = await realm.user(user_id)
-            await realm.update_user({**user, "credentials": [_app(login.totp_secret)]})
-
-
-async def set_first_login(realm: Realm, user_id: str, login: FirstLogin) -> None:
     """Set the password, and the authenticator app if one is preset; what a user has lasting stays.
 
     A temporary password always replaces the present one. Raises Invalid for one that the realm's policy refuses.
