@@ -1,0 +1,146 @@
+"""The servers of a stack: embedded ones, or those that the environment names."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from dev.commands import Commands
+from dev.faults import Fault
+from dev.folder import CHECKOUT, Folder
+from dev.keycloak import Keycloak
+from dev.keycloak_home import Say, silent
+from dev.postgres import Postgres
+from dev.state import State
+from dev.valkey import Valkey
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the servers are. Empty strings for a Keycloak that was not asked for."""
+
+    database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    keycloak_url: str = ""
+    keycloak_admin_client_id: str = ""
+    keycloak_admin_client_secret: str = field(default="", repr=False)
+
+
+def root() -> Path:
+    """The folder of the development stack: CARETREE_HOME, or `.caretree` in the checkout."""
+    return Path(os.environ.get("CARETREE_HOME") or CHECKOUT / ".caretree").resolve()
+
+
+def test_root() -> Path:
+    """The folder of the servers that tests use, so that they never touch a running `make up`."""
+    return root() / "test"
+
+
+class Stack:
+    """The servers of one folder. Each start answers whether this run started the server; `started` holds those."""
+
+    def __init__(self, place: Path, programs: Path | None = None) -> None:
+        """`programs`: the folder of another stack whose built Keycloak is used as well."""
+        self.folder = Folder.open(place)
+        self.state = State(place / "state.json")
+        self.commands = Commands(self.folder)
+        shared = Folder.open(programs) if programs else self.folder
+        self.postgres = Postgres(self.folder, self.state, self.commands)
+        self.valkey = Valkey(self.folder, self.state, self.commands)
+        self.keycloak = Keycloak(self.folder, shared, self.state, self.commands)
+        self.started: list[Postgres | Valkey | Keycloak] = []
+
+    @property
+    def database_url(self) -> str:
+        """The administrator's URL."""
+        return os.environ.get("DATABASE_URL") or self.postgres.url
+
+    @property
+    def redis_url(self) -> str:
+        return os.environ.get("REDIS_URL") or self.valkey.url
+
+    @property
+    def keycloak_url(self) -> str:
+        return (os.environ.get("KEYCLOAK_URL") or self.keycloak.url).rstrip("/")
+
+    @property
+    def keycloak_client(self) -> tuple[str, str]:
+        """Id and secret of the client that creates realms. Raises Fault when a given Keycloak comes without."""
+        if not os.environ.get("KEYCLOAK_URL"):
+            return self.keycloak.client
+        client = os.environ.get("KEYCLOAK_ADMIN_CLIENT_ID")
+        secret = os.environ.get("KEYCLOAK_ADMIN_CLIENT_SECRET")
+        if not client or not secret:
+            raise Fault(
+                "KEYCLOAK_URL is set: set KEYCLOAK_ADMIN_CLIENT_ID and KEYCLOAK_ADMIN_CLIENT_SECRET too, of a"
+                " client of its master realm that holds the role create-realm."
+            )
+        return client, secret
+
+    def start_postgres(self) -> str:
+        """Make PostgreSQL run, unless one is given; a few words about it."""
+        if os.environ.get("DATABASE_URL"):
+            return "the one at DATABASE_URL"
+        return self._started(self.postgres, self.postgres.start, self.state, "postgres")
+
+    def start_valkey(self) -> str:
+        """Make Valkey run, unless a server is given; a few words about it."""
+        if os.environ.get("REDIS_URL"):
+            return "the one at REDIS_URL"
+        return self._started(self.valkey, self.valkey.start, self.state, "valkey")
+
+    def start_keycloak(self, say: Say = silent) -> str:
+        """Make Keycloak run on the stack's PostgreSQL, unless one is given; a few words about it."""
+        if os.environ.get("KEYCLOAK_URL"):
+            self.keycloak_client  # noqa: B018  # tells what is missing before anything is built on it
+            return "the one at KEYCLOAK_URL"
+        start = self.keycloak.start
+        return self._started(
+            self.keycloak, lambda: start(self.database_url, say), self.state, "keycloak"
+        )
+
+    def _started(
+        self,
+        server: Postgres | Valkey | Keycloak,
+        start: Callable[[], bool],
+        state: State,
+        name: str,
+    ) -> str:
+        ours = start()
+        if ours:
+            self.started.append(server)
+        return f"port {state.get(name, 'port')}, {'started' if ours else 'was running'}"
+
+    def stop(self, *, only_started: bool = False) -> list[str]:
+        """Stop the servers, the last in the chain first; the names of those that ran."""
+        self.commands.resume()
+        stopped = []
+        for server in (self.keycloak, self.valkey, self.postgres):
+            if server.pid() is not None and (not only_started or server in self.started):
+                server.stop()
+                stopped.append(server.name)
+        return stopped
+
+    def servers(self, *, keycloak: bool = True) -> Servers:
+        """Where they are now. Raises Fault."""
+        if not keycloak:
+            return Servers(self.database_url, self.redis_url)
+        client, secret = self.keycloak_client
+        return Servers(self.database_url, self.redis_url, self.keycloak_url, client, secret)
+
+
+@cache
+def test_stack() -> Stack:
+    """The stack that tests use; it shares the built Keycloak with the development stack."""
+    return Stack(test_root(), programs=root())
+
+
+def ensure(*, keycloak: bool = False) -> Servers:
+    """The servers for tests, started if they do not run; they stay for the next run until `make down`. Raises Fault."""
+    stack = test_stack()
+    stack.start_postgres()
+    stack.start_valkey()
+    if keycloak:
+        stack.start_keycloak()
+    return stack.servers(keycloak=keycloak)
