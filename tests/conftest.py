@@ -4,13 +4,13 @@ import ipaddress
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from importlib import import_module
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from dev import servers
 from tests import database as databases
 from tests.database import Database
 
@@ -62,14 +62,15 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def admin_url() -> str:
     """An administrator's URL of a PostgreSQL 18 server with the roles of ours."""
-    url = os.environ.get("DATABASE_URL") or embedded()
+    url = os.environ.get("DATABASE_URL") or servers.ensure().database_url
     databases.prepare_roles(url)
     return url
 
 
-def embedded() -> str:
-    """The server of the development stack, started if it does not run."""
-    return str(import_module("dev.servers").ensure().database_url)
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """A Redis (Valkey) server. Tests share it: use keys of your own."""
+    return os.environ.get("REDIS_URL") or servers.ensure().redis_url
 
 
 @pytest.fixture(scope="session")
