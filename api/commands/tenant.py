@@ -1,0 +1,183 @@
+"""`caretree tenant …`: health systems are made, listed, suspended and resumed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.settings import Settings, SettingsError, load
+from domain.audit import Agent
+from domain.errors import DomainError, NotFound
+from domain.organization import MfaPolicy, PolicyVariant
+from identity.keycloak import Account, Denied, KeycloakFailure
+from identity.lifecycle import resume_tenant, set_mfa_policy, suspend_tenant
+from identity.platform import listed, open_platform, portals_at
+from identity.provisioning import PersonDraft
+from identity.realms import RealmTaken
+from identity.sync import cell_session
+from identity.tenants import (
+    MadeTenant,
+    NoRoom,
+    Platform,
+    TenantOrder,
+    create_tenant,
+    register_cluster,
+)
+
+T = TypeVar("T")
+NAME = "tenant"
+app = typer.Typer(
+    name=NAME, no_args_is_help=True, help="Health systems: create, list, suspend, resume."
+)
+console = Console()
+problems = Console(stderr=True)
+
+STEPS = {
+    "registry": "entering it into the registry",
+    "keys": "making its key",
+    "cell": "its tree and its first two people",
+    "realm": "its realm in Keycloak",
+    "people": "letting the first two people in",
+    "active": "opening it",
+}
+Slug = Annotated[str, typer.Argument(help="The health system's slug.")]
+
+
+@app.command()
+def create(
+    slug: Annotated[
+        str, typer.Option(help="3 to 40 of a-z, 0-9 and -: part of the login address.")
+    ],
+    name: Annotated[str, typer.Option(help="The health system's name.")],
+    mfa: Annotated[MfaPolicy, typer.Option(help="Who must show a second factor.")] = (
+        MfaPolicy.ADMINS
+    ),
+    variant: Annotated[
+        PolicyVariant, typer.Option(help="How administrators come to clinical data.")
+    ] = PolicyVariant.ADMINS_INHERIT,
+    currency: Annotated[str, typer.Option(help="ISO 4217.")] = "USD",
+    admin: Annotated[str, typer.Option(help="User name of the first system administrator.")] = (
+        "admin"
+    ),
+    admin_name: Annotated[str, typer.Option(help="Given and family name.")] = (
+        "System Administrator"
+    ),
+    officer: Annotated[str, typer.Option(help="User name of the privacy officer.")] = "privacy",
+    officer_name: Annotated[str, typer.Option(help="Given and family name.")] = "Privacy Officer",
+) -> None:
+    """Make a health system ready to log in. Safe to repeat: what is done already stays as it is."""
+    order = TenantOrder(
+        slug=slug,
+        name=name,
+        admin=_person(admin, admin_name),
+        privacy_officer=_person(officer, officer_name),
+        mfa=mfa,
+        variant=variant,
+        currency=currency,
+    )
+
+    async def make(platform: Platform, settings: Settings) -> MadeTenant:
+        await register_cluster(
+            platform.control, "default", region="local", url=settings.required("keycloak_url")
+        )
+        return await create_tenant(platform, order, _step)
+
+    made = _run(make)
+    console.print(f"[bold]{made.slug}[/] is ready: people log in at {made.issuer}")
+    for user_name, password in made.passwords.items():
+        console.print(f"  {user_name}, temporary password: {password}", highlight=False)
+
+
+@app.command(name="list")
+def list_() -> None:
+    """All health systems."""
+
+    async def read(platform: Platform, _: Settings) -> Table:
+        table = Table("slug", "state", "region", "cell", "tier", "cluster", "issuer")
+        for entry, cluster in await listed(platform):
+            place = (entry.region, entry.cell, entry.tier, cluster, entry.issuer)
+            table.add_row(entry.slug, entry.state, *place)
+        return table
+
+    console.print(_run(read))
+
+
+@app.command()
+def suspend(slug: Slug) -> None:
+    """Cut everybody of a health system off at once. Its data stay."""
+    _run(lambda platform, _: suspend_tenant(platform, slug, _step))
+    console.print(f"[bold]{slug}[/] is suspended.")
+
+
+@app.command()
+def resume(slug: Slug) -> None:
+    """Let the people of a suspended health system in again; each logs in anew."""
+    _run(lambda platform, _: resume_tenant(platform, slug, _step))
+    console.print(f"[bold]{slug}[/] is active.")
+
+
+@app.command()
+def mfa(
+    slug: Slug, policy: Annotated[MfaPolicy, typer.Argument(help="Who must show one.")]
+) -> None:
+    """Change who must show a second factor: for requests at once, for logins as soon as the worker has run."""
+
+    async def change(platform: Platform, _: Settings) -> None:
+        entry = next((e for e, _ in await listed(platform) if e.slug == slug), None)
+        if entry is None:
+            raise NotFound("There is no such health system.")
+        agent = Agent(tenant_id=entry.id, now=datetime.now(UTC))
+        async with cell_session(platform.cell, entry.id) as session:
+            await set_mfa_policy(session, agent, policy)
+
+    _run(change)
+    console.print(f"[bold]{slug}[/]: a second factor is asked of {policy.value}.")
+
+
+def _person(user_name: str, name: str) -> PersonDraft:
+    given, _, family = name.strip().rpartition(" ")
+    return PersonDraft(user_name, given or family, family)
+
+
+def _step(name: str) -> None:
+    console.print(f"  {name}: {STEPS.get(name, 'closing')}", highlight=False, style="dim")
+
+
+def _run(work: Callable[[Platform, Settings], Awaitable[T]]) -> T:
+    """Carry the work out; a failure becomes one sentence that says what to do, and exit code 1."""
+    try:
+        return asyncio.run(_with_platform(work))
+    except (DomainError, NoRoom, RealmTaken, SettingsError) as error:
+        problems.print(str(error), style="red", highlight=False)
+    except Denied:
+        problems.print(
+            "Keycloak refuses CARETREE_KEYCLOAK_ADMIN_CLIENT_ID with its secret, or its right to"
+            " make realms is gone.",
+            style="red",
+        )
+    except KeycloakFailure as error:
+        problems.print(f"{error} Run the same command again.", style="red", highlight=False)
+    except SQLAlchemyError as error:
+        problems.print(f"The database refused: {error}", style="red", highlight=False)
+    raise typer.Exit(1)
+
+
+async def _with_platform(work: Callable[[Platform, Settings], Awaitable[T]]) -> T:
+    settings = load()
+    async with open_platform(
+        control_url=settings.control_url("worker_database_url"),
+        cell_url=settings.required("database_url"),
+        master=Account(
+            settings.required("keycloak_admin_client_id"),
+            settings.required("keycloak_admin_client_secret"),
+        ),
+        key_file=Path(settings.required("key_file")),
+        portals=portals_at(settings.portal_url or settings.public_url, settings.public_url),
+    ) as platform:
+        return await work(platform, settings)
