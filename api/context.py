@@ -1,13 +1,14 @@
 """What one request carries: who asks, the way to the database, and what was hidden from them."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from authz.guard import settings_for
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.plan.facts import memo
 from authz.actor import Actor
+from authz.guard import settings_for
 from domain.pipeline import Lane, Pipeline, Row, Statement, settings_statement
 from domain.sealing import Keyring
 from identity.actors import stamp
@@ -28,8 +29,12 @@ class Context:
     pipeline: Pipeline
     keyring: Keyring
     request_id: uuid.UUID
+    cell: AsyncEngine  # for commands, by `authz.guard.guarded_session`
     deadline: float | None = None  # seconds that a unit may take
     masked: list[Masked] = field(default_factory=list)
+    ids: list[bytes] = field(
+        default_factory=list
+    )  # of the rows that an answer shows, for read audit
 
     async def read(self, resources: frozenset[str], statement: Statement, lane: Lane) -> Row | None:
         """Run one statement under the actor's settings and stamp; its row, or None.
@@ -42,6 +47,26 @@ class Context:
         stamped = memo(actor, "stamp", stamp)
         fresh, rows = await self.pipeline.unit(
             settings, stamped, statement, lane=lane, deadline=self.deadline
+        )
+        if not fresh:
+            raise StaleActor()
+        return rows[0] if rows else None
+
+    async def write(
+        self,
+        resources: frozenset[str],
+        written: Mapping[str, tuple[str, ...]],
+        statement: Statement,
+    ) -> Row | None:
+        """As `read`, for a statement that also writes: `written` names tables' resources and the permissions."""
+        actor = self.actor
+        key = (resources, tuple(written.items()))
+        settings = memo(
+            actor, key, lambda a: settings_statement(settings_for(a, resources, written))
+        )
+        stamped = memo(actor, "stamp", stamp)
+        fresh, rows = await self.pipeline.unit(
+            settings, stamped, statement, lane="point", deadline=self.deadline
         )
         if not fresh:
             raise StaleActor()

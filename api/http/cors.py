@@ -1,0 +1,22 @@
+"""Which other origins' pages may call: those of an allow-list, which is empty by default. Fetch standard, "CORS"."""
+
+from collections.abc import Sequence
+
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+
+def cors(origins: Sequence[str]) -> list[Middleware]:
+    """The middleware for these origins; none for an empty list. Cookies are never allowed, we use none."""
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["POST"],
+            allow_headers=["authorization", "content-type"],
+            expose_headers=["x-request-id", "retry-after"],
+            max_age=600,
+        )
+    ]

@@ -1,0 +1,237 @@
+"""The GraphQL endpoint: a pure ASGI callable between a socket and graphql-core.
+
+    headers → actor → body → document (kept) → limits → before → execute → after → bytes
+
+The order is the order of refusals: who is not let in learns nothing about the schema. Strawberry makes the schema;
+its `Schema.execute` is not on the way, for each request would pay for extensions that the kept documents replace.
+Source: GraphQL over HTTP (September 2025 draft), checked by its audit suite in the tests.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import orjson
+import strawberry
+from graphql import ExecutionResult
+from strawberry.execution import optimized_is_awaitable
+
+from api.context import Context, Masked, StaleActor
+from api.http import body
+from api.http.documents import Documents, Operation
+from api.http.errors import Code, Problem, describe, located, origin, said_of, unauthenticated
+from api.http.limits import Limits
+from api.http.metrics import REQUESTS, SECONDS
+from api.http.negotiation import JSON, media_type
+from api.http.respond import Scope, Send, respond, responding
+from authz.actor import Actor
+from domain.model import new_id
+
+MakeContext = Callable[[Actor, uuid.UUID], Context]
+
+
+class Authenticate(Protocol):
+    """Who a bearer token stands for; `fresh` trusts nothing that is kept. Raises identity's errors."""
+
+    def __call__(self, bearer: str, *, fresh: bool = False) -> Awaitable[Actor]: ...
+
+
+Before = Callable[[Actor, int], Awaitable[None]]
+After = Callable[[Actor, Operation, "list[bytes]", "list[Masked]"], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What must happen around each operation, at either level of the engine.
+
+    `before(actor, cost)` may refuse by a Problem, and nothing has been read then. `after(actor, operation, ids,
+    masked)` comes when the answer is complete; the answer leaves only when it has returned.
+    """
+
+    before: Before | None = None
+    after: After | None = None
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where an endpoint gets its actors and contexts from."""
+
+    authenticate: Authenticate
+    context: MakeContext
+    hooks: Hooks = Hooks()
+
+
+class GraphQLEndpoint:
+    """Serves one schema. `ports` is asked at the first request, when the application has started.
+
+    `open_` (development) allows introspection and suggestions, and shows `page` to a browser.
+    """
+
+    def __init__(
+        self,
+        schema: strawberry.Schema,
+        ports: Callable[[], Ports],
+        *,
+        limits: Limits | None = None,
+        deadline: float = 10.0,
+        open_: bool = False,
+        page: str | None = None,
+        trusted: Mapping[str, str] | None = None,
+    ) -> None:
+        self.core = schema._schema
+        self.executor: Any = schema.execution_context_class
+        self.ports = ports
+        self.documents = Documents(self.core, limits or Limits(), open_=open_, trusted=trusted)
+        self.deadline = deadline
+        self.open = open_
+        self.page = page.encode() if page and open_ else None
+
+    async def __call__(self, scope: Scope, receive: body.Receive, send: Send) -> None:
+        """Answer one request; whatever happens, in the client's terms."""
+        started = time.perf_counter()
+        request_id, kind, media, wellformed = new_id(), "none", JSON, False
+        try:
+            token, media = self.enter(scope)
+            if not token and self.page and scope["method"] == "GET":
+                await respond(send, 200, b"text/html; charset=utf-8", self.page, request_id)
+                return
+            actor = await self.actor(token)
+            body.check_headers(scope["headers"])
+            asked = body.parse(await body.read(receive))
+            wellformed = True
+            document = self.documents.find(asked.query, asked.document_id)
+            operation = document.operation(asked.operation_name)
+            kind = operation.kind
+            status, answer, outcome = await self.run(
+                Task(operation, asked.variables, actor, token, request_id)
+            )
+            headers: tuple[tuple[bytes, bytes], ...] = ()
+        except body.Disconnected:
+            return
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            problem = describe(error, request_id)
+            status, outcome, headers = problem.status, problem.code.text, problem.headers
+            if wellformed and media is JSON and status == 400:
+                status = 200  # what clients of before the specification take for "read the errors"
+            answer = orjson.dumps({"errors": [problem.formatted()]})
+        REQUESTS.labels(kind, outcome).inc()
+        SECONDS.labels(kind).observe(time.perf_counter() - started)
+        await send(responding(status, media, len(answer), request_id, headers))
+        await send({"type": "http.response.body", "body": answer})
+
+    def enter(self, scope: Scope) -> tuple[str, bytes]:
+        """The bearer token ("" without any) and the media type of the answer. Raises Problem."""
+        accept: list[bytes] = []
+        proofs: list[bytes] = []
+        for name, value in scope["headers"]:
+            if name == b"accept":
+                accept.append(value)
+            elif name == b"authorization":
+                proofs.append(value)
+        if scope["method"] != "POST" and not (self.page and b"text/html" in b",".join(accept)):
+            raise Problem(
+                Code.BAD_USER_INPUT,
+                "Operations are sent by POST.",
+                status=405,
+                headers=((b"allow", b"POST"),),
+            )
+        if scope["method"] != "POST":
+            return "", JSON
+        media = media_type(b",".join(accept))
+        if media is None:
+            raise body.refused(
+                "The answer is application/graphql-response+json or application/json.", 406
+            )
+        return _bearer(proofs), media
+
+    async def actor(self, token: str) -> Actor:
+        if not token:
+            raise unauthenticated()
+        return await self.ports().authenticate(token)
+
+    async def run(self, task: "Task") -> tuple[int, bytes, str]:
+        """Execute, once more for a query whose actor has changed meanwhile. HTTP status, body, outcome."""
+        ports = self.ports()
+        cost = self.documents.cost(task.operation, task.variables)
+        if ports.hooks.before is not None:
+            await ports.hooks.before(task.actor, cost)
+        context = ports.context(task.actor, task.request_id)
+        async with asyncio.timeout(self.deadline):
+            result = await self.execute(task, context)
+            if result.errors and any(
+                isinstance(origin(error), StaleActor) for error in result.errors
+            ):
+                # Known from now on, also to the request that follows a refused mutation.
+                task.actor = await ports.authenticate(task.token, fresh=True)
+                if task.operation.is_query:
+                    context = ports.context(task.actor, task.request_id)
+                    result = await self.execute(task, context)
+            if ports.hooks.after is not None:
+                await ports.hooks.after(task.actor, task.operation, context.ids, context.masked)
+        return _answer(result, context, cost, task.request_id)
+
+    async def execute(self, task: "Task", context: Context) -> ExecutionResult:
+        """graphql-core's execution of a document that is known to be valid. Raises Problem for bad variables."""
+        executor = self.executor.build(
+            self.core,
+            task.operation.document,
+            context_value=context,
+            raw_variable_values=task.variables,
+            operation_name=task.operation.name,
+            is_awaitable=optimized_is_awaitable,
+            max_coercion_errors=1,
+            hide_suggestions=not self.open,
+        )
+        if isinstance(executor, list):
+            raise said_of(executor[0], Code.BAD_USER_INPUT)
+        result = executor.execute_operation()
+        if not isinstance(result, ExecutionResult):
+            result = await result
+        return cast(ExecutionResult, result)
+
+
+@dataclass(slots=True)
+class Task:
+    """One operation that somebody asks for."""
+
+    operation: Operation
+    variables: dict[str, Any]
+    actor: Actor
+    token: str
+    request_id: uuid.UUID
+
+
+def _bearer(proofs: list[bytes]) -> str:
+    """RFC 6750, section 2.1: once, and by header only."""
+    if len(proofs) != 1 or proofs[0][:7].lower() != b"bearer ":
+        return ""
+    return proofs[0][7:].strip().decode("latin-1")
+
+
+def _answer(
+    result: ExecutionResult, context: Context, cost: int, request_id: uuid.UUID
+) -> tuple[int, bytes, str]:
+    extensions: dict[str, Any] = {"cost": cost}
+    if context.masked:
+        extensions["masked"] = masked_summary(context.masked)
+    if not result.errors:
+        return 200, orjson.dumps({"data": result.data, "extensions": extensions}), "OK"
+    errors = [located(error, request_id) for error in result.errors]
+    whole = {"errors": errors, "data": result.data, "extensions": extensions}
+    return 200, orjson.dumps(whole), errors[0]["extensions"]["code"]
+
+
+def masked_summary(masked: list[Masked]) -> list[dict[str, Any]]:
+    """`extensions.masked`: one entry for each path (without indices) and group, with the number of values."""
+    counts: dict[tuple[tuple[str, ...], str], int] = {}
+    for path, group, count in masked:
+        counts[path, group] = counts.get((path, group), 0) + count
+    return [
+        {"path": path, "group": group, "reason": "NO_ROLE", "count": count}
+        for (path, group), count in counts.items()
+    ]

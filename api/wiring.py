@@ -1,0 +1,70 @@
+"""What a serving process holds while it runs, and how each part is made of the settings."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api.context import Context
+from api.settings import Settings
+from authz.actor import Actor
+from domain.database import engine
+from domain.key_providers import FileKeyProvider
+from domain.pipeline import Limits, Pipeline
+from domain.sealing import Keyring
+from identity.actors import ActorLoader
+from identity.keys import KeyCache
+from identity.registry import Registry
+from identity.tokens import Tokens
+
+# The role has these as its own settings too; a connection through a pooler may come without them.
+INIT = ("set timezone = 'UTC'", "set plan_cache_mode = force_generic_plan")
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The parts of a serving process. One event loop, one cell."""
+
+    settings: Settings
+    cell: AsyncEngine
+    pipeline: Pipeline
+    keyring: Keyring
+    registry: Registry
+    actors: ActorLoader
+
+    def context(self, actor: Actor, request_id: uuid.UUID) -> Context:
+        """What one request works with."""
+        return Context(
+            actor=actor,
+            pipeline=self.pipeline,
+            cell=self.cell,
+            keyring=self.keyring,
+            request_id=request_id,
+            deadline=self.settings.statement_seconds,
+        )
+
+
+@asynccontextmanager
+async def wired(settings: Settings) -> AsyncIterator[Wiring]:
+    """Open everything, and close it in the opposite order. Raises SettingsError for what is not set."""
+    url, key_file = settings.required("database_url"), settings.required("key_file")
+    cell = engine(url, application="caretree-api")
+    control = engine(settings.control_url(), application="caretree-api", size=1)
+    limits = Limits(deadline=settings.statement_seconds)
+    pipeline = Pipeline(url, settings.connections, INIT, limits)
+    async with httpx.AsyncClient(follow_redirects=False) as client:
+        await pipeline.start()
+        try:
+            registry = Registry(control)
+            tokens = Tokens(registry, KeyCache(client))
+            actors = ActorLoader(tokens, pipeline)
+            keyring = Keyring(FileKeyProvider(Path(key_file)), cell)
+            yield Wiring(settings, cell, pipeline, keyring, registry, actors)
+        finally:
+            await pipeline.stop()
+            await cell.dispose()
+            await control.dispose()

@@ -1,0 +1,195 @@
+"""A small schema behind the real endpoint, and a way to ask it: what is under test is HTTP, not the product's schema."""
+
+import asyncio
+import datetime as dt
+import uuid
+from typing import Any
+
+import httpx
+import orjson
+import strawberry
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+from strawberry.schema.config import StrawberryConfig
+
+from api.context import Context, StaleActor
+from api.http.cors import cors
+from api.http.entrance import Entrance
+from api.http.graphql import Authenticate, GraphQLEndpoint, Hooks, Ports
+from api.plan.execute import PassThrough
+from authz.actor import Actor, Session
+from authz.refusals import Forbidden, Reason
+from authz.templates import Variant, load_policy
+from authz.tree import Tree
+from domain.errors import Invalid, NotFound, StaleVersion
+from domain.model import new_id
+from domain.pipeline import DatabaseError, Pipeline
+from tests import make
+
+SECRET = "Jane Roe 1980-02-03"
+
+
+@strawberry.type
+class Patient:
+    name: str | None = None
+
+    @strawberry.field
+    def sibling(self) -> "Patient":
+        return self
+
+    @strawberry.field
+    def siblings(self, first: int = 20) -> list["Patient"]:
+        return [self] * min(first, 2)
+
+
+FAULTS: dict[str, Exception] = {
+    "python": RuntimeError(f"could not read {SECRET}"),
+    "key": KeyError(SECRET),
+    "not found": NotFound(),
+    "forbidden": Forbidden(Reason.NO_ROLE),
+    "stale version": StaleVersion(7),
+    "invalid": Invalid("A page holds 0 to 100 rows.", path=("first",)),
+    "timeout": TimeoutError(SECRET),
+    "database": DatabaseError("XX000", None, None),
+    "lost": DatabaseError("08006", None, None),
+}
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    async def patient(self, id: strawberry.ID) -> Patient | None:
+        return Patient(name=f"Patient {id}")
+
+    @strawberry.field
+    def at(self, when: dt.datetime) -> str:
+        return when.isoformat()
+
+    @strawberry.field
+    def finished(self) -> Patient | None:
+        return orjson.Fragment(b'{"name":"from SQL"}')  # type: ignore[return-value]  # finished JSON stands for its type
+
+    @strawberry.field
+    async def slow(self, seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return "done"
+
+    @strawberry.field
+    def fault(self, kind: str) -> str | None:
+        raise FAULTS[kind]
+
+    @strawberry.field
+    def null_for_non_null(self) -> str:
+        return None  # type: ignore[return-value]  # what a broken resolver does
+
+    @strawberry.field
+    def fresh(self, info: strawberry.Info[Context, None]) -> str:
+        if info.context.actor.person_version == 1:
+            raise StaleActor()
+        return "fresh"
+
+    @strawberry.field
+    def hidden(self, info: strawberry.Info[Context, None]) -> Patient | None:
+        info.context.note_masked(((("hidden", "name"), "CLINICAL", 2),))
+        info.context.note_masked(((("hidden", "name"), "CLINICAL", 1),))
+        return None
+
+
+@strawberry.type
+class Mutation:
+    @strawberry.mutation
+    def rename(self, info: strawberry.Info[Context, None], name: str) -> Patient:
+        RENAMED.append(name)
+        if info.context.actor.person_version == 1 and name == "stale":
+            raise StaleActor()
+        return Patient(name=name)
+
+
+RENAMED: list[str] = []
+SCHEMA = strawberry.Schema(
+    Query, Mutation, execution_context_class=PassThrough, config=StrawberryConfig()
+)
+
+
+def actor(version: int = 1) -> Actor:
+    """Somebody without any grant."""
+    system = make.tree()
+    tenant_id = system.tenant.tenant_id
+    now = dt.datetime.now(dt.UTC)
+    later = now + dt.timedelta(hours=1)
+    return Actor(
+        tenant_id=tenant_id,
+        person_id=new_id(),
+        practitioner_id=None,
+        user_name="pat",
+        grants=(),
+        tree=Tree.build(tenant_id, 1, [system.root]),
+        policy=load_policy(Variant("admins_inherit", False)),
+        session=Session("sid", now, now, False, later),
+        person_version=version,
+        tenant_version=1,
+        valid_until=later,
+    )
+
+
+ACTOR, FRESH = actor(1), actor(2)
+
+
+async def anybody(bearer: str, *, fresh: bool = False) -> Actor:
+    """Lets every token in."""
+    return FRESH if fresh else ACTOR
+
+
+def context(who: Actor, request_id: uuid.UUID) -> Context:
+    """A context for resolvers that never go to the database."""
+    return Context(
+        actor=who,
+        pipeline=NOWHERE,
+        keyring=None,  # type: ignore[arg-type]  # the small schema opens nothing
+        cell=None,  # type: ignore[arg-type]  # and commands nothing
+        request_id=request_id,
+    )
+
+
+NOWHERE = Pipeline("")
+
+
+def app(
+    authenticate: Authenticate = anybody,
+    hooks: Hooks | None = None,
+    origins: tuple[str, ...] = (),
+    **options: Any,
+) -> Starlette:
+    """The endpoint behind the same middleware as in `create_app`."""
+    ports = Ports(authenticate, context, hooks or Hooks())
+    endpoint = GraphQLEndpoint(SCHEMA, lambda: ports, **options)
+    return Starlette(
+        routes=[Route("/graphql", endpoint)],
+        middleware=[Middleware(Entrance), *cors(origins)],
+    )
+
+
+def client(served: Starlette | None = None, **headers: str) -> httpx.AsyncClient:
+    """Speaks to the application without a socket, as somebody who is logged in."""
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(served or app()),
+        base_url="http://test",
+        headers={"authorization": "Bearer t", "content-type": "application/json"} | headers,
+    )
+
+
+async def ask(
+    query: str, variables: Any = None, served: Starlette | None = None, **headers: str
+) -> httpx.Response:
+    """Send one operation."""
+    async with client(served, **headers) as http:
+        body = orjson.dumps({"query": query, "variables": variables})
+        return await http.post("/graphql", content=body)
+
+
+def code(response: httpx.Response) -> str:
+    """The code of the only error."""
+    [error] = response.json()["errors"]
+    found: str = error["extensions"]["code"]
+    return found
