@@ -1,0 +1,110 @@
+"""`make check` and `make test`: the static checks side by side, then the tests.
+
+`python -m dev.checks` runs what needs no server; with `--all` the whole suite, against servers of its own, which are
+stopped at the end.
+"""
+
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev.folder import CHECKOUT
+
+BIN = Path(sys.executable).parent
+WORKERS = 2
+# oso pins an older cffi than the one that its own suite passes with, see pyproject.toml; nothing else may clash.
+ALLOWED_CLASH = "oso 0.27.3 has requirement cffi"
+PYTEST = [sys.executable, "-m", "pytest", "--quiet", "--no-header"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One command; the check passes when it ends with 0."""
+
+    name: str
+    command: Sequence[str]
+
+
+STATIC = (
+    Check("types", [str(BIN / "mypy"), "."]),
+    Check("format", [str(BIN / "ruff"), "format", "--check", "--quiet", "."]),
+    Check("lint", [str(BIN / "ruff"), "check", "--quiet", "."]),
+    Check("imports", [str(BIN / "lint-imports")]),
+    Check("packages", [sys.executable, "-m", "dev.checks", "--packages"]),
+)
+OFFLINE = Check("tests without servers", [*PYTEST, "-p", "dev.offline"])
+_printing = threading.Lock()
+
+
+def run(check: Check) -> bool:
+    """Run one check and print a line about it, with all that it said if it failed."""
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as output:
+        status = subprocess.run(
+            list(check.command),
+            cwd=CHECKOUT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        ).returncode
+        output.seek(0)
+        said = output.read().decode(errors="replace").strip()
+    with _printing:
+        mark = "ok    " if status == 0 else "FAILED"
+        last = said.splitlines()[-1] if said and status == 0 else ""
+        print(f"{mark}  {check.name:<22}{time.monotonic() - began:6.1f} s  {last}", flush=True)
+        if status:
+            print(f"{said}\n", flush=True)
+    return status == 0
+
+
+def packages() -> int:
+    """`pip check`, where one clash is known and allowed."""
+    said = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in said.stdout.splitlines() if line.strip()]
+    clashes = [line for line in lines if ALLOWED_CLASH not in line and "No broken" not in line]
+    print("\n".join(clashes) or "no clash but the known one")
+    return 1 if clashes else 0
+
+
+def together(checks: Sequence[Check]) -> bool:
+    """Run checks side by side."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return all(list(pool.map(run, checks)))
+
+
+def whole_suite() -> bool:
+    """All tests, on several processes, where one module stays with one process; their servers are stopped after it."""
+    command = [*PYTEST, "-n", str(WORKERS), "--dist", "loadfile"]
+    try:
+        return subprocess.run(command, cwd=CHECKOUT, check=False).returncode == 0
+    finally:
+        from dev.servers import test_stack
+
+        test_stack().stop()
+
+
+def main() -> int:
+    """Carry out what the arguments say; 0 when everything passed."""
+    if "--packages" in sys.argv:
+        return packages()
+    if "--all" not in sys.argv:
+        return 0 if together([*STATIC[:1], OFFLINE, *STATIC[1:]]) else 1
+    static = together(STATIC)
+    return 0 if whole_suite() and static else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
