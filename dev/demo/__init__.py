@@ -5,6 +5,6 @@ common names of their languages, put together by chance; no record is anybody's.
 """
 
 from dev.demo.generate import generate
-from dev.demo.seed import Links, Logins, Summary, seed
+from dev.demo.seed import Links, Summary, seed
 
-__all__ = ["Links", "Logins", "Summary", "generate", "seed"]
+__all__ = ["Links", "Summary", "generate", "seed"]

@@ -3,16 +3,16 @@
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from sqlalchemy import select
 
 from dev.demo import cast
+from dev.demo.logins import login_of
 from dev.demo.places import SYSTEMS, System
 from dev.demo.populate import Progress, Target, populate, silent
+from dev.state import State
 from domain.organization import MfaPolicy
 from domain.people import Person
-from domain.sealing import Keyring
 from identity.mfa import is_marked
 from identity.provisioning import PersonDraft
 from identity.realms import SVC_IDENTITY
@@ -22,21 +22,12 @@ from identity.tenants import MadeTenant, Platform, TenantOrder, create_tenant
 FIRST = ("system_admin", "privacy_officer")
 
 
-class Logins(Protocol):
-    """Keeps what the people of the demo world log in with; draws it when it is first asked for."""
-
-    def login(self, name: str, /, *, totp: bool) -> FirstLogin:
-        """The password of a person, and with `totp` the secret of their authenticator app, always the same."""
-        ...
-
-
 @dataclass(frozen=True)
 class Links:
-    """What the seed reaches: Keycloak and the databases (`platform`), the owner's URL, the keys that seal."""
+    """What the seed reaches: Keycloak, the databases and the keys (`platform`), and the cell as its owner."""
 
     platform: Platform
     owner_url: str
-    keyring: Keyring
 
 
 @dataclass
@@ -49,25 +40,27 @@ class Summary:
     seconds: float = 0.0
 
 
-async def seed(links: Links, logins: Logins, progress: Progress = silent) -> Summary:
+async def seed(links: Links, state: State, progress: Progress = silent) -> Summary:
     """Make both health systems with their people and patients. A second run changes nothing.
+
+    Passwords and the secrets of authenticator apps are drawn into `state` before they are used.
 
     Raises what `create_tenant` raises.
     """
     began, summary = time.monotonic(), Summary()
     for system in SYSTEMS:
-        made = await _make(links, logins, system, progress)
-        sealer = await links.keyring.of(made.tenant_id)
+        made = await _make(links, state, system, progress)
+        sealer = await links.platform.keys.of(made.tenant_id)
         target = Target(links.platform.cell, links.owner_url, made.tenant_id, sealer)
         await populate(target, system, progress)
-        summary.people += await _let_in(links.platform, logins, system, made, progress)
+        summary.people += await _let_in(links.platform, state, system, made, progress)
         summary.issuers[system.slug] = made.issuer
         summary.tenants[system.slug] = made.tenant_id
     summary.seconds = time.monotonic() - began
     return summary
 
 
-async def _make(links: Links, logins: Logins, system: System, progress: Progress) -> MadeTenant:
+async def _make(links: Links, state: State, system: System, progress: Progress) -> MadeTenant:
     first = [cast.member(f"{role}.{system.slug}") for role in FIRST]
     admin, officer = (
         PersonDraft(m.login, m.given_name, m.family_name, f"{m.login}@{m.tenant}.example")
@@ -81,8 +74,8 @@ async def _make(links: Links, logins: Logins, system: System, progress: Progress
         mfa=system.mfa_policy,
         currency=system.currency,
         variant=system.policy_variant,
-        admin_login=_login(logins, system, first[0]),
-        privacy_officer_login=_login(logins, system, first[1]),
+        admin_login=_login(state, system, first[0]),
+        privacy_officer_login=_login(state, system, first[1]),
         otp_code_reusable=True,
     )
     steps = iter(range(1, 100))
@@ -91,15 +84,15 @@ async def _make(links: Links, logins: Logins, system: System, progress: Progress
     )
 
 
-def _login(logins: Logins, system: System, member: cast.Member) -> FirstLogin:
+def _login(state: State, system: System, member: cast.Member) -> FirstLogin:
     """Their password, and an authenticator app where the health system asks them for one."""
     roles = [g.role for g in member.grants if g.period == "now"]
     everybody = system.mfa_policy is MfaPolicy.ALL
-    return logins.login(member.login, totp=everybody or is_marked(system.mfa_policy, roles))
+    return login_of(state, member, totp=everybody or is_marked(system.mfa_policy, roles))
 
 
 async def _let_in(
-    platform: Platform, logins: Logins, system: System, made: MadeTenant, progress: Progress
+    platform: Platform, state: State, system: System, made: MadeTenant, progress: Progress
 ) -> int:
     """Give everybody a user in the realm with what they log in with; whoever has a password keeps it."""
     realm = await platform.accounts.realm(made.tenant_id, SVC_IDENTITY)
@@ -112,8 +105,8 @@ async def _let_in(
     for done, member in enumerate(members, 1):
         row = rows[member.login]
         user_id = row.subject or await sync_person(platform.cell, realm, made.tenant_id, row.id)
-        # A run that was killed may have left a user without anything to log in with.
-        if user_id is not None and not await realm.credentials(user_id):
-            await set_first_login(realm, user_id, _login(logins, system, member))
+        # Also of users that there are: a run that was killed may have left them without anything to log in with.
+        if user_id is not None:
+            await set_first_login(realm, user_id, _login(state, system, member))
         progress(f"{system.slug}: logins", done, len(members))
     return len(members)

@@ -1,0 +1,90 @@
+"""What an import did: counts by resource type, and everything that was wrong."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from domain.imports.faults import Problem
+
+KEPT_PROBLEMS = 1_000
+NOT_TAKEN = "this type is not imported"
+
+
+@dataclass
+class Tally:
+    """Counts by resource type. `skipped` and `left_out` (fields of a taken resource) have a reason each."""
+
+    taken: Counter[str] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)
+    unchanged: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, other: "Tally") -> None:
+        """Count in what another one counted."""
+        for name in self.__dataclass_fields__:
+            getattr(self, name).update(getattr(other, name))
+
+    @property
+    def resources(self) -> int:
+        """Everything that was looked at."""
+        return sum(c.total() for c in (self.taken, self.changed, self.unchanged, self.skipped))
+
+
+@dataclass
+class Report:
+    """The sum over all bundles. Of more than 1,000 problems only the number is kept."""
+
+    tally: Tally = field(default_factory=Tally)
+    bundles: int = 0
+    failed: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    further_problems: int = 0
+    seconds: float = 0.0
+    dry_run: bool = False
+
+    def fail(self, problems: Iterable[Problem]) -> None:
+        """A bundle or file of which nothing was taken."""
+        self.failed += 1
+        for problem in problems:
+            if len(self.problems) < KEPT_PROBLEMS:
+                self.problems.append(problem)
+            else:
+                self.further_problems += 1
+
+    def types(self) -> list[str]:
+        """Every resource type that was seen: those that are taken first, then by name."""
+        tally = self.tally
+        ours = {*tally.taken, *tally.changed, *tally.unchanged}
+        skipped = {type_ for type_, _ in tally.skipped}
+        return [*sorted(ours), *sorted(skipped - ours)]
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`: counts by type, reasons, problems, how long it took in seconds."""
+        return {
+            "dryRun": self.dry_run,
+            "bundles": self.bundles,
+            "failed": self.failed,
+            "seconds": round(self.seconds, 3),
+            "resources": self.tally.resources,
+            "types": {
+                type_: {
+                    "taken": self.tally.taken[type_],
+                    "changed": self.tally.changed[type_],
+                    "unchanged": self.tally.unchanged[type_],
+                    "skipped": _reasons(self.tally.skipped, type_),
+                    "leftOut": _reasons(self.tally.left_out, type_),
+                }
+                for type_ in self.types()
+            },
+            "problems": [
+                {"file": p.file, "entry": p.entry, "path": p.path, "message": p.message}
+                for p in self.problems
+            ],
+            "furtherProblems": self.further_problems,
+        }
+
+
+def _reasons(counted: Counter[tuple[str, str]], type_: str) -> dict[str, int]:
+    return {reason: n for (t, reason), n in sorted(counted.items()) if t == type_}

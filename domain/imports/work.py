@@ -1,0 +1,182 @@
+"""What is known while one bundle is taken: local ids of its resources, what they refer to, what is counted."""
+
+import re
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.audit import Agent
+from domain.imports.bundles import ABSOLUTE, FULL_URL, Entry, Key
+from domain.imports.faults import Fault
+from domain.imports.fields import Reader
+from domain.imports.places import PlaceRule
+from domain.imports.reports import Tally
+from domain.keys import ExternalReference, Sealer
+
+CONDITIONAL = re.compile(r"(?P<type>[A-Za-z]+)\?identifier=(?P<system>[^|]+)\|(?P<value>.+)")
+RELATIVE = re.compile(r"(?P<type>[A-Za-z]+)/(?P<id>[A-Za-z0-9.-]{1,64})(/_history/.*)?")
+AT_ONCE = 5_000
+# https://terminology.hl7.org/CodeSystem-v3-Confidentiality.html: restricted, very restricted
+RESTRICTED = {"R": 1, "V": 2}
+
+
+class Skip(Exception):
+    """A resource that is left out for a reason that is no fault of the bundle."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A resource in the form in which it is stored: the row's id and its columns."""
+
+    entry: Entry
+    id: uuid.UUID
+    values: dict[str, Any]
+
+
+@dataclass
+class Work:
+    """One bundle's. `seen` says at which clinics a patient was; `home` where they belong if nowhere was."""
+
+    session: AsyncSession
+    agent: Agent
+    sealer: Sealer
+    rule: PlaceRule
+    entries: Sequence[Entry]
+    tally: Tally = field(default_factory=Tally)
+    names: dict[Key, uuid.UUID] = field(default_factory=dict)
+    local: dict[int, uuid.UUID] = field(default_factory=dict)
+    skipped: set[int] = field(default_factory=set)
+    seen: defaultdict[uuid.UUID, set[uuid.UUID]] = field(default_factory=lambda: defaultdict(set))
+    home: dict[uuid.UUID, uuid.UUID] = field(default_factory=dict)
+    sensitivity: dict[uuid.UUID, int] = field(default_factory=dict)
+    touched: list[uuid.UUID] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._by_url = {e.full_url: e for e in self.entries if e.full_url is not None}
+        self._by_id = {
+            (e.type, e.resource.value["id"]): e
+            for e in self.entries
+            if isinstance(e.resource.value.get("id"), str)
+        }
+
+    def count(self, kind: str, entry: Entry) -> None:
+        """Count the entry as `taken`, `changed` or `unchanged`."""
+        getattr(self.tally, kind)[entry.type] += 1
+
+    def skip(self, entry: Entry, reason: str) -> None:
+        """Leave the entry out, and whatever needs it."""
+        self.skipped.add(entry.index)
+        self.tally.skipped[entry.type, reason] += 1
+
+    def target(self, reference: str) -> Entry | None:
+        """The entry of this bundle that is referred to."""
+        if (found := self._by_url.get(reference)) is not None:
+            return found
+        if match := RELATIVE.fullmatch(reference):
+            return self._by_id.get((match["type"], match["id"]))
+        return None
+
+    def refer(
+        self, holder: Reader, key: str, type_: str, *, or_none: Iterable[str] = ()
+    ) -> uuid.UUID | None:
+        """The local id of what a Reference field names; None where there is no such field.
+
+        Resources of the types `or_none` are passed over. Raises Fault when it is not there or is of another type,
+        Skip when it was left out.
+        """
+        part = holder.part(key)
+        if part is None:
+            return None
+        reference = part.need("reference")
+        entry = self.target(reference)
+        if entry is None:
+            return self._known(part, reference, type_)
+        if entry.type in or_none:
+            return None
+        if entry.type != type_:
+            raise part.fault(
+                "reference",
+                f"This refers to a resource of type {entry.type} where {type_} belongs.",
+            )
+        if entry.index in self.skipped:
+            raise Skip(f"its {type_} was left out")
+        return self.local[entry.index]
+
+    def _known(self, part: Reader, reference: str, type_: str) -> uuid.UUID:
+        for key in possible(reference, [type_]):
+            if key in self.names:
+                return self.names[key]
+        raise part.fault(
+            "reference", f"The {type_} is neither in this bundle nor was it imported before."
+        )
+
+    async def learn(self, keys: Iterable[Key]) -> None:
+        """Look up what the names became in earlier imports."""
+        wanted = list(dict.fromkeys(key for key in keys if key not in self.names))
+        columns = (
+            ExternalReference.resource_type,
+            ExternalReference.source,
+            ExternalReference.external_id,
+        )
+        for start in range(0, len(wanted), AT_ONCE):
+            part = [(k.type, k.source, k.value) for k in wanted[start : start + AT_ONCE]]
+            query = select(*columns, ExternalReference.local_id).where(
+                ExternalReference.tenant_id == self.agent.tenant_id, tuple_(*columns).in_(part)
+            )
+            for type_, source, value, local_id in await self.session.execute(query):
+                self.names[Key(type_, source, value)] = local_id
+
+    async def remember(self, names: Iterable[tuple[Key, uuid.UUID]]) -> None:
+        """Keep which row a name became. A name that is known keeps its row."""
+        rows = [
+            {
+                "tenant_id": self.agent.tenant_id,
+                "source": key.source,
+                "resource_type": key.type,
+                "external_id": key.value,
+                "local_id": local_id,
+            }
+            for key, local_id in dict(names).items()
+            if key not in self.names
+        ]
+        if rows:
+            await self.session.execute(insert(ExternalReference).on_conflict_do_nothing(), rows)
+
+
+def possible(reference: str, types: Iterable[str]) -> Iterator[Key]:
+    """The names by which something outside the bundle may be meant."""
+    if match := CONDITIONAL.fullmatch(reference):
+        yield Key(match["type"], match["system"], match["value"])
+    elif reference.startswith(ABSOLUTE):
+        yield from (Key(type_, FULL_URL, reference) for type_ in types)
+
+
+def restriction(resource: Reader) -> int:
+    """How restricted a resource is by its security labels: 0 not, 1 restricted, 2 very restricted."""
+    meta = resource.part("meta")
+    labels = meta.parts("security") if meta else []
+    return max((RESTRICTED.get(label.text("code") or "", 0) for label in labels), default=0)
+
+
+def concept(holder: Reader, key: str) -> str | None:
+    """The first text of a list of CodeableConcepts: as written, else the display of a code."""
+    for part in holder.parts(key):
+        for text in (part.text("text"), *(c.text("display") for c in part.parts("coding"))):
+            if text:
+                return text
+    return None
+
+
+def invalid(reader: Reader, key: str, error: Exception) -> Fault:
+    """A refusal of the domain as a fault of the field."""
+    return reader.fault(key, str(error))
