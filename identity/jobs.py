@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -170,8 +170,9 @@ async def _unless_gone(call: Awaitable[None]) -> None:
         return
 
 
-async def _retry_stalled(context: procrastinate.JobContext, _timestamp: int) -> None:
+async def _retry_stalled(context: procrastinate.JobContext, timestamp: int) -> None:
     """Take up again what a worker had begun when it died; every job here may run twice."""
+    del timestamp  # when the library says it was due
     jobs = context.app.job_manager
     for job in await jobs.get_stalled_jobs(seconds_since_heartbeat=_HEARTBEAT_SECONDS):
         await jobs.retry_job(job)
@@ -200,18 +201,40 @@ def make_app(dsn: str) -> procrastinate.App:
     return app
 
 
-async def run_worker(dsn: str, resources: Resources, *, wait: bool = True, **options: Any) -> None:
-    """Carry out jobs until a signal ends the process; with `wait=False` until none is due.
+async def run_worker(dsn: str, resources: Resources) -> None:
+    """Carry out jobs until a signal ends the process; those under way are finished first.
 
     `dsn` is the worker's role, which sees procrastinate's tables; the jobs themselves see the cell as the API does.
     Ended jobs are removed, failed ones stay to be looked at.
     """
     async with make_app(dsn).open_async() as app:
-        await app.run_worker_async(
-            queues=[QUEUE],
-            wait=wait,
-            concurrency=4,
-            delete_jobs="successful",
-            additional_context={_RESOURCES: resources},
-            **options,
-        )
+        await app.run_worker_async(**_options(resources))
+
+
+async def work_off(dsn: str, resources: Resources) -> None:
+    """Carry out what is due now, jobs that wait for others of their person included; then return."""
+    async with make_app(dsn).open_async() as app:
+        while await _is_due(app):
+            await app.run_worker_async(
+                **_options(resources),
+                wait=False,
+                listen_notify=False,
+                install_signal_handlers=False,
+            )
+
+
+async def _is_due(app: procrastinate.App) -> bool:
+    now = datetime.now(UTC)
+    waiting = await app.job_manager.list_jobs_async(queue=QUEUE, status="todo")
+    return any(job.scheduled_at is None or job.scheduled_at <= now for job in waiting)
+
+
+def _options(resources: Resources) -> dict[str, Any]:
+    return {
+        "queues": [QUEUE],
+        "concurrency": 4,
+        "delete_jobs": "successful",
+        # New jobs are announced; one that waited for another of its person is found by looking again.
+        "fetch_job_polling_interval": 1.0,
+        "additional_context": {_RESOURCES: resources},
+    }

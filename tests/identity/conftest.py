@@ -21,7 +21,7 @@ from domain.pipeline import Pipeline
 from domain.sealing import Keyring, SecretSealer
 from identity.accounts import Accounts, aad
 from identity.actors import ActorLoader, stamp
-from identity.jobs import Resources, run_worker
+from identity.jobs import Resources, work_off
 from identity.keycloak import Account, NotFound, Realm
 from identity.keys import KeyCache
 from identity.provisioning import PersonDraft
@@ -125,7 +125,7 @@ class World:
     async def work(self) -> None:
         """Carry out the jobs that are due."""
         resources = Resources(self.platform.cell, self.platform.accounts)
-        await run_worker(self.worker_url, resources, wait=False, listen_notify=False)
+        await work_off(self.worker_url, resources)
 
 
 def order(**values: object) -> TenantOrder:
