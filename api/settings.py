@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     control_database_url: SecretStr | None = Field(
         default=None, description="The control plane; by default the cell's own server."
     )
+    control_owner_database_url: SecretStr | None = Field(
+        default=None, description="The control plane, as its owner; by default the cell's owner."
+    )
     redis_url: SecretStr | None = None
 
     keycloak_url: str | None = None

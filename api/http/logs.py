@@ -21,4 +21,16 @@ def configure(development: bool = False) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(WithoutValues())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+class WithoutValues(logging.Formatter):
+    """Who speaks and how gravely. A library's own words may quote a row; only the server's are known not to."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, without the text of an exception."""
+        kind = record.exc_info[0].__qualname__ if record.exc_info and record.exc_info[0] else ""
+        said = record.getMessage() if record.name == "uvicorn.error" and not kind else kind
+        return f"{record.levelname} {record.name} {said}".rstrip()

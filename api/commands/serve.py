@@ -1,0 +1,37 @@
+"""`caretree serve`: the API over HTTP."""
+
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from api.settings import load
+
+NAME = "serve"
+
+
+def command(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 1,
+) -> None:
+    """Serve the API until a signal ends it. Behind a proxy that ends TLS."""
+    settings = load()
+    for name in ("database_url", "key_file"):
+        settings.required(name)
+    uvicorn.run(
+        "api.app:from_environment",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        # Paths and addresses are not for logs; what is worth counting is in the metrics.
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=15,
+    )
