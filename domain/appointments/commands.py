@@ -72,7 +72,7 @@ async def book(
         earlier = await settle(session, agent, place, booking, admissible)
         if earlier is not None:
             return await by_id(session, agent, earlier)
-    raise SlotTaken()
+    raise Invalid("Others book the same; please try again.", code="TRY_AGAIN")
 
 
 async def by_id(session: AsyncSession, agent: Agent, appointment_id: uuid.UUID) -> Appointment:

@@ -1,6 +1,7 @@
 """What is done to patients: registering, correcting, admitting, seeing them at another site."""
 
 import datetime as dt
+import re
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +19,13 @@ from domain.model import new_id
 from domain.organization import Place, clinic_of
 from domain.patients.demographics import Demographics, checked, name_key
 from domain.patients.record import COPIED, Patient, PatientSite
-from domain.plain_text import line
+from domain.plain_text import line, optional_line
 from domain.versions import change
 
 NATIONAL_ID = "patient.national_id_sealed"
 FORMER_NAMES_KEPT = 20
+SERIES = re.compile(r"[0-9]{8,}")
+"""What the numbers of the tenant's own series look like."""
 
 
 class NoMatch(DomainError):
@@ -58,7 +61,10 @@ class NationalIdTaken(AlreadyRegistered):
 
 @dataclass(frozen=True)
 class Mrn:
-    """A medical record number that another system gave out. `assigner` names that system and is not empty."""
+    """A medical record number that was given out elsewhere. `assigner` names that system (a URI).
+
+    Empty: the health system itself, before it used this product. Such a number must not look like one of the series.
+    """
 
     assigner: str
     value: str
@@ -90,7 +96,7 @@ async def register(
         tenant_id=agent.tenant_id, id=key, **{"sensitivity": 0, "active": True} | columns
     )
     # Sites first: a patient without a visible site is invisible, and an invisible row cannot be inserted.
-    await session.execute(sites_of(agent, key, clinic_id, place.id, copies(patient)))
+    await session.execute(sites_of(agent, key, clinic_id, both(place), copies(patient)))
     session.add(patient)
     with refusals():
         await session.flush()
@@ -155,7 +161,7 @@ async def admit(
         "sensitivity": 0,
         "active": True,
     }
-    await session.execute(sites_of(agent, found, clinic_id, place.id, known))
+    await session.execute(sites_of(agent, found, clinic_id, both(place), known))
     await copy_to_sites(session, agent, found)
     patient = await session.get(
         Patient, {"tenant_id": agent.tenant_id, "id": found}, populate_existing=True
@@ -171,33 +177,37 @@ async def add_site(session: AsyncSession, agent: Agent, patient: Patient, place:
     clinic_id = clinic_of(place)
     await hold(session, "patient", agent.tenant_id, patient.id, shared=True)
     await session.refresh(patient)
-    await session.execute(sites_of(agent, patient.id, clinic_id, place.id, copies(patient)))
+    await session.execute(sites_of(agent, patient.id, clinic_id, both(place), copies(patient)))
     record(session, agent, "patient:add_site", patient.id, place.id, clinic_id=clinic_id)
     return patient
 
 
-async def seen_at(
-    session: AsyncSession, agent: Agent, patient_id: uuid.UUID, place: Place
-) -> PatientSite:
-    """The patient's site at `place`; that of a department is made when the patient is seen at its clinic.
+@dataclass(frozen=True)
+class Seen:
+    """A patient at a place: what rows about them there take over."""
+
+    clinic_id: uuid.UUID
+    unit_id: uuid.UUID
+    patient_id: uuid.UUID
+    sensitivity: int
+
+
+async def seen_at(session: AsyncSession, agent: Agent, patient_id: uuid.UUID, place: Place) -> Seen:
+    """The patient at `place`; a department's site is made where it is missing and the clinic's is visible.
 
     Raises NotFound where the asker sees the patient at neither. For other commands: leaves no audit event of its
-    own. Writes patient_site.
+    own. Writes patient_site. (Who looks with a grant at the clinic sees the clinic's sites, not the departments'.)
     """
     clinic_id = clinic_of(place)
-    if (site := await site_at(session, agent, patient_id, place.id)) is not None:
-        return site
-    if place.id == clinic_id:
-        raise NotFound(path=("patientId",))
-    await hold(session, "patient", agent.tenant_id, patient_id, shared=True)
-    at_clinic = await site_at(session, agent, patient_id, clinic_id)
-    if at_clinic is None:
-        raise NotFound(path=("patientId",))
-    await session.execute(sites_of(agent, patient_id, clinic_id, place.id, copies(at_clinic)))
     site = await site_at(session, agent, patient_id, place.id)
+    if site is None and place.id != clinic_id:
+        await hold(session, "patient", agent.tenant_id, patient_id, shared=True)
+        site = await site_at(session, agent, patient_id, clinic_id)
+        if site is not None:
+            await session.execute(sites_of(agent, patient_id, clinic_id, [place.id], copies(site)))
     if site is None:
         raise NotFound(path=("patientId",))
-    return site
+    return Seen(clinic_id, place.id, patient_id, site.sensitivity)
 
 
 async def site_at(
@@ -214,17 +224,22 @@ async def site_at(
     )
 
 
+def both(place: Place) -> list[uuid.UUID]:
+    """The clinic, and the department if the place is one."""
+    clinic_id = clinic_of(place)
+    return [clinic_id] if place.id == clinic_id else [clinic_id, place.id]
+
+
 def sites_of(
     agent: Agent,
     patient_id: uuid.UUID,
     clinic_id: uuid.UUID,
-    unit_id: uuid.UUID,
+    unit_ids: list[uuid.UUID],
     copied: dict[str, Any],
 ) -> Any:
-    """The insert of the sites that are missing: the clinic's, and the department's if the unit is one."""
+    """The insert of those sites of a clinic that are missing."""
     shared = {"tenant_id": agent.tenant_id, "patient_id": patient_id, "clinic_id": clinic_id}
-    units = sorted({clinic_id, unit_id}, key=lambda unit: unit != clinic_id)
-    rows = [shared | copied | {"unit_id": unit} for unit in units]
+    rows = [shared | copied | {"unit_id": unit_id} for unit_id in unit_ids]
     return insert(PatientSite).values(rows).on_conflict_do_nothing()
 
 
@@ -280,6 +295,12 @@ def sealed_identifier(sealer: Sealer, patient_id: uuid.UUID, given: Demographics
 async def record_number(session: AsyncSession, agent: Agent, given: Mrn | None) -> dict[str, str]:
     """The columns of the medical record number."""
     if given is not None:
-        assigner = line(given.assigner, "mrn", maximum=500)
-        return {"mrn_assigner": assigner, "mrn": line(given.value, "mrn", maximum=64)}
+        value = line(given.value, "mrn", maximum=64)
+        if not given.assigner and SERIES.fullmatch(value):
+            raise Invalid(
+                "Numbers of eight and more digits are given out in order: leave it out.",
+                path=("mrn",),
+                code="RESERVED_NUMBER",
+            )
+        return {"mrn_assigner": optional_line(given.assigner, maximum=500) or "", "mrn": value}
     return {"mrn_assigner": "", "mrn": f"{await next_number(session, agent, 'mrn'):08d}"}

@@ -131,6 +131,19 @@ async def test_a_national_identifier_belongs_to_one_patient_however_it_is_writte
         await session.rollback()
 
 
+async def test_an_old_number_of_ones_own_must_not_look_like_the_series(
+    at: Stage, app_engine: AsyncEngine
+) -> None:
+    nameless: Demographics = {"family_name": "Li", "given_name": "Bo"}
+    async with acting(app_engine, at.tenant_id) as session:
+        old = await register(session, at.agent, SEALER, at.clinic, nameless, mrn=Mrn("", "A-77"))
+        assert (old.mrn_assigner, old.mrn) == ("", "A-77")
+        for number in ("00000007", "123456789"):
+            with pytest.raises(Invalid) as refused:
+                await register(session, at.agent, SEALER, at.clinic, nameless, mrn=Mrn("", number))
+            assert refused.value.code == "RESERVED_NUMBER"
+
+
 @pytest.mark.parametrize("missing", ["family_name", "given_name"])
 async def test_a_patient_has_both_names(at: Stage, app_engine: AsyncEngine, missing: str) -> None:
     given: Any = {k: v for k, v in LENA.items() if k != missing}
@@ -253,9 +266,9 @@ async def test_a_department_sees_a_patient_of_its_clinic_and_of_no_other(
 ) -> None:
     async with acting(app_engine, at.tenant_id) as session:
         site = await seen_at(session, at.agent, at.patient.id, at.ward)
-        assert (site.unit_id, site.family_key) == (at.ward.id, "garcia")
-        again = await seen_at(session, at.agent, at.patient.id, at.ward)
-        assert again is site
+        assert (site.clinic_id, site.unit_id) == (at.clinic.id, at.ward.id)
+        assert await seen_at(session, at.agent, at.patient.id, at.ward) == site
+        assert [s.given_key for s in await sites(session, at.patient)] == ["lena"] * 2
         for place in (at.elsewhere, at.tree.departments[1][0]):
             with pytest.raises(NotFound):
                 await seen_at(session, at.agent, at.patient.id, place)
