@@ -47,9 +47,7 @@ PLACED = {  # table: the name by which policies know its resource
 }
 APPEND_ONLY = {"audit_event", "posting", "invoice_line", "idempotency", "external_reference"}
 DELETABLE = ("resource_assignment", "revoked_session", "idempotency")
-FIXED = {  # what no command may change: a row keeps its key and its place; sensitivity follows the patient's
-    "tenant_id",
-    "id",
+FIXED = {  # what no command may change, beside the key: a row keeps its place, sensitivity follows the patient's
     "clinic_id",
     "unit_id",
     "patient_id",
@@ -138,8 +136,9 @@ def grants(table: str) -> list[str]:
         columns = (
             op.get_bind()
             .exec_driver_sql(
-                "select attname from pg_attribute where attrelid = %s::regclass"
-                " and attnum > 0 and not attisdropped order by attnum",
+                "select attname from pg_attribute a where attrelid = %s::regclass"
+                " and attnum > 0 and not attisdropped and not exists (select from pg_index"
+                " where indrelid = attrelid and indisprimary and attnum = any (indkey)) order by attnum",
                 (table,),
             )
             .scalars()
