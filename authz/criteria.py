@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, false, inspect, or_
+from sqlalchemy.orm.util import LoaderCriteriaOption
 from sqlalchemy.types import TypeEngine
 
 from authz.actor import Actor
@@ -15,6 +16,26 @@ from domain.model import Base
 
 WORKING = frozenset({"tenant"})
 """Resources whose own row every command works with; their fields are guarded where they are shown."""
+
+
+class Criterion(LoaderCriteriaOption):
+    """`with_loader_criteria` for a class and every alias of it.
+
+    SQLAlchemy adapts the condition to an alias in WHERE but not in the ON of a join, where it would then speak of
+    a table that is not there; so it is adapted here for both.
+    """
+
+    _traverse_internals = LoaderCriteriaOption._traverse_internals
+
+    def __init__(self, model: type[Base], condition: ColumnElement[bool]) -> None:
+        super().__init__(model, condition, include_aliases=True)
+
+    def _resolve_where_criteria(self, ext_info: Any) -> ColumnElement[bool]:
+        condition = super()._resolve_where_criteria(ext_info)
+        if ext_info.is_aliased_class:
+            adapted: ColumnElement[bool] = ext_info._adapter.traverse(condition)
+            return adapted
+        return condition
 
 
 def reading(actor: Actor, model: type[Base]) -> ColumnElement[bool]:

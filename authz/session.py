@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy import Connection, event, func, select
 from sqlalchemy.dialects.postgresql.dml import OnConflictDoUpdate
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
+from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.orm.interfaces import ORMOption
 
 from authz.actor import Actor, Grant
-from authz.criteria import own, reading, writing
+from authz.criteria import Criterion, own, reading, writing
 from authz.decisions import require
 from authz.refusals import Unguarded
 from authz.settings import WRITES, settings_for, split
@@ -117,7 +117,8 @@ def _end(session: _Guarded) -> None:
 
 
 @event.listens_for(_Guarded, "detached_to_persistent")
-def _attach(_: _Guarded, row: Any) -> None:
+def _attach(session: _Guarded, row: Any) -> None:
+    session.expunge(row)
     raise Unguarded(f"a {type(row).__name__} that this session has not loaded")
 
 
@@ -137,8 +138,8 @@ def _execute(state: ORMExecuteState) -> None:
     session = state.session
     assert isinstance(session, _Guarded)
     models = models_in(state.statement)
-    if not models or state.is_column_load:
-        return  # nothing of a tenant's, or the rest of a row that this session has loaded
+    if not models:
+        return  # nothing of a tenant's
     target = None
     if state.is_insert:
         target = _insert(session, state)
@@ -177,9 +178,7 @@ def _change(session: _Guarded, state: ORMExecuteState) -> type[Base]:
     else:
         session.writes.check_values(resource, values)
         criterion = writing(session.actor, model, session.writes.permissions(resource))
-    state.statement = statement.options(
-        with_loader_criteria(model, criterion, include_aliases=True)
-    )
+    state.statement = statement.options(Criterion(model, criterion))
     return model
 
 
@@ -197,6 +196,6 @@ def _reading(actor: Actor, model: type[Base]) -> ORMOption:
     found = kept.get(model)
     if found is None:
         criterion = reading(actor, model)
-        found = with_loader_criteria(model, criterion, include_aliases=True)
+        found = Criterion(model, criterion)
         kept[model] = found
     return found

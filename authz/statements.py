@@ -52,7 +52,7 @@ def models_in(statement: Any) -> frozenset[type[Base]]:
     key = cache_key.key if cache_key is not None else None
     found = _KNOWN.get(key) if key is not None else None
     if found is None:
-        walk = _Walk()
+        walk = _Walk(statement)
         walk.visit(statement, frozenset())
         found = frozenset(walk.models)
         if key is not None:
@@ -65,8 +65,9 @@ def models_in(statement: Any) -> frozenset[type[Base]]:
 class _Walk:
     """One walk over a statement, collecting the models."""
 
-    def __init__(self) -> None:
+    def __init__(self, top: Any) -> None:
         self.models: set[type[Base]] = set()
+        self._top = top
         self._sources: set[int] = set()
 
     def visit(self, element: Any, covered: frozenset[Any]) -> None:
@@ -84,6 +85,8 @@ class _Walk:
             if mapped is None and element.table is not None:
                 self.visit(element.table, covered)
         else:
+            if isinstance(element, Insert | Update | Delete) and element is not self._top:
+                raise Unguarded("a write inside another statement")
             _refuse_text(element)
             self._inside(element, covered)
 
@@ -107,8 +110,6 @@ class _Walk:
                 own.add(element.table)
             covered = covered | {t for t in own if t is not None}
         for part in parts:
-            if isinstance(part, Insert | Update | Delete):
-                raise Unguarded("a write inside another statement")
             self.visit(part, covered)
 
 
