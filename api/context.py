@@ -9,9 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api.plan.facts import memo
 from authz.actor import Actor
 from authz.guard import settings_for
-from domain.pipeline import Lane, Pipeline, Row, Statement, settings_statement
+from domain.pipeline import DatabaseError, Lane, Pipeline, Row, Statement, settings_statement
 from domain.sealing import Keyring
 from identity.actors import stamp
+
+DIVISION_BY_ZERO = "22012"
 
 
 class StaleActor(Exception):
@@ -64,12 +66,14 @@ class Context:
         settings = memo(
             actor, key, lambda a: settings_statement(settings_for(a, resources, written))
         )
-        stamped = memo(actor, "stamp", stamp)
-        fresh, rows = await self.pipeline.unit(
-            settings, stamped, statement, lane="point", deadline=self.deadline
-        )
-        if not fresh:
-            raise StaleActor()
+        try:
+            _, rows = await self.pipeline.unit(
+                settings, memo(actor, "strict", _strict), statement, deadline=self.deadline
+            )
+        except DatabaseError as error:
+            if error.sqlstate == DIVISION_BY_ZERO:
+                raise StaleActor() from None
+            raise
         return rows[0] if rows else None
 
     async def opener(self) -> Callable[[str, str, str, str], str]:
@@ -81,3 +85,10 @@ class Context:
         """Keep what an answer hides for the summary of the response."""
         if masked:
             self.masked.extend(masked)
+
+
+def _strict(actor: Actor) -> Statement:
+    """The stamp as a statement that fails where it no longer holds, so that nothing of the unit is kept."""
+    made = stamp(actor)
+    text = "select 1 / count(*) from (" + made.sql + ") fresh"  # noqa: S608 - both parts are constants
+    return Statement(text, made.params)

@@ -14,6 +14,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.tools import merge_types
 
 import api.graph
+from api.graph.payloads import UserError
 from api.plan.compile import BACKREF
 from api.plan.execute import PassThrough
 from api.plan.mapping import Leaf, Link, Struct, Table, instant
@@ -29,6 +30,9 @@ Instant = strawberry.scalar(
     serialize=instant,
     parse_value=lambda text: _aware(text),
 )
+
+
+SCALARS: Any = {dt.datetime: Instant}
 
 
 def _aware(text: str) -> dt.datetime:
@@ -49,7 +53,8 @@ def build_schema() -> strawberry.Schema:
     schema = strawberry.Schema(
         query=_merged("Query", modules),
         mutation=_merged("Mutation", modules),
-        config=StrawberryConfig(scalar_map={dt.datetime: Instant}),
+        types=_further(modules),
+        config=StrawberryConfig(scalar_map=SCALARS),
         execution_context_class=PassThrough,
     )
     known = frozenset[str]().union(*(load_policy(v).permissions for v in VARIANTS))
@@ -67,6 +72,17 @@ def _modules() -> Iterator[ModuleType]:
 def _merged(name: str, modules: list[ModuleType]) -> Any:
     parts = tuple(getattr(module, name) for module in modules if hasattr(module, name))
     return merge_types(name, parts) if parts else None
+
+
+def _further(modules: list[ModuleType]) -> list[Any]:
+    """Types that only an interface leads to: those of `UserError`."""
+    found = {
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and UserError in value.__mro__[1:]
+    }
+    return sorted(found, key=lambda type_: type_.__name__)
 
 
 def unguarded(schema: GraphQLSchema, known: frozenset[str]) -> Iterator[str]:

@@ -18,12 +18,10 @@ from api.plan.fetch import get, page
 from api.plan.mapping import Row, attribute, column, computed, enum_name, one, table
 from api.plan.page import Listing
 from domain.appointments import Appointment as Appointments
-from domain.appointments import AppointmentState as States
+from domain.appointments import AppointmentState
 from domain.errors import Invalid
 
-AppointmentState = strawberry.enum(
-    States, name="AppointmentState", description="FHIR appointment status."
-)
+strawberry.enum(AppointmentState, name="AppointmentState", description="FHIR appointment status.")
 LISTING = Listing(Appointments, "appointment", "starts_at", Appointments)
 
 

@@ -41,26 +41,18 @@ from api.plan.mapping import (
 )
 from api.plan.page import Listing
 from domain.billing import ChargeItem as ChargeItems
-from domain.billing import ChargeMaster, CodeSystem, Posting
-from domain.billing import ChargeState as ChargeStates
+from domain.billing import ChargeMaster, ChargeState, CodeSystem, InvoiceState, Posting
 from domain.billing import Invoice as Invoices
 from domain.billing import InvoiceLine as InvoiceLines
-from domain.billing import InvoiceState as InvoiceStates
 from domain.errors import Invalid
 from domain.patients import Patient as Patients
 from domain.patients import fold
 
-ZERO = literal_column("0")
+ZERO: ColumnElement[Any] = literal_column("0")
 ISSUED = ("issued", "balanced")
-InvoiceState = strawberry.enum(
-    InvoiceStates, name="InvoiceState", description="FHIR invoice status."
-)
-ChargeState = strawberry.enum(
-    ChargeStates, name="ChargeState", description="FHIR charge item status."
-)
-ChargeCodeSystem = strawberry.enum(
-    CodeSystem, name="ChargeCodeSystem", description="Whose codes an entry uses."
-)
+strawberry.enum(InvoiceState, name="InvoiceState", description="FHIR invoice status.")
+strawberry.enum(ChargeState, name="ChargeState", description="FHIR charge item status.")
+strawberry.enum(CodeSystem, name="ChargeCodeSystem", description="Whose codes an entry uses.")
 
 
 def minor(name: str) -> Any:
@@ -124,7 +116,7 @@ class ChargeItem(Node):
 
 @table(ChargeMaster, description="A price for a code, for a time.", name="ChargeMasterEntry")
 class ChargeMasterEntry(Node):
-    code_system: ChargeCodeSystem | None = column("read", "Whose codes it uses.")
+    code_system: CodeSystem | None = column("read", "Whose codes it uses.")
     code: str | None = column("read", "What is charged.")
     description: str | None = column("read", "The code in words.")
     price: Money | None = struct("read", "Price of one unit.", minor("price_minor"))
@@ -259,7 +251,7 @@ CHARGE_MASTER = Listing(ChargeMaster, "charge_master", "code", ChargeMaster)
 
 def _invoice_conditions(values: dict[str, Any]) -> Any:
     def build(row: Row, c: Compiler, _walks: bool) -> list[ColumnElement[bool]]:
-        out = [attribute(row, "issued_at").is_not(None)]
+        out: list[ColumnElement[bool]] = [attribute(row, "issued_at").is_not(None)]
         if values["patient"] is not None:
             out.append(attribute(row, "patient_id") == c.binds.value("patient", Uuid()))
         if values["state"] is not None:
@@ -273,7 +265,10 @@ def _entry_conditions(values: dict[str, Any]) -> Any:
     def build(row: Row, c: Compiler, _walks: bool) -> list[ColumnElement[bool]]:
         day = c.binds.value("day", Date())
         until = attribute(row, "effective_until")
-        out = [attribute(row, "effective_from") <= day, until.is_(None) | (until > day)]
+        out: list[ColumnElement[bool]] = [
+            attribute(row, "effective_from") <= day,
+            until.is_(None) | (until > day),
+        ]
         if values["code"] is not None:
             code = prefix(attribute(row, "code"), c.binds.value("code"))
             words = prefix(attribute(row, "description_key"), c.binds.value("words"))

@@ -6,15 +6,14 @@ import strawberry
 
 from api.graph.relay import Node
 from api.plan.mapping import column, computed, enum_name, table
-from domain.conditions import ClinicalStatus as Clinical
+from domain.conditions import ClinicalStatus, VerificationStatus
 from domain.conditions import Condition as Conditions
-from domain.conditions import VerificationStatus as Verification
 
-ClinicalStatus = strawberry.enum(
-    Clinical, name="ConditionClinicalStatus", description="FHIR condition clinical status."
+strawberry.enum(
+    ClinicalStatus, name="ConditionClinicalStatus", description="FHIR condition clinical status."
 )
-VerificationStatus = strawberry.enum(
-    Verification,
+strawberry.enum(
+    VerificationStatus,
     name="ConditionVerificationStatus",
     description="FHIR condition verification status.",
 )

@@ -27,16 +27,14 @@ from api.plan.mapping import (
 )
 from api.plan.page import Listing
 from domain.encounters import Encounter as Encounters
-from domain.encounters import EncounterState as States
+from domain.encounters import EncounterState
 
 if TYPE_CHECKING:
     from api.graph.conditions import Condition
     from api.graph.notes import Note
     from api.graph.observations import Observation
 
-EncounterState = strawberry.enum(
-    States, name="EncounterState", description="FHIR encounter status."
-)
+strawberry.enum(EncounterState, name="EncounterState", description="FHIR encounter status.")
 LISTING = Listing(Encounters, "encounter", "started_at", Encounters, descending=True)
 
 

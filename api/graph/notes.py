@@ -9,11 +9,10 @@ from api.graph.people import Person
 from api.graph.relay import Node
 from api.plan.mapping import FieldGroup, column, computed, enum_name, joined, one, sealed, table
 from domain.notes import Note as Notes
-from domain.notes import NoteKind as Kinds
-from domain.notes import NoteState as States
+from domain.notes import NoteKind, NoteState
 
-NoteKind = strawberry.enum(Kinds, name="NoteKind", description="Who writes such a note.")
-NoteState = strawberry.enum(States, name="NoteState", description="Where a note stands.")
+strawberry.enum(NoteKind, name="NoteKind", description="Who writes such a note.")
+strawberry.enum(NoteState, name="NoteState", description="Where a note stands.")
 
 
 @table(Notes, description="A clinical note; a draft is seen by its author only.")

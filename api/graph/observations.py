@@ -8,11 +8,9 @@ from sqlalchemy import Text, cast
 from api.graph.relay import Node
 from api.plan.mapping import column, computed, enum_name, table
 from domain.observations import Observation as Observations
-from domain.observations import ObservationState as States
+from domain.observations import ObservationState
 
-ObservationState = strawberry.enum(
-    States, name="ObservationState", description="FHIR observation status."
-)
+strawberry.enum(ObservationState, name="ObservationState", description="FHIR observation status.")
 
 
 @table(Observations, description="A coded measurement or finding (LOINC).")

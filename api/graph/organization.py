@@ -9,11 +9,13 @@ from sqlalchemy import literal_column as raw
 from api.graph.relay import Info, Node, root
 from api.plan.fetch import listed
 from api.plan.mapping import column, computed, enum_name, joined, one, parse_id, table
-from domain.organization import Level as Levels
+from domain.organization import Level
 from domain.organization import OrgUnit as OrgUnits
 
-DEPTH = {raw(f"'{level.value}'"): raw(str(depth)) for depth, level in enumerate(Levels)}
-Level = strawberry.enum(Levels, name="OrgUnitLevel", description="The four levels of the tree.")
+DEPTH: dict[Any, Any] = {
+    raw(f"'{level.value}'"): raw(str(depth)) for depth, level in enumerate(Level)
+}
+strawberry.enum(Level, name="OrgUnitLevel", description="The four levels of the tree.")
 
 
 @table(OrgUnits, description="A node of the tree: health system, region, clinic or department.")

@@ -37,8 +37,7 @@ from api.plan.mapping import (
 from api.plan.page import Listing
 from domain.errors import Invalid
 from domain.patients import Patient as Patients
-from domain.patients import PatientSite, fold
-from domain.patients import Sex as Sexes
+from domain.patients import PatientSite, Sex, fold
 
 if TYPE_CHECKING:
     from api.graph.appointments import Appointment
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
 
 KEY = Text(collation="C")
 UUIDS = ARRAY(Uuid())
-Sex = strawberry.enum(Sexes, name="AdministrativeSex", description="FHIR administrative gender.")
+strawberry.enum(Sex, name="AdministrativeSex", description="FHIR administrative gender.")
 
 
 of_patient = joined("patient_id", "id")
@@ -65,7 +64,7 @@ def _sites(up: Any, unit: Any, get_: Any) -> Select[Any]:
         .where(
             unit.tenant_id == up.tenant_id,
             site.patient_id == up.id,
-            get_.compiler.policy(site, "patient"),
+            get_.compiler.placed(site, "patient"),
         )
     )
 

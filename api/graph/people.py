@@ -42,11 +42,11 @@ class HeldGrant:
 class Viewer:
     user_name: str = strawberry.field(description="What you log in as.")
 
-    @strawberry.field(description="You as a person of the directory.")
+    @root("own", "You as a person of the directory.")
     async def me(self, info: Info) -> Person | None:
         return await get(info._raw_info, Person, f"Person:{info.context.actor.person_id}")
 
-    @strawberry.field(description="Your grants that count now.")
+    @root("own", "Your grants that count now.")
     def grants(self, info: Info) -> list[HeldGrant]:
         actor = info.context.actor
         return [

@@ -15,7 +15,7 @@ from domain.practitioners import BookableResource as BookableResources
 from domain.practitioners import Practitioner as Practitioners
 from domain.practitioners import ResourceAssignment, ResourceKind
 
-Kind = strawberry.enum(ResourceKind, name="ResourceKind", description="What can be booked.")
+strawberry.enum(ResourceKind, name="ResourceKind", description="What can be booked.")
 LISTING = Listing(Practitioners, "practitioner", "family_name", Practitioners)
 
 
@@ -34,7 +34,7 @@ practitioner_of = joined("id", "practitioner_id")
 @table(BookableResources, description="Something that can be in one place at a time.")
 class BookableResource(Node):
     name: str | None = column("read", "What people call it.")
-    kind: Kind | None = computed(
+    kind: ResourceKind | None = computed(
         "read", "Practitioner, room or device.", lambda resource, *_: enum_name(resource.kind)
     )
     active: bool | None = column("read", "Whether it can be booked.")

@@ -1,7 +1,7 @@
 """What all subjects share: Relay's Node and connections, money, user errors, and the mark of a root field."""
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, dataclass_transform
 
 import strawberry
 from sqlalchemy import ColumnElement, Numeric, Text, cast, func, select
@@ -26,6 +26,7 @@ def root(action: str, description: str) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
+@dataclass_transform(kw_only_default=True, field_specifiers=(strawberry.field,))
 def value_type(description: str) -> Callable[[type[T]], type[T]]:
     """A type that holds no guarded row: money, connections, payloads."""
 

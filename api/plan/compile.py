@@ -38,10 +38,11 @@ from api.plan.facts import Facts, at_place, memo
 from api.plan.mapping import FieldGroup, Leaf, Link, Row, Struct, Table, attribute, mapped
 from authz.actor import Actor
 from authz.masks import Shown
+from authz.reach import Reach
 from authz.scope import EVERYWHERE, Predicate
 
 BACKREF = "strawberry-definition"
-EMPTY_LIST = raw("'[]'::json")
+EMPTY_LIST: ColumnElement[Any] = raw("'[]'::json")
 Details = list[FieldDetails]
 
 
@@ -50,7 +51,7 @@ class Hidden(NamedTuple):
 
     path: tuple[str, ...]
     group: FieldGroup
-    count: ColumnElement[Any]
+    number: ColumnElement[Any]
 
 
 class SealedPath(NamedTuple):
@@ -104,6 +105,12 @@ class Compiler:
         """The predicate of an action at an alias; always says the tenant."""
         self.facts.shape(resource, action)
         return self._judged(self.actor.predicate(resource, action), row, "")
+
+    def placed(self, row: Row, resource: str) -> ColumnElement[bool]:
+        """Reading a resource, asked of the row's own clinic and unit rather than of a patient's sites."""
+        self.facts.shape(resource, "read")
+        own = replace(self.actor.predicate(resource, "read"), reach=Reach.UNIT)
+        return self._judged(own, row, "")
 
     def _judged(self, predicate: Predicate, row: Row, place_of: str) -> ColumnElement[bool]:
         """Render a predicate; `place_of` names the parent's resource where only the place is asked."""
@@ -254,7 +261,7 @@ class Compiler:
         for response, _, name in self.fields(type_, found):
             value = raw(f"'{type_.name}'") if name == "__typename" else values[name]
             parts += [raw(f"'{response}'"), value]
-        json = func.json_build_object(*parts)
+        json: ColumnElement[Any] = func.json_build_object(*parts)
         if "" in values:  # the condition under which there is an object at all
             json = case((values[""], json))
         return self.masked(node, struct.action, json, path)
@@ -344,7 +351,7 @@ class Compiler:
         lateral = select(*outs).select_from(rows).lateral(f"l{k}")
         node.base = node.base.outerjoin(lateral, true())
         for i, hidden in enumerate(inner.hidden):
-            node.hidden.append(hidden._replace(count=func.coalesce(lateral.c[f"h{i}"], raw("0"))))
+            node.hidden.append(hidden._replace(number=func.coalesce(lateral.c[f"h{i}"], raw("0"))))
         return lateral.c.j
 
     def rows(self, inner: Node, columns: Sequence[Label[Any]], k: int) -> Any:
@@ -355,7 +362,7 @@ class Compiler:
             )
         made = select(*columns)
         one = made.correlate(*made.get_final_froms()).lateral(f"n{k}")
-        counts = [hidden.count.label(f"h{i}") for i, hidden in enumerate(inner.hidden)]
+        counts = [hidden.number.label(f"h{i}") for i, hidden in enumerate(inner.hidden)]
         return (
             inner.base.join(one, true())
             .with_only_columns(

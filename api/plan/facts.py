@@ -71,15 +71,15 @@ def _place(actor: Actor, resource: str, action: str) -> Hashable:
 
 
 def _mask(actor: Actor, resource: str, action: str, base: str) -> str:
-    return actor.mask(resource, action, base).kind.value
+    return str(actor.mask(resource, action, base).kind.value)
 
 
 def _covers(actor: Actor, resource: str, action: str, parent: str, base: str) -> str:
     child, above = actor.predicate(resource, action).scope, actor.predicate(parent, base).scope
     if child.empty:
-        return Shown.NEVER.value
+        return str(Shown.NEVER.value)
     covered = child.includes(above, actor.tree)
-    return (Shown.ALWAYS if covered else Shown.BY_ROW).value
+    return str((Shown.ALWAYS if covered else Shown.BY_ROW).value)
 
 
 _ASK: dict[str, Callable[..., Hashable]] = {

@@ -16,7 +16,7 @@ from api.plan.binds import Inputs
 from api.plan.compile import EMPTY_LIST, Compiler, Details, Node
 from api.plan.mapping import FieldGroup, Row, mapped, parse_id
 from api.plan.page import Listing, Pager, connection, reach
-from api.plan.run import Answer, Builder, Built, Plans, answer, open_sealed
+from api.plan.run import Answer, Builder, Built, Plans, answer, open_sealed, variables
 from domain.errors import Invalid
 from domain.pipeline import Lane
 
@@ -28,7 +28,7 @@ Filters = Callable[[Row, Compiler, bool], Sequence[ColumnElement[bool]]]
 
 
 async def run(
-    info: GraphQLResolveInfo,
+    info: GraphQLResolveInfo[Any],
     build: Builder,
     *,
     variant: Any,
@@ -42,13 +42,13 @@ async def run(
     context: Context = info.context
     actor = context.actor
     plan = PLANS.plan(info, actor, variant, build)
-    statement = plan.statement(Inputs(info.variable_values, values, actor))
+    statement = plan.statement(Inputs(variables(info), values, actor))
     row = await context.read(plan.resources, statement, lane)
     if row is None:
         return None
     got = answer(plan, row)
     if plan.sealed:
-        opened = open_sealed(plan, got.json, await context.opener())
+        opened = open_sealed(plan, got.json, await context.opener(), len(response_path(info)))
         got = Answer(opened, got.extra, got.masked)
     context.note_masked(got.masked)
     return got
@@ -59,12 +59,12 @@ def fragment(got: Answer | None) -> Any:
     return None if got is None else orjson.Fragment(got.json)
 
 
-def response_path(info: GraphQLResolveInfo) -> tuple[str, ...]:
+def response_path(info: GraphQLResolveInfo[Any]) -> tuple[str, ...]:
     """Where the field stands in the response, without list indices."""
     return tuple(key for key in info.path.as_list() if isinstance(key, str))
 
 
-async def get(info: GraphQLResolveInfo, type_: Any, id_: str) -> Any:
+async def get(info: GraphQLResolveInfo[Any], type_: Any, id_: str) -> Any:
     """One row of a mapped type by its opaque id; None for what is not there or not the asker's."""
     table = mapped(type_)
     parsed = parse_id(id_, table.prefix)
@@ -83,7 +83,7 @@ async def get(info: GraphQLResolveInfo, type_: Any, id_: str) -> Any:
 
 def by_id(c: Compiler) -> Callable[[Row], ColumnElement[bool]]:
     """The row whose id the resolver handed over as `id`."""
-    return lambda row: row.id == c.binds.value("id", Uuid())  # type: ignore[union-attr,no-any-return] # rows of models have ids
+    return lambda row: row.id == c.binds.value("id", Uuid())
 
 
 def single(
@@ -106,7 +106,7 @@ def permitted(
     c: Compiler, row: Row, resource: str | None, action: str
 ) -> list[ColumnElement[bool]]:
     if resource is None:
-        return [row.tenant_id == c.tenant()]  # type: ignore[union-attr,list-item] # every model has a tenant
+        return [row.tenant_id == c.tenant()]
     return [c.policy(row, resource, action)]
 
 
@@ -122,7 +122,7 @@ def object_statement(
     columns, node = c.object(type_, row, details, base, path)
     json = whole(c, columns, node)
     statement = node.base.with_only_columns(
-        cast(json, Text), *[h.count for h in node.hidden], maintain_column_froms=True
+        cast(json, Text), *[h.number for h in node.hidden], maintain_column_froms=True
     )
     return Built(statement, node.hidden)
 
@@ -136,7 +136,7 @@ def whole(c: Compiler, columns: Sequence[Any], node: Node) -> ColumnElement[Any]
 
 
 async def page(
-    info: GraphQLResolveInfo,
+    info: GraphQLResolveInfo[Any],
     listing: Listing,
     *,
     node: uuid.UUID | None,
@@ -191,7 +191,7 @@ def _cursor(after: str | None) -> uuid.UUID | None:
 
 
 async def listed(
-    info: GraphQLResolveInfo,
+    info: GraphQLResolveInfo[Any],
     type_: Any,
     *,
     rows: Callable[[Compiler, Row], Select[Any]],
@@ -216,7 +216,7 @@ async def listed(
         columns, node = c.object(object_type, p, details, select(p).select_from(p), path)
         row_json = whole(c, columns, node)
         ordered = func.json_agg(aggregate_order_by(row_json, ranked.c.rn))
-        counts = [func.coalesce(func.sum(h.count), raw("0")) for h in node.hidden]
+        counts = [func.coalesce(func.sum(h.number), raw("0")) for h in node.hidden]
         statement = node.base.with_only_columns(
             cast(func.coalesce(ordered, EMPTY_LIST), Text), *counts, maintain_column_froms=True
         )

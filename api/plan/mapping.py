@@ -19,12 +19,12 @@ from enum import Enum
 from typing import Any, TypeVar, dataclass_transform
 
 import strawberry
-from sqlalchemy import ColumnElement, FromClause, Select, Text, cast, func, literal_column, select
-from sqlalchemy.orm.util import AliasedClass
+from sqlalchemy import ColumnElement, Select, Text, cast, func, literal_column, select
 
 from domain.model import Base
 
-Row = AliasedClass[Any] | FromClause
+Row = Any
+"""An alias of a mapped class, or a sub-select with the same columns."""
 Argument = Callable[..., ColumnElement[Any]]
 """`get("first")`: a field's argument as a bind parameter."""
 

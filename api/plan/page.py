@@ -302,13 +302,13 @@ def connection(
         else select(func.count() > raw("0")).select_from(pager.last).scalar_subquery()
     )
     hidden = [
-        h._replace(count=func.coalesce(func.sum(h.count).filter(rn <= pager.first), raw("0")))
+        h._replace(number=func.coalesce(func.sum(h.number).filter(rn <= pager.first), raw("0")))
         for h in state.hidden
     ]
     statement = state.base.with_only_columns(
         cast(func.json_build_object(*state.out), Text),
         found_cursor,
-        *[h.count for h in hidden],
+        *[h.number for h in hidden],
         maintain_column_froms=True,
     )
     return statement, hidden
@@ -370,7 +370,7 @@ class _Parts:
     def info(self, type_: Any, found: Details) -> ColumnElement[Any]:
         first, rn, parts = self.pager.first, self.rn, []
         ids = func.array_agg(aggregate_order_by(self.p.id, rn), type_=ARRAY(Uuid()))
-        made = {
+        made: dict[str, Callable[[], ColumnElement[Any]]] = {
             "hasNextPage": lambda: func.count() > first,
             "hasPreviousPage": lambda: raw("true" if self.pager.last is not None else "false"),
             "startCursor": lambda: case((first > raw("0"), ids[raw("1")])),
@@ -384,6 +384,6 @@ class _Parts:
     def total(self, name: str) -> ColumnElement[Any]:
         if self.counted is None:
             self.counted = self.pager.total()
-        if name == "totalCountIsExact":
-            return self.counted <= raw(str(COUNTED))
-        return func.least(self.counted, raw(str(COUNTED)))
+        most: ColumnElement[Any] = raw(str(COUNTED))
+        exact: ColumnElement[Any] = self.counted <= most
+        return exact if name == "totalCountIsExact" else func.least(self.counted, most)

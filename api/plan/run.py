@@ -3,7 +3,8 @@
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import orjson
 from graphql import FieldNode, FragmentDefinitionNode, GraphQLResolveInfo, VariableNode
@@ -74,11 +75,13 @@ class Plans:
         self.plans: OrderedDict[Any, tuple[Any, list[Plan]]] = OrderedDict()
         self.conditions: OrderedDict[int, tuple[Any, tuple[str, ...]]] = OrderedDict()
 
-    def plan(self, info: GraphQLResolveInfo, actor: Actor, variant: Any, build: Builder) -> Plan:
+    def plan(
+        self, info: GraphQLResolveInfo[Any], actor: Actor, variant: Any, build: Builder
+    ) -> Plan:
         """The plan of this root field that serves this actor; made where it is not there yet."""
         node = info.field_nodes[0]
         names = self._condition_names(info, node)
-        values = info.variable_values
+        values = variables(info)
         key = (id(node), tuple([values.get(name) for name in names]), variant)
         found = self.plans.get(key)
         if found is None:
@@ -94,7 +97,7 @@ class Plans:
         del found[1][FORMS:]
         return plan
 
-    def _condition_names(self, info: GraphQLResolveInfo, node: FieldNode) -> tuple[str, ...]:
+    def _condition_names(self, info: GraphQLResolveInfo[Any], node: FieldNode) -> tuple[str, ...]:
         kept = self.conditions.get(id(node))
         if kept is None:
             names = condition_variables(info.field_nodes, info.fragments)
@@ -103,9 +106,9 @@ class Plans:
                 self.conditions.popitem(last=False)
         return kept[1]
 
-    def _make(self, info: GraphQLResolveInfo, actor: Actor, build: Builder) -> Plan:
+    def _make(self, info: GraphQLResolveInfo[Any], actor: Actor, build: Builder) -> Plan:
         compiler = Compiler(
-            info.schema, info.operation, info.fragments, dict(info.variable_values), actor
+            info.schema, info.operation, info.fragments, dict(variables(info)), actor
         )
         built = build(compiler, [FieldDetails(node, None) for node in info.field_nodes])
         return finish(compiler, built)
@@ -146,18 +149,21 @@ def answer(plan: Plan, row: tuple[bytes | None, ...]) -> Answer:
     return Answer(json or b"null", extra, masked)
 
 
-def open_sealed(plan: Plan, json: bytes, open_: Callable[[str, str, str, str], str]) -> bytes:
-    """Replace each ciphertext of the response by its text: `open_(purpose, column, row id, base64)`."""
+def open_sealed(
+    plan: Plan, json: bytes, open_: Callable[[str, str, str, str], str], depth: int = 1
+) -> bytes:
+    """Replace each ciphertext of the response by its text: `open_(table, column, row id, base64)`.
+
+    `depth`: how many names of a path stand above the JSON.
+    """
     document = orjson.loads(json)
     for path, purpose, column in plan.sealed:
         # The root field's own name is not part of its JSON.
-        _open_at(
-            document, path[1:], lambda pair, p=purpose, c=column: open_(p, c, pair[0], pair[1])
-        )
+        _open_at(document, path[depth:], partial(open_, purpose, column))
     return orjson.dumps(document)
 
 
-def _open_at(value: Any, path: tuple[str, ...], open_: Callable[[list[str]], str]) -> None:
+def _open_at(value: Any, path: tuple[str, ...], open_: Callable[[str, str], str]) -> None:
     if isinstance(value, list):
         for item in value:
             _open_at(item, path, open_)
@@ -169,7 +175,12 @@ def _open_at(value: Any, path: tuple[str, ...], open_: Callable[[list[str]], str
         if rest:
             _open_at(found, tuple(rest), open_)
         else:
-            value[name] = open_(found)
+            value[name] = open_(*found)
+
+
+def variables(info: GraphQLResolveInfo[Any]) -> Mapping[str, Any]:
+    """The operation's variables as Strawberry hands them over: a plain dictionary of coerced values."""
+    return cast("Mapping[str, Any]", info.variable_values)
 
 
 def condition_variables(

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 from graphql import GraphQLObjectType, GraphQLResolveInfo
-from sqlalchemy import Text, any_, cast, func, literal_column, select, union_all
+from sqlalchemy import ColumnElement, Text, any_, cast, func, literal_column, select, union_all
 from sqlalchemy.orm import aliased
 
 from api.plan.compile import Compiler, Details, Hidden
@@ -15,11 +15,11 @@ from api.plan.fetch import fragment, permitted, response_path, run, whole
 from api.plan.mapping import mapped, parse_id
 from api.plan.run import Built
 
-ZERO = literal_column("0")
+ZERO: ColumnElement[Any] = literal_column("0")
 
 
 async def by_ids(
-    info: GraphQLResolveInfo, ids: Sequence[str], mapped_type: Callable[..., Any]
+    info: GraphQLResolveInfo[Any], ids: Sequence[str], mapped_type: Callable[..., Any]
 ) -> Any:
     """The objects in the order asked; null for what is not there or not the asker's.
 
@@ -39,7 +39,7 @@ async def by_ids(
         hidden = [h for _, found in parts for h in found]
         selects, before = [], 0
         for columns, found in parts:
-            padded = [ZERO] * before + [h.count for h in found]
+            padded = [ZERO] * before + [h.number for h in found]
             padded += [ZERO] * (len(hidden) - len(padded))
             before += len(found)
             named = [count.label(f"h{i}") for i, count in enumerate(padded)]

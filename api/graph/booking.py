@@ -1,0 +1,305 @@
+"""Booking, moving, cancelling and keeping appointments. Booking is one statement, its answer included."""
+
+import datetime as dt
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import strawberry
+from graphql import GraphQLObjectType, GraphQLResolveInfo
+from sqlalchemy import Select, Text, cast, func, select
+from sqlalchemy import literal_column as raw
+from sqlalchemy.orm import aliased
+
+from api.context import Context
+from api.graph.appointments import Appointment
+from api.graph.encounters import local_id
+from api.graph.payloads import UserError, payload_errors
+from api.graph.relay import Info, root, value_type
+from api.plan.binds import Inputs, encode
+from api.plan.compile import Compiler, Details, Hidden
+from api.plan.fetch import PLANS, response_path, whole
+from api.plan.mapping import parse_id
+from api.plan.run import Built, answer, variables
+from api.plan.write import Payload, Work, agent_of, finished, payload_type, perform, refused
+from authz.guard import guarded_session, require
+from domain.appointments import Appointment as Appointments
+from domain.appointments import (
+    Booking,
+    SlotTaken,
+    booking_statement,
+    booking_values,
+    cancel,
+    check_in,
+    reschedule,
+    settle,
+)
+from domain.appointments.booking import BINDS, PREFIX
+from domain.audit import Agent
+from domain.database import refusal_of
+from domain.errors import DomainError, NotFound
+from domain.patients import PatientSite
+from domain.pipeline_errors import DatabaseError
+
+APPOINTMENT = Payload("appointment", "Appointment")
+BOOK = "appointment:book"
+TRIES = 3
+
+
+@strawberry.input(description="A visit to be booked.")
+class BookAppointmentInput:
+    unit: strawberry.ID = strawberry.field(description="The clinic or department.")
+    patient: strawberry.ID = strawberry.field(description="Who comes.")
+    practitioner: strawberry.ID = strawberry.field(description="Who sees the patient.")
+    starts_at: dt.datetime = strawberry.field(description="When it begins.")
+    minutes: int = strawberry.field(description="How long it takes, 5 to 480.")
+    reason: str | None = strawberry.field(default=None, description="Why the patient comes.")
+    comment: str | None = strawberry.field(
+        default=None, description="What the front desk should know."
+    )
+    rooms: list[strawberry.ID] = strawberry.field(
+        default_factory=list, description="Rooms and devices that the visit needs too."
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None, description="Makes a repeat of this request harmless for 24 hours."
+    )
+
+
+@strawberry.input(description="Another time for a visit.")
+class RescheduleAppointmentInput:
+    id: strawberry.ID = strawberry.field(description="The appointment; it becomes cancelled.")
+    version: int = strawberry.field(description="The version that the change is based on.")
+    starts_at: dt.datetime = strawberry.field(description="When the new one begins.")
+    minutes: int = strawberry.field(description="How long it takes, 5 to 480.")
+    practitioner: strawberry.ID | None = strawberry.field(
+        default=None, description="Who sees the patient; else the same as before."
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None, description="Makes a repeat of this request harmless for 24 hours."
+    )
+
+
+@strawberry.input(description="An appointment and the version that the change is based on.")
+class ChangeAppointmentInput:
+    id: strawberry.ID = strawberry.field(description="The appointment.")
+    version: int = strawberry.field(description="The version that the change is based on.")
+    idempotency_key: str | None = strawberry.field(
+        default=None, description="Makes a repeat of this request harmless for 24 hours."
+    )
+
+
+@value_type("The booked appointment.")
+class BookAppointmentPayload:
+    appointment: Appointment | None = strawberry.field(description="The appointment.")
+    user_errors: list[UserError] = payload_errors()
+
+
+@value_type("The new appointment.")
+class RescheduleAppointmentPayload:
+    appointment: Appointment | None = strawberry.field(description="The new appointment.")
+    user_errors: list[UserError] = payload_errors()
+
+
+@value_type("The changed appointment.")
+class ChangeAppointmentPayload:
+    appointment: Appointment | None = strawberry.field(description="The appointment.")
+    user_errors: list[UserError] = payload_errors()
+
+
+def admissible(c: Compiler) -> Select[Any]:
+    """The sites of patients at which the asker may book."""
+    site = aliased(PatientSite, name="s0")
+    c.resources.add("patient")
+    return select(site).where(
+        c.policy(site, "appointment", "book"), c.policy(site, "appointment", "read")
+    )
+
+
+def _bound(name: str) -> Callable[[Inputs], bytes | None]:
+    return lambda inputs: encode(inputs.values[name])
+
+
+def booking_plan(c: Compiler, details: Details, info: GraphQLResolveInfo[Any]) -> Built:
+    """Book and answer the selected payload, in one statement."""
+    for name in BINDS:
+        c.binds.getters[PREFIX + name] = _bound(PREFIX + name)
+    parts = booking_statement(admissible(c))
+    row = aliased(Appointments, parts.booked, name="p")
+    statement: Select[Any] = select(row)
+    hidden: list[Hidden] = []
+    out: list[Any] = []
+    type_ = c.schema.get_type(APPOINTMENT.type_name)
+    assert isinstance(type_, GraphQLObjectType)
+    for response, found, name in c.fields(payload_type(info), details):
+        if name == APPOINTMENT.name:
+            columns, node = c.object(type_, row, found, statement, (*response_path(info), response))
+            value = whole(c, columns, node)
+            statement, hidden = node.base, hidden + node.hidden
+        else:
+            value = raw(f"'{payload_type(info).name}'" if name == "__typename" else "'[]'::json")
+        out += [raw(f"'{response}'"), value]
+    made = statement.with_only_columns(
+        cast(func.json_build_object(*out), Text),
+        *[h.number for h in hidden],
+        maintain_column_froms=True,
+    )
+    return Built(made.add_cte(*parts.effects), hidden)
+
+
+async def book(info: GraphQLResolveInfo[Any], given: BookAppointmentInput) -> Any:
+    """Book by one statement; where it gives no row, ask why, and try again or answer the first booking."""
+    context: Context = info.context
+    unit, booking = booking_of(context, given)
+    agent = allowed(context, unit)
+    try:
+        for _ in range(TRIES):
+            values = booking_values(agent, unit, booking)
+            done = await booked(info, values)
+            if done is not None:
+                return done
+            earlier = await why_not(context, agent, unit, booking)
+            if earlier is not None:
+                return await perform(
+                    info, "bookAppointment", APPOINTMENT, None, partial(at_once, earlier)
+                )
+        raise SlotTaken()
+    except DomainError as error:
+        return refused(info, error)
+    except DatabaseError as error:
+        refusal = refusal_of(error)
+        if refusal is None:
+            raise
+        return refused(info, refusal)
+
+
+async def at_once(found: uuid.UUID, _: Work) -> uuid.UUID:
+    """The result of a command that was carried out before."""
+    return found
+
+
+def booking_of(context: Context, given: BookAppointmentInput) -> tuple[Any, Booking]:
+    """The unit and the booking that an input names. Raises NotFound for ids that are none."""
+    unit = unit_of(context, given.unit)
+    patient, practitioner = (
+        parse_id(given.patient, "Patient"),
+        parse_id(given.practitioner, "Practitioner"),
+    )
+    rooms = [parse_id(room, "BookableResource") for room in given.rooms]
+    if patient is None or practitioner is None or None in rooms:
+        raise NotFound(path=("patient" if patient is None else "practitioner",))
+    return unit, Booking(
+        patient_id=patient[1],
+        practitioner_id=practitioner[1],
+        starts_at=given.starts_at,
+        minutes=given.minutes,
+        reason=given.reason,
+        comment=given.comment,
+        room_ids=tuple(room[1] for room in rooms if room),
+        key=given.idempotency_key,
+    )
+
+
+def unit_of(context: Context, node: str) -> Any:
+    """A unit of the asker's tree. Raises NotFound."""
+    parsed = parse_id(node, "OrgUnit")
+    found = context.actor.tree.units.get(parsed[1]) if parsed else None
+    if found is None:
+        raise NotFound(path=("unit",))
+    return found
+
+
+def allowed(context: Context, unit: Any) -> Agent:
+    """Judge the place of the new appointment. Raises NotFound or Forbidden."""
+    new = SimpleNamespace(
+        tenant_id=context.actor.tenant_id,
+        clinic_id=unit.clinic_id,
+        unit_id=unit.id,
+        sensitivity=0,
+    )
+    grant = require(context.actor, BOOK, new)
+    agent = agent_of(context)
+    return replace(agent, role=grant.role, grant_id=grant.id) if grant else agent
+
+
+async def booked(info: GraphQLResolveInfo[Any], values: dict[str, Any]) -> Any:
+    """Run the statement; None where it gave no row."""
+    context: Context = info.context
+    plan = PLANS.plan(info, context.actor, "book", lambda c, d: booking_plan(c, d, info))
+    statement = plan.statement(Inputs(variables(info), values, context.actor))
+    row = await context.write(plan.resources, {"appointment": (BOOK,)}, statement)
+    if row is None:
+        return None
+    got = answer(plan, row)
+    context.note_masked(got.masked)
+    return finished(got.json)
+
+
+async def why_not(context: Context, agent: Agent, unit: Any, booking: Booking) -> uuid.UUID | None:
+    """See `domain.appointments.settle`; a first visit to a department is on record afterwards."""
+    async with guarded_session(context.cell, context.actor) as session:
+        await session.allow(BOOK, ("patient",))
+        earlier = await settle(session, agent, unit, booking, select(PatientSite))
+        await session.commit()
+        return earlier
+
+
+@strawberry.type
+class Mutation:
+    @root("appointment:book", "Book a visit. A taken time is refused, whoever asks first.")
+    async def book_appointment(
+        self, info: Info, input: BookAppointmentInput
+    ) -> BookAppointmentPayload | None:
+        return await book(info._raw_info, input)
+
+    @root(
+        "appointment:reschedule",
+        "Move a visit to another time: a new appointment, the old one cancelled.",
+    )
+    async def reschedule_appointment(
+        self, info: Info, input: RescheduleAppointmentInput
+    ) -> RescheduleAppointmentPayload | None:
+        async def command(work: Work) -> uuid.UUID:
+            appointment = await work.load(Appointments, input.id, "Appointment")
+            agent = await work.require("appointment:reschedule", appointment)
+            known, practitioner = local_id(input.practitioner, "Practitioner")
+            if not known:
+                raise NotFound(path=("practitioner",))
+            moved = await reschedule(
+                work.session,
+                agent,
+                info.context.actor.tree.units[appointment.unit_id],
+                appointment,
+                input.version,
+                input.starts_at,
+                input.minutes,
+                practitioner_id=practitioner,
+                appointment_id=work.new_id,
+            )
+            return moved.id
+
+        return await perform(info._raw_info, "rescheduleAppointment", APPOINTMENT, input, command)
+
+    @root("appointment:cancel", "Cancel a visit; its time is free at once.")
+    async def cancel_appointment(
+        self, info: Info, input: ChangeAppointmentInput
+    ) -> ChangeAppointmentPayload | None:
+        async def command(work: Work) -> uuid.UUID:
+            appointment = await work.load(Appointments, input.id, "Appointment")
+            agent = await work.require("appointment:cancel", appointment)
+            return (await cancel(work.session, agent, appointment, input.version)).id
+
+        return await perform(info._raw_info, "cancelAppointment", APPOINTMENT, input, command)
+
+    @root("appointment:check_in", "The patient is here.")
+    async def check_in_appointment(
+        self, info: Info, input: ChangeAppointmentInput
+    ) -> ChangeAppointmentPayload | None:
+        async def command(work: Work) -> uuid.UUID:
+            appointment = await work.load(Appointments, input.id, "Appointment")
+            agent = await work.require("appointment:check_in", appointment)
+            return (await check_in(work.session, agent, appointment, input.version)).id
+
+        return await perform(info._raw_info, "checkInAppointment", APPOINTMENT, input, command)

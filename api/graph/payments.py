@@ -1,0 +1,109 @@
+"""Payments: whoever takes the money gets a receipt, also without seeing the account."""
+
+import re
+import uuid
+from decimal import Decimal
+from typing import Any
+
+import strawberry
+
+from api.graph.payloads import UserError, payload_errors
+from api.graph.relay import Info, Money, root, value_type
+from api.plan.write import Payload, Work, perform
+from domain.billing import Invoice as Invoices
+from domain.billing import PaymentMethod, record_payment
+from domain.errors import Invalid
+
+PLAIN = re.compile(r"[0-9]{1,15}(\.[0-9]{1,4})?")
+strawberry.enum(PaymentMethod, name="PaymentMethod", description="How it was paid.")
+
+
+@strawberry.input(description="Money that a patient has paid.")
+class RecordPaymentInput:
+    unit: strawberry.ID = strawberry.field(description="The clinic or department that took it.")
+    patient: strawberry.ID = strawberry.field(description="Whose account it is for.")
+    amount: str = strawberry.field(description="A decimal number above zero, as text.")
+    currency: str = strawberry.field(description="The currency of the health system.")
+    method: PaymentMethod = strawberry.field(description="How it was paid.")
+    reference: str | None = strawberry.field(
+        default=None, description="What the terminal or the cheque says."
+    )
+    invoice: strawberry.ID | None = strawberry.field(
+        default=None, description="The invoice it is for."
+    )
+    unapplied: bool = strawberry.field(
+        default=False, description="Allows more than is owed at the clinic."
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None, description="Makes a repeat of this request harmless for 24 hours."
+    )
+
+
+@value_type("The proof of a payment.")
+class PaymentReceipt:
+    id: strawberry.ID = strawberry.field(description="The posting.")
+    amount: Money = strawberry.field(description="What was paid.")
+
+
+@value_type("The receipt.")
+class RecordPaymentPayload:
+    receipt: PaymentReceipt | None = strawberry.field(description="The receipt.")
+    user_errors: list[UserError] = payload_errors()
+
+
+def amount_of(text: str) -> Decimal:
+    """Read an amount. Raises Invalid for what is no plain decimal number."""
+    if not PLAIN.fullmatch(text):
+        raise Invalid("An amount is a decimal number such as 12.50.", path=("amount",))
+    return Decimal(text)
+
+
+def receipt(given: RecordPaymentInput, posting_id: uuid.UUID) -> dict[str, Any]:
+    """The receipt of a payment: what was said, and the posting that now stands for it."""
+    return {
+        "__typename": "PaymentReceipt",
+        "id": f"Posting:{posting_id}",
+        "amount": {
+            "__typename": "Money",
+            "amount": str(Decimal(given.amount)),
+            "currency": given.currency,
+        },
+    }
+
+
+@strawberry.type
+class Mutation:
+    @root("payment:record", "Take a payment; answers a receipt, never the account.")
+    async def record_payment(
+        self, info: Info, input: RecordPaymentInput
+    ) -> RecordPaymentPayload | None:
+        async def command(work: Work) -> uuid.UUID:
+            unit = work.unit(input.unit, "unit")
+            patient, _ = await work.patient(input.patient, "patient")
+            agent = await work.require("payment:record", work.new_row(unit, patient_id=patient.id))
+            invoice = input.invoice and await work.load(
+                Invoices, input.invoice, "Invoice", "invoice"
+            )
+            posting = await record_payment(
+                work.session,
+                agent,
+                unit,
+                patient.id,
+                amount_of(input.amount),
+                input.currency,
+                method=input.method,
+                reference=input.reference,
+                unapplied=input.unapplied,
+                invoice=invoice or None,
+                posting_id=work.new_id,
+            )
+            return posting.id
+
+        return await perform(
+            info._raw_info,
+            "recordPayment",
+            Payload("", "Posting"),
+            input,
+            command,
+            extra=lambda found: {"receipt": receipt(input, found)},
+        )

@@ -1,0 +1,164 @@
+"""Starting and finishing encounters; writing and signing their notes."""
+
+import uuid
+
+import strawberry
+
+from api.graph.encounters import Encounter, local_id
+from api.graph.notes import Note
+from api.graph.payloads import UserError, payload_errors
+from api.graph.relay import Info, root, value_type
+from api.plan.write import Payload, Work, perform
+from domain.appointments import Appointment as Appointments
+from domain.encounters import Encounter as Encounters
+from domain.encounters import finish, start
+from domain.errors import NotFound
+from domain.notes import Note as Notes
+from domain.notes import NoteKind, sign, write_draft
+
+ENCOUNTER = Payload("encounter", "Encounter")
+NOTE = Payload("note", "Note")
+
+
+@strawberry.input(description="A visit that begins.")
+class StartEncounterInput:
+    unit: strawberry.ID = strawberry.field(description="The clinic or department.")
+    patient: strawberry.ID = strawberry.field(description="Who is here.")
+    kind: str = strawberry.field(default="AMB", description="FHIR class: AMB, EMER, IMP, VR, HH …")
+    reason: str | None = strawberry.field(default=None, description="Why the patient came.")
+    practitioner: strawberry.ID | None = strawberry.field(
+        default=None, description="Who sees the patient; else the appointment's, else you."
+    )
+    appointment: strawberry.ID | None = strawberry.field(
+        default=None, description="The appointment that is kept."
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None, description="Makes a repeat of this request harmless for 24 hours."
+    )
+
+
+@strawberry.input(description="The end of a visit.")
+class FinishEncounterInput:
+    id: strawberry.ID = strawberry.field(description="The encounter.")
+    version: int = strawberry.field(description="The version that the change is based on.")
+    idempotency_key: str | None = strawberry.field(
+        default=None, description="Makes a repeat of this request harmless for 24 hours."
+    )
+
+
+@strawberry.input(description="A draft of a note.")
+class WriteNoteInput:
+    encounter: strawberry.ID = strawberry.field(description="The visit it belongs to.")
+    kind: NoteKind = strawberry.field(description="Nursing or progress.")
+    body: str = strawberry.field(description="The text; stored sealed.")
+    idempotency_key: str | None = strawberry.field(
+        default=None, description="Makes a repeat of this request harmless for 24 hours."
+    )
+
+
+@strawberry.input(description="A signature under one's own draft.")
+class SignNoteInput:
+    id: strawberry.ID = strawberry.field(description="The note.")
+    version: int = strawberry.field(description="The version that is signed.")
+    idempotency_key: str | None = strawberry.field(
+        default=None, description="Makes a repeat of this request harmless for 24 hours."
+    )
+
+
+@value_type("The encounter that has begun.")
+class StartEncounterPayload:
+    encounter: Encounter | None = strawberry.field(description="The encounter.")
+    user_errors: list[UserError] = payload_errors()
+
+
+@value_type("The finished encounter.")
+class FinishEncounterPayload:
+    encounter: Encounter | None = strawberry.field(description="The encounter.")
+    user_errors: list[UserError] = payload_errors()
+
+
+@value_type("The draft.")
+class WriteNotePayload:
+    note: Note | None = strawberry.field(description="The note.")
+    user_errors: list[UserError] = payload_errors()
+
+
+@value_type("The signed note.")
+class SignNotePayload:
+    note: Note | None = strawberry.field(description="The note.")
+    user_errors: list[UserError] = payload_errors()
+
+
+@strawberry.type
+class Mutation:
+    @root("encounter:start", "Begin a visit, of a walk-in or of an appointment.")
+    async def start_encounter(
+        self, info: Info, input: StartEncounterInput
+    ) -> StartEncounterPayload | None:
+        async def command(work: Work) -> uuid.UUID:
+            unit = work.unit(input.unit, "unit")
+            patient, _ = await work.patient(input.patient, "patient")
+            new = work.new_row(unit, patient_id=patient.id)
+            agent = await work.require("encounter:start", new, "patient", "appointment")
+            known, practitioner = local_id(input.practitioner, "Practitioner")
+            if not known:
+                raise NotFound(path=("practitioner",))
+            booked = input.appointment and await work.load(
+                Appointments, input.appointment, "Appointment", "appointment"
+            )
+            begun = await start(
+                work.session,
+                agent,
+                unit,
+                patient.id,
+                kind=input.kind,
+                reason=input.reason,
+                practitioner_id=practitioner,
+                appointment=booked or None,
+                encounter_id=work.new_id,
+            )
+            return begun.id
+
+        return await perform(info._raw_info, "startEncounter", ENCOUNTER, input, command)
+
+    @root("encounter:finish", "End a visit.")
+    async def finish_encounter(
+        self, info: Info, input: FinishEncounterInput
+    ) -> FinishEncounterPayload | None:
+        async def command(work: Work) -> uuid.UUID:
+            encounter = await work.load(Encounters, input.id, "Encounter")
+            agent = await work.require("encounter:finish", encounter)
+            return (await finish(work.session, agent, encounter, input.version)).id
+
+        return await perform(info._raw_info, "finishEncounter", ENCOUNTER, input, command)
+
+    @root("note:write_draft", "Begin a note; only you see it until you sign it.")
+    async def write_note(self, info: Info, input: WriteNoteInput) -> WriteNotePayload | None:
+        async def command(work: Work) -> uuid.UUID:
+            encounter = await work.load(Encounters, input.encounter, "Encounter", "encounter")
+            unit = info.context.actor.tree.units[encounter.unit_id]
+            new = work.new_row(
+                unit, kind=input.kind.value, state="draft", author_id=work.agent.person_id
+            )
+            agent = await work.require("note:write_draft", new)
+            note = await write_draft(
+                work.session,
+                agent,
+                await work.sealer(),
+                encounter,
+                input.kind,
+                input.body,
+                note_id=work.new_id,
+            )
+            return note.id
+
+        return await perform(info._raw_info, "writeNote", NOTE, input, command)
+
+    @root("note:sign", "Sign your own draft; from then on it never changes.")
+    async def sign_note(self, info: Info, input: SignNoteInput) -> SignNotePayload | None:
+        async def command(work: Work) -> uuid.UUID:
+            note = await work.load(Notes, input.id, "Note")
+            agent = await work.require("note:sign", note)
+            return (await sign(work.session, agent, note, input.version)).id
+
+        return await perform(info._raw_info, "signNote", NOTE, input, command)

@@ -1,0 +1,329 @@
+"""Mutations: judge, carry out, select the answer, commit: one transaction, whose answer passes the planner too.
+
+What a person can mend comes back as data (`userErrors`) and nothing was changed; the rest is an error of the field.
+"""
+
+import datetime as dt
+import hashlib
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import orjson
+from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type
+from graphql.execution.collect_fields import FieldDetails
+from psycopg import AsyncConnection, AsyncRawCursor
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+
+from api.context import Context, StaleActor
+from api.plan.binds import Inputs
+from api.plan.compile import Compiler, Details
+from api.plan.fetch import PLANS, by_id, response_path, single
+from api.plan.mapping import parse_id
+from api.plan.run import Answer, Built, answer, open_sealed, variables
+from authz.guard import Forbidden, GuardedSession, guarded_session
+from domain.audit import Agent
+from domain.database import refusal_of
+from domain.errors import DomainError, NotAllowed, NotFound, StaleVersion
+from domain.keys import claim
+from domain.model import Base, new_id
+from domain.patients import Patient, PatientSite
+from domain.pipeline import Row, Statement
+from identity.actors import stamp
+
+M = TypeVar("M", bound=Base)
+OUTER = frozenset({"id", "unit", "mrn", "version", "idempotencyKey"})
+"""Fields that lie at the top of every input."""
+NOT_DATA = (NotFound, Forbidden, NotAllowed, StaleVersion)
+"""Refusals that no other input mends: they are errors of the field, the others are data."""
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What a mutation answers: the field of its payload that holds the object, and that object's type."""
+
+    name: str
+    type_name: str
+
+
+@dataclass
+class Work:
+    """A command under way: its session, who carries it out, and the id that a new row will get."""
+
+    context: Context
+    session: GuardedSession
+    agent: Agent
+    new_id: uuid.UUID = field(default_factory=new_id)
+
+    async def require(self, permission: str, target: Any, *also: str) -> Agent:
+        """Judge the target and open what the command writes. Raises NotFound or Forbidden."""
+        grant = await self.session.require(permission, target, also)
+        if grant is not None:
+            self.agent = replace(self.agent, role=grant.role, grant_id=grant.id)
+        return self.agent
+
+    def unit(self, node: str, path: str) -> Any:
+        """A unit of the asker's tree by its opaque id. Raises NotFound."""
+        parsed = parse_id(node, "OrgUnit")
+        units = self.context.actor.tree.units
+        if parsed is None or parsed[1] not in units:
+            raise NotFound(path=(path,))
+        return units[parsed[1]]
+
+    def new_row(self, unit: Any, **values: Any) -> Any:
+        """A row that is about to be made at a unit, as far as the policy looks at it."""
+        return SimpleNamespace(
+            tenant_id=self.agent.tenant_id,
+            id=self.new_id,
+            clinic_id=unit.clinic_id,
+            unit_id=unit.id,
+            sensitivity=0,
+            **values,
+        )
+
+    async def load(self, model: type[M], value: str, prefix: str, path: str = "id") -> M:
+        """A row by its opaque id, as far as the asker may read it. Raises NotFound."""
+        parsed = parse_id(value, prefix)
+        key = {"tenant_id": self.agent.tenant_id, "id": parsed[1]} if parsed else None
+        found = await self.session.get(model, key) if key else None
+        if found is None:
+            raise NotFound(path=(path,))
+        return found
+
+    async def patient(self, value: str, path: str) -> tuple[Patient, list[PatientSite]]:
+        """A patient and the sites at which the asker sees them. Raises NotFound."""
+        found = await self.load(Patient, value, "Patient", path)
+        sites = await self.session.scalars(
+            select(PatientSite).where(
+                PatientSite.tenant_id == found.tenant_id, PatientSite.patient_id == found.id
+            )
+        )
+        return found, list(sites)
+
+    async def sealer(self) -> Any:
+        """The keys of the asker's health system."""
+        return await self.context.keyring.of(self.agent.tenant_id)
+
+
+Command = Callable[[Work], Awaitable[uuid.UUID]]
+
+
+async def perform(
+    info: GraphQLResolveInfo[Any],
+    operation: str,
+    payload: Payload,
+    given: Any,
+    command: Command,
+    extra: Callable[[uuid.UUID], dict[str, Any]] | None = None,
+    nested: str | None = None,
+) -> Any:
+    """Carry out a command and answer its payload; with an idempotency key in the input, at most once.
+
+    `command` answers the id of the payload's object; `extra(id)` gives values of the payload that no row shows;
+    `nested` is the field of the input that holds the fields which the domain names.
+    Raises NotFound, Forbidden, NotAllowed, StaleVersion, StaleActor and what the database raises.
+    """
+    context: Context = info.context
+    try:
+        async with guarded_session(context.cell, context.actor) as session:
+            connection = await driver(session)
+            await still_valid(connection, context)
+            work = Work(context, session, agent_of(context))
+            found = await _once(work, operation, given, command)
+            parts = await _answered(info, connection, payload, found, extra)
+            await session.commit()
+    except DBAPIError as error:
+        refusal = refusal_of(error)
+        if refusal is None:
+            raise
+        return refused(info, refusal, nested)
+    except DomainError as error:
+        return refused(info, error, nested)
+    return _joined(parts)
+
+
+def agent_of(context: Context) -> Agent:
+    """Who carries out a command, for the domain and its audit event."""
+    actor = context.actor
+    return Agent(
+        tenant_id=actor.tenant_id,
+        now=dt.datetime.now(dt.UTC),
+        person_id=actor.person_id,
+        practitioner_id=actor.practitioner_id,
+        request_id=context.request_id,
+        policy_version=actor.policy.version,
+        tree_version=actor.tree.version,
+    )
+
+
+async def _once(work: Work, operation: str, given: Any, command: Command) -> uuid.UUID:
+    key = getattr(given, "idempotency_key", None)
+    if key is None:
+        return await command(work)
+    earlier = await claim(work.session, work.agent, operation, key, input_hash(given), work.new_id)
+    return earlier if earlier is not None else await command(work)
+
+
+def input_hash(given: Any) -> bytes:
+    """A hash of a mutation's input without its key: equal inputs have equal hashes."""
+    values = {name: value for name, value in asdict(given).items() if name != "idempotency_key"}
+    return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS, default=str)).digest()
+
+
+async def driver(session: GuardedSession) -> AsyncConnection[Any]:
+    """The driver's connection of the session's transaction, for the planner's own statements.
+
+    They carry the policy at every alias, which the session could not see in their text.
+    """
+
+    def connect(_: Any) -> Any:
+        sync = session.sync_session
+        return sync._connection_for_bind(sync.get_bind()).connection.driver_connection
+
+    found: AsyncConnection[Any] = await session.run_sync(connect)
+    return found
+
+
+async def fetch_row(connection: AsyncConnection[Any], statement: Statement) -> Row | None:
+    """Run a planner's statement inside a transaction; its row in PostgreSQL's text form."""
+    cursor = AsyncRawCursor(connection)
+    values = [None if value is None else value.decode() for value in statement.params]
+    await cursor.execute(statement.sql.encode(), values)
+    result = cursor.pgresult
+    if result is None or result.ntuples == 0:
+        return None
+    return tuple(result.get_value(0, column) for column in range(result.nfields))
+
+
+async def still_valid(connection: AsyncConnection[Any], context: Context) -> None:
+    """Raises StaleActor where the actor has changed since it was made."""
+    if await fetch_row(connection, stamp(context.actor)) is None:
+        raise StaleActor()
+
+
+async def _answered(
+    info: GraphQLResolveInfo[Any],
+    connection: AsyncConnection[Any],
+    payload: Payload,
+    found: uuid.UUID,
+    extra: Callable[[uuid.UUID], dict[str, Any]] | None,
+) -> list[tuple[str, bytes]]:
+    """The selected fields of the payload, each as finished JSON."""
+    parts = []
+    for response, name in payload_fields(info):
+        if name == payload.name:
+            json = await _selected(info, connection, payload, response, found)
+        elif name == "__typename":
+            json = orjson.dumps(get_named_type(info.return_type).name)
+        elif name == "userErrors":
+            json = b"[]"
+        else:
+            assert extra is not None
+            json = orjson.dumps(selected(info, response, extra(found)[name]))
+        parts.append((response, json))
+    return parts
+
+
+async def _selected(
+    info: GraphQLResolveInfo[Any],
+    connection: AsyncConnection[Any],
+    payload: Payload,
+    response: str,
+    found: uuid.UUID,
+) -> bytes:
+    context: Context = info.context
+    path = (*response_path(info), response)
+
+    def build(c: Compiler, details: Details) -> Built:
+        inner = next(d for r, d, _ in c.fields(payload_type(info), details) if r == response)
+        return single(c, payload.type_name, inner, path, by_id(c))
+
+    plan = PLANS.plan(info, context.actor, ("payload", response), build)
+    inputs = Inputs(variables(info), {"id": found}, context.actor)
+    row = await fetch_row(connection, plan.statement(inputs))
+    if row is None:
+        return b"null"
+    got: Answer = answer(plan, row)
+    context.note_masked(got.masked)
+    if plan.sealed:
+        return open_sealed(plan, got.json, await context.opener(), len(path))
+    return got.json
+
+
+def payload_type(info: GraphQLResolveInfo[Any]) -> GraphQLObjectType:
+    """The payload's type."""
+    type_ = get_named_type(info.return_type)
+    assert isinstance(type_, GraphQLObjectType)
+    return type_
+
+
+def compiler_of(info: GraphQLResolveInfo[Any]) -> tuple[Compiler, Details]:
+    """A compiler to read the selection of a payload with, and the payload's own nodes."""
+    context: Context = info.context
+    c = Compiler(info.schema, info.operation, info.fragments, dict(variables(info)), context.actor)
+    return c, [FieldDetails(node, None) for node in info.field_nodes]
+
+
+def payload_fields(info: GraphQLResolveInfo[Any]) -> list[tuple[str, str]]:
+    """The selected fields of the payload: (response name, field name)."""
+    c, details = compiler_of(info)
+    return [(response, name) for response, _, name in c.fields(payload_type(info), details)]
+
+
+def selected(info: GraphQLResolveInfo[Any], response: str, value: Any) -> Any:
+    """The selected fields of a plain value object (a dictionary with `__typename`), or of a list of them."""
+    c, details = compiler_of(info)
+    inner = next(d for r, d, _ in c.fields(payload_type(info), details) if r == response)
+    return _chosen(c, inner, value)
+
+
+def _chosen(c: Compiler, details: Details, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_chosen(c, details, item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    type_ = c.schema.get_type(value["__typename"])
+    assert isinstance(type_, GraphQLObjectType)
+    return {r: _chosen(c, d, value[name]) for r, d, name in c.fields(type_, details)}
+
+
+def refused(info: GraphQLResolveInfo[Any], error: DomainError, nested: str | None = None) -> Any:
+    """The payload of a refusal that a person can mend. Raises the error itself where nobody can."""
+    if isinstance(error, NOT_DATA):
+        raise error
+    told = {
+        "__typename": "InputError",
+        "code": error.code,
+        "message": error.message,
+        "path": input_path(error.path, nested) or None,
+    }
+    parts = []
+    for response, name in payload_fields(info):
+        if name == "userErrors":
+            json = orjson.dumps(selected(info, response, [told]))
+        elif name == "__typename":
+            json = orjson.dumps(payload_type(info).name)
+        else:
+            json = b"null"
+        parts.append((response, json))
+    return _joined(parts)
+
+
+def input_path(path: tuple[str, ...], nested: str | None) -> list[str]:
+    """A refusal's path as the input has it: `patientId` is its field `patient`; demographics lie one deeper."""
+    named = [part.removesuffix("Id") if part.endswith("Id") else part for part in path]
+    if nested is not None and named and named[0] not in OUTER:
+        return [nested, *named]
+    return named
+
+
+def finished(json: bytes) -> Any:
+    """JSON that completion hands through."""
+    return orjson.Fragment(json)
+
+
+def _joined(parts: list[tuple[str, bytes]]) -> Any:
+    return finished(b"{" + b",".join(b'"' + r.encode() + b'":' + j for r, j in parts) + b"}")
