@@ -61,9 +61,7 @@ class Viewer:
             for grant in actor.grants
         ]
 
-    @strawberry.field(
-        description="What you may do at a node, as `resource:action`; empty for an unknown node."
-    )
+    @root("own", "What you may do at a node, as `resource:action`; empty for an unknown node.")
     def permissions(self, info: Info, node: strawberry.ID) -> list[str]:
         known, unit = node_argument(info, node)
         return permissions_at(info.context.actor, unit) if known and unit else []

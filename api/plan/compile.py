@@ -1,7 +1,7 @@
 """From a selection to SQL: every alias passes the policy, children become LATERAL joins, rows become JSON."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from graphql import (
@@ -33,13 +33,9 @@ from sqlalchemy import literal_column as raw
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm import aliased
 
-from api.plan.binds import Binds, encode
-from api.plan.facts import Facts, at_place, memo
 from api.plan.mapping import FieldGroup, Leaf, Link, Row, Struct, Table, attribute, mapped
 from authz.actor import Actor
 from authz.masks import Shown
-from authz.reach import Reach
-from authz.scope import EVERYWHERE, Predicate
 
 BACKREF = "strawberry-definition"
 EMPTY_LIST: ColumnElement[Any] = raw("'[]'::json")
@@ -74,7 +70,7 @@ class Node:
     shown: dict[str, ColumnElement[Any] | bool] = field(default_factory=dict)
 
 
-class Compiler:
+class Compiler(Judge):
     """Makes the statement of one root field. Lives only while its plan is made."""
 
     def __init__(
@@ -85,64 +81,13 @@ class Compiler:
         conditions: dict[str, Any],
         actor: Actor,
     ) -> None:
-        self.schema, self.operation, self.actor = schema, operation, actor
+        super().__init__(actor)
+        self.schema, self.operation = schema, operation
         self.fragments = {name: FragmentDetails(f) for name, f in fragments.items()}
         self.variables = VariableValues({}, conditions)  # only @skip and @include read them
-        self.binds = Binds()
-        self.facts = Facts(actor)
-        self.resources: set[str] = set()
         self.sealed: list[SealedPath] = []
         self.nodes: dict[int, Node] = {}
         self.count = 0
-
-    # -- policy ---------------------------------------------------------------------------------
-
-    def tenant(self) -> ColumnElement[Any]:
-        """The actor's health system, as a parameter."""
-        return self.binds.named("tenant", lambda inputs: encode(inputs.actor.tenant_id))
-
-    def policy(self, row: Row, resource: str, action: str = "read") -> ColumnElement[bool]:
-        """The predicate of an action at an alias; always says the tenant."""
-        self.facts.shape(resource, action)
-        return self._judged(self.actor.predicate(resource, action), row, "")
-
-    def placed(self, row: Row, resource: str) -> ColumnElement[bool]:
-        """Reading a resource, asked of the row's own clinic and unit rather than of a patient's sites."""
-        self.facts.shape(resource, "read")
-        own = replace(self.actor.predicate(resource, "read"), reach=Reach.UNIT)
-        return self._judged(own, row, "")
-
-    def _judged(self, predicate: Predicate, row: Row, place_of: str) -> ColumnElement[bool]:
-        """Render a predicate; `place_of` names the parent's resource where only the place is asked."""
-        resource, action = predicate.resource, predicate.action
-        self.resources.add(resource)
-
-        def bind(name: str, getter: Callable[[Predicate], Any], type_: Any) -> Any:
-            if name == "tenant":
-                return self.tenant()
-            key = f"{place_of}_{resource}_{action}_{name}"
-
-            def value(actor: Actor) -> bytes | None:
-                own = actor.predicate(resource, action)
-                return encode(getter(at_place(actor, own, place_of) if place_of else own))
-
-            return self.binds.named(key, lambda inputs: memo(inputs.actor, key, value), type_)
-
-        shown = at_place(self.actor, predicate, place_of) if place_of else predicate
-        return shown.sql(row, bind)
-
-    def conditions(self, row: Row, resource: str) -> ColumnElement[bool]:
-        """What a page asks of each row beyond its place: the tenant and the conditions of the policy.
-
-        Raises LookupError where they differ by grant: such rows have no pages.
-        """
-        self.facts.shape(resource, "read")
-        predicate = self.actor.predicate(resource, "read")
-        residuals = {residual for _, residual in predicate.branches}
-        if len(residuals) != 1:
-            raise LookupError(f"the conditions of {resource}:read differ by grant")
-        bare = replace(predicate, branches=((EVERYWHERE, residuals.pop()),))
-        return self._judged(bare, row, "")
 
     def show(self, node: Node, action: str) -> ColumnElement[bool] | bool:
         """Whether the row shows the fields of this action: true, false, or a condition of the row."""

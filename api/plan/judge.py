@@ -1,0 +1,71 @@
+"""The policy at the aliases of one statement: predicates as conditions, their values as parameters."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import ColumnElement
+
+from api.plan.binds import Binds, encode
+from api.plan.facts import Facts, at_place, memo
+from api.plan.mapping import Row
+from authz.actor import Actor
+from authz.reach import Reach
+from authz.scope import EVERYWHERE, Predicate
+
+
+class Judge:
+    """Gives conditions for an actor, and keeps what the statement then depends on: binds, facts and resources."""
+
+    def __init__(self, actor: Actor) -> None:
+        self.actor = actor
+        self.binds = Binds()
+        self.facts = Facts(actor)
+        self.resources: set[str] = set()
+
+    def tenant(self) -> ColumnElement[Any]:
+        """The actor's health system, as a parameter."""
+        return self.binds.named("tenant", lambda inputs: encode(inputs.actor.tenant_id))
+
+    def policy(self, row: Row, resource: str, action: str = "read") -> ColumnElement[bool]:
+        """The predicate of an action at an alias; always says the tenant."""
+        self.facts.shape(resource, action)
+        return self._judged(self.actor.predicate(resource, action), row, "")
+
+    def placed(self, row: Row, resource: str) -> ColumnElement[bool]:
+        """Reading a resource, asked of the row's own clinic and unit rather than of a patient's sites."""
+        self.facts.shape(resource, "read")
+        own = replace(self.actor.predicate(resource, "read"), reach=Reach.UNIT)
+        return self._judged(own, row, "")
+
+    def _judged(self, predicate: Predicate, row: Row, place_of: str) -> ColumnElement[bool]:
+        """Render a predicate; `place_of` names the parent's resource where only the place is asked."""
+        resource, action = predicate.resource, predicate.action
+        self.resources.add(resource)
+
+        def bind(name: str, getter: Callable[[Predicate], Any], type_: Any) -> Any:
+            if name == "tenant":
+                return self.tenant()
+            key = f"{place_of}_{resource}_{action}_{name}"
+
+            def value(actor: Actor) -> bytes | None:
+                own = actor.predicate(resource, action)
+                return encode(getter(at_place(actor, own, place_of) if place_of else own))
+
+            return self.binds.named(key, lambda inputs: memo(inputs.actor, key, value), type_)
+
+        shown = at_place(self.actor, predicate, place_of) if place_of else predicate
+        return shown.sql(row, bind)
+
+    def conditions(self, row: Row, resource: str) -> ColumnElement[bool]:
+        """What a page asks of each row beyond its place: the tenant and the conditions of the policy.
+
+        Raises LookupError where they differ by grant: such rows have no pages.
+        """
+        self.facts.shape(resource, "read")
+        predicate = self.actor.predicate(resource, "read")
+        residuals = {residual for _, residual in predicate.branches}
+        if len(residuals) != 1:
+            raise LookupError(f"the conditions of {resource}:read differ by grant")
+        bare = replace(predicate, branches=((EVERYWHERE, residuals.pop()),))
+        return self._judged(bare, row, "")
