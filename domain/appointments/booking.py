@@ -206,27 +206,25 @@ def bookable(
     Somebody of one department can be booked for the clinic as such, but not for another department.
     """
     a, r, p = ResourceAssignment, BookableResource, Practitioner
-    practising = select(p.id).where(p.tenant_id == tenant_id, p.id == r.practitioner_id, p.active)
     return (
         select(a.resource_id)
-        .join(r, (r.tenant_id == a.tenant_id) & (r.id == a.resource_id))
+        .join(r, (r.tenant_id == tenant_id) & (r.id == a.resource_id))
+        .outerjoin(p, (p.tenant_id == tenant_id) & (p.id == r.practitioner_id))
         .where(
             a.tenant_id == tenant_id,
-            r.tenant_id == tenant_id,
             a.resource_id == func.any(resources),
             a.clinic_id == clinic_id,
             or_(unit_id == clinic_id, a.unit_id == unit_id, a.unit_id == clinic_id),
             r.active,
-            or_(r.practitioner_id.is_(None), practising.exists()),
+            or_(r.practitioner_id.is_(None), p.active),
         )
         .distinct()
     )
 
 
 def claim_of(site: CTE) -> CTE:
-    columns = ("tenant_id", "clinic_id", "unit_id")
-    tenant_id, clinic_id, unit_id = (site.c[c] for c in columns)
-    there = bookable(tenant_id, clinic_id, unit_id, given("resources")).correlate(site).subquery()
+    place = given("tenant"), site.c.clinic_id, site.c.unit_id
+    there = bookable(*place, given("resources")).correlate(site).subquery()
     wanted = func.cardinality(given("resources"))
     source = select(
         site.c.tenant_id,
