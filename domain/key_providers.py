@@ -1,8 +1,8 @@
 """Where the keys live that no database holds: one for each health system, and one for the control plane.
 
 A provider gives no key out; it wraps and unwraps small secrets (data keys) with a key it keeps under a name.
-Destroying a health system's key makes all that was sealed for it unreadable for ever, in backups as well. `tests/domain/
-key_providers.py` is the suite that every provider passes. Calls may block (a file, a network): use a thread.
+Destroying a health system's key makes all that was sealed for it unreadable for ever, in backups as well. Every
+provider passes the suite of `tests/domain/key_providers.py`. Calls may block (a file, a network): use a thread.
 """
 
 import base64

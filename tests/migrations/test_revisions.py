@@ -1,6 +1,7 @@
 """Each revision goes up and down, leads to the models, runs alone, and reaches rows whoever owns the tables."""
 
 import ast
+import datetime as dt
 import os
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from psycopg import sql
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from domain.audit import AuditEvent
 from domain.control import ControlBase
+from domain.model import new_id
 from domain.patients import Patient
 from domain.tables import load
 from migrations import run
@@ -253,6 +256,20 @@ def test_without_bypass_the_narrow_doors_still_open(plainly_owned: Database) -> 
         ).fetchone()
         assert isinstance(who, Patient)
         assert found == (who.id,)
+
+
+def test_without_bypass_the_next_months_are_made_all_the_same(plainly_owned: Database) -> None:
+    """Rows that wait in the default partition are moved, not overlooked."""
+    late = make.now() + dt.timedelta(days=300)
+    values = {"id": new_id(), "recorded_at": late, "action": "a", "outcome": "done"}
+    event = AuditEvent(tenant_id=new_id(), **values)
+    with plainly_owned.engine("").begin() as connection:
+        make.save(connection, event)
+    with psycopg.connect(plainly_owned.worker_url) as worker:
+        assert worker.execute("select make_audit_partitions(12)").fetchone() == (9,)
+    with plainly_owned.engine("").begin() as connection:
+        place = connection.scalar(text("select tableoid::regclass::text from audit_event"))
+    assert place == f"audit_event_{late:%Y_%m}"
 
 
 @pytest.mark.slow

@@ -55,6 +55,7 @@ FIXED = {  # what no command may change, beside the key: a row keeps its place, 
     "resource_id",
     "created_at",
 }
+ONLY = {"role_grant": ("valid_until",)}  # whoever wants other rights needs another grant
 
 FUNCTIONS = """\
 create function app_tenant() returns uuid language sql stable parallel safe
@@ -143,7 +144,8 @@ def grants(table: str) -> list[str]:
             )
             .scalars()
         )
-        free = ", ".join(f'"{c}"' for c in columns if c not in fixed)
+        may = ONLY.get(table) or [c for c in columns if c not in fixed]
+        free = ", ".join(f'"{c}"' for c in may)
         if free:
             given.append(f"grant update ({free}) on {table} to caretree_app")
     if table in DELETABLE:
@@ -206,7 +208,8 @@ def downgrade() -> None:
         "select policyname, tablename from pg_policies where schemaname = 'public'"
     )
     for policy, table in policies.all():
-        op.execute(f"drop policy {policy} on {table}")
+        if table in tables:
+            op.execute(f"drop policy {policy} on {table}")
     for table in tables:
         op.execute(f"alter table {table} no force row level security, disable row level security")
         op.execute(f"revoke all on {table} from {', '.join(ROLES)}")
