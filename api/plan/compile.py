@@ -33,6 +33,7 @@ from sqlalchemy import literal_column as raw
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm import aliased
 
+from api.plan.judge import Judge
 from api.plan.mapping import FieldGroup, Leaf, Link, Row, Struct, Table, attribute, mapped
 from authz.actor import Actor
 from authz.masks import Shown
