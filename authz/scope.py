@@ -85,9 +85,11 @@ class Scope:
 
     def literal(self) -> str:
         """The value of a row-level security setting: `*`, or an array of uuids, `{}` for none."""
-        if self.all:
-            return "*"
-        return "{" + ",".join(str(u) for u in (*self.clinics, *self.units)) + "}"
+        return self._literal
+
+    @cached_property
+    def _literal(self) -> str:
+        return "*" if self.all else "{" + ",".join(map(str, (*self.clinics, *self.units))) + "}"
 
     @property
     def shape(self) -> Hashable:

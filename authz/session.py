@@ -38,11 +38,11 @@ class _Guarded(Session):
         """Let this transaction write rows of these resources, as far as the permission judges them good."""
         self.writes.open(permission, tables, target)
         if self.in_transaction():
-            self.apply(self._connection_for_bind(self.get_bind()))
+            self.apply(self._connection_for_bind(self.get_bind()), ())
 
-    def apply(self, connection: Connection) -> None:
-        """Make the settings of row-level security for this transaction."""
-        settings = settings_for(self.actor, write=self.writes.opened)
+    def apply(self, connection: Connection, resources: Iterable[str] | None = None) -> None:
+        """Make the settings of row-level security for this transaction; of reading for these resources or all."""
+        settings = settings_for(self.actor, resources, self.writes.opened)
         connection.execute(select(*(func.set_config(k, v, True) for k, v in settings)))
 
     # What goes round the events below is not there.

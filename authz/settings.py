@@ -32,15 +32,29 @@ def settings_for(
     `resources`: those to be read, by default every placed one. `write`: the resource whose table is written ->
     the permissions (`payment:record`) that the command was allowed. What is not named stays closed.
     """
-    known = set(placed(actor.policy))
-    settings = [("app.tenant", str(actor.tenant_id))]
-    for resource in sorted(known if resources is None else known & set(resources)):
-        scope = actor.predicate(resource, "read").scope
-        settings.append((f"app.scope_{resource}", scope.literal()))
-    for resource, permissions in sorted((write or {}).items()):
-        if resource in known:
-            settings.append((f"app.write_{resource}", _written(actor, permissions)))
-    return tuple(settings)
+    wanted = None if resources is None else frozenset(resources)
+    kept: dict[frozenset[str] | None, Settings] = actor.__dict__.setdefault("settings", {})
+    settings = kept.get(wanted)
+    if settings is None:
+        settings = kept[wanted] = _reading(actor, wanted)
+    if write:
+        known = placed(actor.policy)
+        settings += tuple(
+            (f"app.write_{resource}", _written(actor, permissions))
+            for resource, permissions in sorted(write.items())
+            if resource in known
+        )
+    return settings
+
+
+def _reading(actor: Actor, resources: frozenset[str] | None) -> Settings:
+    """The tenant and the scopes of reading; an actor never changes, so it is made once for each set."""
+    scopes = (
+        (f"app.scope_{resource}", actor.predicate(resource, "read").scope.literal())
+        for resource in placed(actor.policy)
+        if resources is None or resource in resources
+    )
+    return (("app.tenant", str(actor.tenant_id)), *scopes)
 
 
 def split(permission: str) -> tuple[str, str]:
