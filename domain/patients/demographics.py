@@ -109,8 +109,9 @@ def phone(value: str | None, country: str | None) -> str | None:
         number = phonenumbers.parse(plain, region)
     except phonenumbers.NumberParseException:
         number = None
-    # "Possible", not "valid": the plan of numbers changes faster than any list of it.
-    if number is None or not phonenumbers.is_possible_number(number):
+    # "Possible", not "valid": the plan of numbers changes faster than any list of it. Nor only within a city.
+    possible = phonenumbers.ValidationResult.IS_POSSIBLE
+    if number is None or phonenumbers.is_possible_number_with_reason(number) != possible:
         raise Invalid("This is no telephone number; write it as +12025550143.", path=("phone",))
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 

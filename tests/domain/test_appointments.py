@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -146,6 +146,7 @@ def test_every_state_has_a_row_and_errors_are_final(kind: Any, moves: Any, move:
 
 
 @pytest.mark.parametrize(("kind", "moves", "move"), TABLES)
+@settings(deadline=None)
 @given(data=st.data())
 def test_no_walk_leaves_the_table(kind: Any, moves: Any, move: Any, data: st.DataObject) -> None:
     """Whatever steps somebody tries, the states they pass are joined by moves of the table."""

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
@@ -44,6 +44,8 @@ from tests.domain.acting import Stage, acting, audited, stage, units
 
 asyncio_only = pytest.mark.anyio
 CLINICS = [uuid.UUID(int=n) for n in range(1, 4)]
+# Other tests run on the same cores: how long an example takes says nothing.
+steady = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MONEY = st.integers(min_value=1, max_value=10**12)
 
 
@@ -307,6 +309,7 @@ def opposite(posting: Posting) -> Posting:
     )
 
 
+@steady
 @given(entries())
 def test_a_balance_is_what_was_issued_less_what_was_posted(
     ledger: tuple[list[Invoice], list[Posting]],
@@ -323,6 +326,7 @@ def test_a_balance_is_what_was_issued_less_what_was_posted(
     assert {clinic: plain[clinic] for clinic in found} == {c: b.open for c, b in found.items()}
 
 
+@steady
 @given(entries())
 def test_reversing_every_posting_leaves_nothing_paid_and_nothing_adjusted(
     ledger: tuple[list[Invoice], list[Posting]],
@@ -332,6 +336,7 @@ def test_reversing_every_posting_leaves_nothing_paid_and_nothing_adjusted(
     assert all((b.paid, b.adjusted) == (0, 0) for b in found.values())
 
 
+@steady
 @given(entries(), st.randoms())
 def test_the_order_of_entries_does_not_matter(
     ledger: tuple[list[Invoice], list[Posting]], random: Any
@@ -342,6 +347,7 @@ def test_the_order_of_entries_does_not_matter(
     assert balances(invoices, every) == balances(invoices[::-1], shuffled)
 
 
+@steady
 @given(st.integers(-(10**15), 10**15), st.sampled_from([("USD", 2), ("JPY", 0), ("KWD", 3)]))
 def test_minor_units_and_amounts_are_each_other_s_inverse(
     minor: int, money: tuple[str, int]
@@ -352,6 +358,7 @@ def test_minor_units_and_amounts_are_each_other_s_inverse(
     assert amount_of(minor, tenant) == round(amount_of(minor, tenant), digits)
 
 
+@steady
 @given(st.decimals(min_value="0.001", max_value="999999.999", places=3), st.integers(0, 10**9))
 def test_a_line_is_rounded_once_and_half_up(units_: Decimal, price: int) -> None:
     assert line_amount(units_, price) == int(units_ * price + Decimal("0.5"))
