@@ -14,6 +14,7 @@ from domain.imports.faults import Fault, Problem
 
 MAX_BYTES = 64 * 1024 * 1024
 """The largest bundle that is taken. Synthea's, of a whole life, have two or three megabytes."""
+PIECE = 256 * 1024
 BUNDLES = (".json", ".ndjson")
 ARCHIVES = (".tar.xz", ".tar.gz", ".tgz", ".tar", ".zip")
 BROKEN = (tarfile.TarError, lzma.LZMAError, zipfile.BadZipFile, zlib.error, EOFError, OSError)
@@ -94,8 +95,12 @@ class Sources:
         if PurePosixPath(name).suffix == ".ndjson":
             yield from self._lines(name, stream)
             return
-        raw = stream.read(self._limit + 1)
-        yield self._too_large(name) if len(raw) > self._limit else Source(name, raw)
+        raw = bytearray()
+        # In pieces: a buffered reader makes room at once for as much as it is asked for.
+        while len(raw) <= self._limit and (piece := stream.read(PIECE)):
+            raw += piece
+        large = len(raw) > self._limit
+        yield self._too_large(name) if large else Source(name, bytes(raw))
 
     def _lines(self, name: str, stream: IO[bytes]) -> Iterator[Source | Problem]:
         number = 0

@@ -39,7 +39,7 @@ class Collector:
     def complain(self) -> None:
         """Raise Faults if there were any."""
         if self._faults:
-            raise Faults(*self._faults)
+            raise Faults(*sorted(self._faults, key=lambda fault: fault.entry or 0))
 
 
 async def identified(work: Work) -> dict[int, Kind]:
