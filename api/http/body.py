@@ -48,7 +48,7 @@ def check_headers(headers: Headers) -> None:
         if name == b"content-type":
             content_type = value
         elif name == b"content-length":
-            if not value.isdigit() or int(value) > MAX_BYTES:
+            if not value.isdigit() or len(value) > 9 or int(value) > MAX_BYTES:
                 raise refused(f"A request has at most {MAX_BYTES} bytes.", 413)
         elif name == b"content-encoding" and value.lower() != b"identity":
             raise refused("A compressed request is not taken.", 415)

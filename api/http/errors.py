@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 import structlog
-from graphql import GraphQLError
+from graphql import GraphQLError, VariableDefinitionNode
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -27,6 +27,8 @@ from identity.errors import IdentityUnavailable, MfaRequired, Unauthenticated
 log = structlog.get_logger("api.http")
 
 RETRY_AFTER = 2  # seconds
+# What graphql-core itself says of a value; every other scalar is ours or Strawberry's, and quotes Python.
+_OWN_WORDS = re.compile(r"Expected |(Int|Float|String|Boolean|ID) cannot represent ")
 _PYTHON = re.compile(r", but encountered error .*", re.DOTALL)
 
 
@@ -120,11 +122,16 @@ def located(error: GraphQLError, request_id: uuid.UUID) -> dict[str, Any]:
 def said_of(error: GraphQLError, code: Code) -> Problem:
     """graphql-core's sentence about a document or a value, without what a scalar of ours said in Python."""
     message = _PYTHON.sub(".", error.message)
-    if origin(error) is not None:
-        message = message.partition(": ")[0] + "."
+    what, _, why = message.partition(": ")
+    if origin(error) is not None or (_of_variable(error) and not _OWN_WORDS.match(why)):
+        message = what + "."
     problem = Problem(code, message)
     problem.at = error
     return problem
+
+
+def _of_variable(error: GraphQLError) -> bool:
+    return any(isinstance(node, VariableDefinitionNode) for node in error.nodes or ())
 
 
 def origin(error: GraphQLError) -> BaseException | None:

@@ -1,0 +1,140 @@
+"""One pass over a document finds what is too large, however small the text is."""
+
+import contextlib
+import time
+from collections.abc import Callable
+
+import pytest
+from graphql import parse
+
+from api.http.documents import Documents
+from api.http.errors import Problem
+from api.http.limits import CAP, Limits, Measure, Meter
+from tests.api.http.tiny import SCHEMA, ask, code
+
+pytestmark = pytest.mark.anyio
+CORE = SCHEMA._schema
+
+
+def measure(text: str, **variables: object) -> Measure:
+    document = parse(text)
+    operation = document.definitions[0]
+    return Meter(CORE, document, variables).operation(operation)  # type: ignore[arg-type]  # an operation
+
+
+def bomb(fragments: int) -> str:
+    """2^n fields in n small fragments."""
+    parts = (f"fragment f{i} on Patient{{...f{i + 1} ...f{i + 1}}}" for i in range(fragments))
+    last = f"fragment f{fragments} on Patient{{name}}"
+    return "{patient(id:1){...f0}}" + "".join(parts) + last
+
+
+def test_measures() -> None:
+    found = measure(
+        'query Q @a { p: patient(id: "1") @skip(if: false) { name ... @b { sibling { x: name } } } }'
+    )
+    assert found == Measure(depth=3, fields=4, root_fields=1, aliases=2, directives=3, cost=4)
+
+
+def test_cost_is_rows_times_columns() -> None:
+    nested = "query($n: Int) { patient(id: 1) { siblings(first: %s) { name siblings { name } } } }"
+    # 1 patient, n siblings of 2 columns + 1, each with the 20 of the schema's default of 2
+    assert measure(nested % "5").cost == 1 + 5 * (1 + 1 + 20 * 2)
+    assert measure(nested % "$n", n=7).cost == 1 + 7 * (1 + 1 + 20 * 2)
+    assert measure(nested % "$n").cost == 1 + 20 * (1 + 1 + 20 * 2)
+    assert measure(nested % "99999999999").cost >= CAP
+
+
+def test_a_bomb_is_measured_in_linear_time() -> None:
+    def seconds(fragments: int) -> float:
+        document = parse(bomb(fragments))
+        best = 9.0
+        for _ in range(5):
+            started = time.perf_counter()
+            found = Meter(CORE, document, {}).operation(document.definitions[0])  # type: ignore[arg-type]  # an operation
+            best = min(best, time.perf_counter() - started)
+        assert found.fields == CAP
+        return best
+
+    assert seconds(240) < 20 * seconds(30)
+
+
+def refused(text: str, **limits: int) -> Problem:
+    documents = Documents(CORE, Limits(**limits))
+    with pytest.raises(Problem) as caught:
+        documents.find(text, None)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        (bomb(45), "fields"),
+        ("{__typename}" + "fragment f on Query{__typename}" * 50, "definitions"),
+        ("{patient(id:1){" + "sibling{" * 20 + "name" + "}" * 22, "depth"),
+        ("{" + "sibling{" * 1900 + "name" + "}" * 1901, "tokens"),
+        ("{" + " ".join(f"a{i}: __typename" for i in range(21)) + "}", "root_fields"),
+        (
+            "{patient(id:1){" + " ".join(f"a{i}: name" for i in range(61)) + "}}",
+            "aliases",
+        ),
+        ("{patient(id:1){name" + " @include(if:true)" * 61 + "}}", "directives"),
+        ("{patient(id:1){" + "name " * 5000 + "}}", "tokens"),
+        ("{__typename" + "#\n" * 5000 + "}", "tokens"),
+        ("{patient(id:1){siblings(first:100){siblings(first:100){siblings{name}}}}}", "cost"),
+        ("{at(when:" + "[" * 1900 + "]" * 1900 + ")}", "tokens"),
+        ("query" + "(" + "$a:" + "[" * 1000 + "Int" + "]" * 1000 + "){at(when:$a)}", "tokens"),
+    ],
+)
+def test_each_limit(text: str, limit: str) -> None:
+    problem = refused(text)
+    assert problem.code.text == "OPERATION_TOO_COMPLEX"
+    if limit != "tokens":
+        assert problem.details["limit"] == limit
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: "{patient(id:1){" + "sibling{" * n + "name" + "}" * n + "}}",
+        lambda n: bomb(n),
+        lambda n: "{" + "".join("...f " for _ in range(n)) + "}fragment f on Query{...f}",
+        lambda n: "{" + "patient(id:1){name} " * n + "}",
+        lambda n: (
+            "{"
+            + "".join(f"patient(id:1){{...f{i}}} " for i in range(n))
+            + "}"
+            + "".join(f"fragment f{i} on Patient{{name sibling{{...f{i + 1}}}}}" for i in range(n))
+            + f"fragment f{n} on Patient{{name}}"
+        ),
+        lambda n: "query(" + "".join(f"$v{i}:Int " for i in range(n)) + "){__typename}",
+        lambda n: "{at(when:{" + "".join(f"a{i}:1 " for i in range(n)) + "})}",
+    ],
+)
+def test_no_small_document_takes_long(make: Callable[[int], str]) -> None:
+    """Parsing, measuring and validating the worst of 256 KB ends soon, whatever comes out."""
+    documents = Documents(CORE, Limits())
+    for n in (10, 45, 400, 5000):
+        started = time.process_time()
+        with contextlib.suppress(Problem):
+            documents.find(make(n)[: 256 * 1024], None)
+        assert time.process_time() - started < 0.5
+
+
+async def test_a_page_size_in_a_variable_counts() -> None:
+    query = "query($n:Int!){patient(id:1){siblings(first:$n){siblings(first:$n){name}}}}"
+    small = await ask(query, {"n": 10})
+    assert small.json()["extensions"]["cost"] == 1 + 10 * (1 + 10 * 2)
+    large = await ask(query, {"n": 1000})
+    assert code(large) == "OPERATION_TOO_COMPLEX"
+    assert "data" not in large.json()
+
+
+def test_documents_are_kept_up_to_a_bound() -> None:
+    documents = Documents(CORE, Limits(), size=3)
+    first = documents.find("{__typename}", None)
+    assert documents.find("{__typename}", None) is first
+    for i in range(3):
+        documents.find(f"{{a{i}: __typename}}", None)
+    assert len(documents.kept) == 3
+    assert documents.find("{__typename}", None) is not first
