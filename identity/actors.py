@@ -103,7 +103,7 @@ class ActorLoader:
         clock: Callable[[], float] = time.time,
         capacity: int = 20_000,
     ) -> None:
-        self._tokens = tokens
+        self.tokens = tokens
         self._pipeline = pipeline
         self._policies = policies
         self._clock = clock
@@ -122,7 +122,7 @@ class ActorLoader:
             known = self._actors.get(digest)
             if known is not None and self._clock() < known[1]:
                 return known[0]
-        token = await self._tokens.verify(bearer)
+        token = await self.tokens.verify(bearer)
         try:
             actor = await self._admit(token, fresh)
         except (MfaRequired, NotAdmitted):

@@ -67,15 +67,20 @@ class Registry:
     async def _find(
         self, look: Callable[[], Entry | None], *, any_state: bool = False
     ) -> Entry | None:
+        def usable() -> Entry | None:
+            entry = look()
+            active = entry is not None and entry.state is RegistryState.ACTIVE
+            return entry if active or any_state else None
+
         now = self._clock()
-        found = look() if now - self._read_at < FRESH else None
-        if found is None and (self._reading.locked() or now - self._tried_at >= AGAIN):
+        found = usable() if now - self._read_at < FRESH else None
+        if found is not None:
+            return found
+        if self._reading.locked() or now - self._tried_at >= AGAIN:
             await self._renew(now)
         if self._read_at == float("-inf"):
             raise IdentityUnavailable("The registry")
-        found = look()
-        active = found is not None and found.state is RegistryState.ACTIVE
-        return found if active or any_state else None
+        return usable()
 
     async def _renew(self, asked: float) -> None:
         async with self._reading:

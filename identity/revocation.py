@@ -8,8 +8,8 @@ to stand on: it does not come when a user is disabled or deleted or a password i
 import datetime as dt
 import uuid
 
-from sqlalchemy import delete, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent, record
@@ -25,13 +25,24 @@ async def revoke_session(
     session: AsyncSession, agent: Agent, person_id: uuid.UUID, sid: str
 ) -> None:
     """Refuse every token of one session from the next request on. Repeating it is no error."""
-    await session.execute(
-        insert(RevokedSession)
-        .values(tenant_id=agent.tenant_id, sid=sid, until=agent.now + KEPT)
-        .on_conflict_do_nothing()
-    )
+    await session.execute(_revoked(agent, sid))
     record(session, agent, "person:manage", person_id)
     await defer_end_session(session, agent.tenant_id, person_id, sid)
+
+
+async def note_ended_session(session: AsyncSession, agent: Agent, subject: str, sid: str) -> bool:
+    """Refuse the tokens of a session that Keycloak says has ended; answers whether that was news."""
+    person_id = await session.scalar(
+        select(Person.id).where(Person.tenant_id == agent.tenant_id, Person.subject == subject)
+    )
+    if person_id is None:
+        return False
+    news = await session.scalar(
+        _revoked(agent, sid).returning(RevokedSession.sid),
+    )
+    if news is not None:
+        record(session, agent, "person:manage", person_id)
+    return news is not None
 
 
 async def revoke_sessions(session: AsyncSession, agent: Agent, person_id: uuid.UUID) -> None:
@@ -50,6 +61,14 @@ async def revoke_sessions(session: AsyncSession, agent: Agent, person_id: uuid.U
         raise NotFound()
     record(session, agent, "person:manage", person_id)
     await defer_end_sessions(session, agent.tenant_id, person_id)
+
+
+def _revoked(agent: Agent, sid: str) -> Insert:
+    return (
+        insert(RevokedSession)
+        .values(tenant_id=agent.tenant_id, sid=sid, until=agent.now + KEPT)
+        .on_conflict_do_nothing()
+    )
 
 
 async def forget_ended(session: AsyncSession, agent: Agent) -> None:

@@ -27,6 +27,8 @@ ALGORITHMS = frozenset({"ES256"})
 AUDIENCE = "api"
 CLIENTS = frozenset({"portal", "admin-portal"})
 TYPES = frozenset({"JWT", "at+jwt"})
+LOGOUT_TYPES = frozenset({"logout+jwt"})
+LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 # Headers that name a key or demand an extension (RFC 7515 section 4.1): a token chooses neither.
 FORBIDDEN_HEADERS = ("jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc")
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -56,6 +58,15 @@ class Token:
     auth_time: int
     acr: str
     amr: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Logout:
+    """A session of a subject that has ended at the issuer."""
+
+    issuer: Issuer
+    subject: str
+    session: str
 
 
 class Issuers(Protocol):
@@ -110,10 +121,24 @@ class Tokens:
         self._verified[digest] = token
         return token
 
+    async def verify_logout(self, bearer: str) -> Logout:
+        """What a logout token announces (OpenID Connect Back-Channel Logout 1.0, section 2.6).
+
+        Nothing is remembered: announcing the same end twice changes nothing. Raises TokenRefused,
+        IdentityUnavailable.
+        """
+        issuer, claims = await self._claims(bearer, LOGOUT_TYPES)
+        return _logout(issuer, claims, self._clock())
+
     async def _verify(self, bearer: str) -> Token:
+        issuer, claims = await self._claims(bearer, TYPES)
+        return token_of(issuer, claims, self._clock())
+
+    async def _claims(self, bearer: str, types: frozenset[str]) -> tuple[Issuer, dict[str, Any]]:
+        """The claims of a token that one of our issuers has signed, and the issuer."""
         if len(bearer) > MAX_BYTES or not _COMPACT.fullmatch(bearer):
             raise TokenRefused(Refusal.MALFORMED)
-        kid, algorithm = _header(bearer)
+        kid, algorithm = _header(bearer, types)
         issuer = await self._issuers.issuer(_claimed_issuer(bearer))
         if issuer is None:
             raise TokenRefused(Refusal.ISSUER)
@@ -122,7 +147,7 @@ class Tokens:
         key = await self._keys.key(issuer.keys_url, kid)
         if key is None:
             raise TokenRefused(Refusal.KEY)
-        return token_of(issuer, _signed(bearer, key, algorithm), self._clock())
+        return issuer, _signed(bearer, key, algorithm)
 
 
 def fingerprint(bearer: str) -> bytes:
@@ -130,10 +155,10 @@ def fingerprint(bearer: str) -> bytes:
     return sha256(bearer.encode("utf-8", "surrogatepass")).digest()
 
 
-def _header(bearer: str) -> tuple[str, str]:
+def _header(bearer: str, types: frozenset[str]) -> tuple[str, str]:
     """The key id and the algorithm that the header names, once nothing in it is forbidden."""
     header = _object(bearer.split(".", 1)[0])
-    if any(name in header for name in FORBIDDEN_HEADERS) or header.get("typ") not in TYPES:
+    if any(name in header for name in FORBIDDEN_HEADERS) or header.get("typ") not in types:
         raise TokenRefused(Refusal.HEADER)
     algorithm, kid = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
@@ -198,6 +223,22 @@ def token_of(issuer: Issuer, claims: dict[str, Any], now: float) -> Token:
         amr=frozenset(m for m in amr if isinstance(m, str))
         if isinstance(amr, list)
         else frozenset(),
+    )
+
+
+def _logout(issuer: Issuer, claims: dict[str, Any], now: float) -> Logout:
+    _times(claims, now)
+    if claims.get("aud") not in issuer.clients:
+        raise TokenRefused(Refusal.AUDIENCE)
+    events = claims.get("events")
+    if claims.get("typ") != "Logout" or not isinstance(events, dict) or LOGOUT_EVENT not in events:
+        raise TokenRefused(Refusal.KIND)
+    if "nonce" in claims:  # an ID token in disguise
+        raise TokenRefused(Refusal.CLAIMS)
+    return Logout(
+        issuer=issuer,
+        subject=_text(claims, "sub", Refusal.CLAIMS),
+        session=_text(claims, "sid", Refusal.CLAIMS),
     )
 
 

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
 
-from identity.tokens import Issuer
+from identity.tokens import LOGOUT_EVENT, Issuer
 
 NOW = 1_800_000_000
 
@@ -109,6 +109,23 @@ class Authority:
     def token(self, header: dict[str, Any] | None = None, **claims: Any) -> str:
         """A token signed with the issuer's key."""
         return self.signed(self.header(**(header or {})), self.claims(**claims))
+
+    def logout_token(self, header: dict[str, Any] | None = None, **claims: Any) -> str:
+        """A logout token as Keycloak sends it; None takes a claim away."""
+        now = self.now()
+        genuine = {
+            "iss": self.issuer,
+            "sub": "subject-1",
+            "sid": "session-1",
+            "aud": "portal",
+            "typ": "Logout",
+            "iat": now,
+            "exp": now + 120,
+            "jti": "jti-1",
+            "events": {LOGOUT_EVENT: {}},
+        }
+        kind = {"typ": "logout+jwt", **(header or {})}
+        return self.signed(self.header(**kind), _without_none(genuine | claims))
 
     def signed(
         self, header: dict[str, Any], payload: Any, key: ECKey | RSAKey | None = None

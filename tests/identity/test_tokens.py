@@ -8,7 +8,16 @@ import pytest
 from joserfc.jwk import ECKey, RSAKey
 
 from identity.errors import Refusal, TokenRefused
-from identity.tokens import LEEWAY, MAX_BYTES, Issuer, Token, Tokens, fingerprint
+from identity.tokens import (
+    LEEWAY,
+    LOGOUT_EVENT,
+    MAX_BYTES,
+    Issuer,
+    Logout,
+    Token,
+    Tokens,
+    fingerprint,
+)
 from tests.identity.forge import NOW, Authority, Clock, segment
 
 pytestmark = pytest.mark.anyio
@@ -327,3 +336,48 @@ async def test_duplicate_members_do_not_split_the_readers(
     twice = json.dumps(authority.claims())[:-1] + ', "iss": "http://127.0.0.1/realms/elsewhere"}'
     forged = authority.signed(authority.header(), twice.encode())
     assert await refusal(tokens, forged) is Refusal.ISSUER
+
+
+async def test_a_logout_token_names_the_session_that_ended(
+    tokens: Tokens, authority: Authority
+) -> None:
+    logout = await tokens.verify_logout(authority.logout_token())
+    assert logout == Logout(authority.entry, "subject-1", "session-1")
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({"aud": "api"}, Refusal.AUDIENCE),
+        ({"aud": None}, Refusal.AUDIENCE),
+        ({"typ": "Bearer"}, Refusal.KIND),
+        ({"events": None}, Refusal.KIND),
+        ({"events": ["backchannel-logout"]}, Refusal.KIND),
+        ({"events": {"something": {}}}, Refusal.KIND),
+        ({"nonce": "n"}, Refusal.CLAIMS),
+        ({"sub": None}, Refusal.CLAIMS),
+        ({"sid": None}, Refusal.CLAIMS),
+        ({"exp": None}, Refusal.EXPIRED),
+        ({"exp": NOW - LEEWAY}, Refusal.EXPIRED),
+        ({"iat": NOW + LEEWAY + 1}, Refusal.NOT_YET),
+    ],
+)
+async def test_logout_tokens_that_are_refused(
+    tokens: Tokens, authority: Authority, claims: dict[str, Any], reason: Refusal
+) -> None:
+    with pytest.raises(TokenRefused) as refused:
+        await tokens.verify_logout(authority.logout_token(**claims))
+    assert refused.value.reason is reason
+
+
+async def test_neither_kind_of_token_passes_for_the_other(
+    tokens: Tokens, authority: Authority
+) -> None:
+    with pytest.raises(TokenRefused):
+        await tokens.verify_logout(authority.token())
+    with pytest.raises(TokenRefused):
+        await tokens.verify_logout(authority.logout_token({"typ": "JWT"}))
+    assert await refusal(tokens, authority.logout_token()) is Refusal.HEADER
+    # Even a logout token whose header lies, and which has all else of an access token, is none.
+    hybrid = authority.claims(typ="Logout", events={LOGOUT_EVENT: {}})
+    assert await refusal(tokens, authority.signed(authority.header(), hybrid)) is Refusal.KIND

@@ -1,0 +1,110 @@
+"""Two addresses that need no token: where a health system's people log in, and where Keycloak announces logouts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import parse_qs
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from domain.audit import Agent
+from identity.errors import IdentityUnavailable, TokenRefused
+from identity.realms import PORTAL
+from identity.registry import Registry
+from identity.revocation import note_ended_session
+from identity.sync import cell_session
+from identity.tokens import MAX_BYTES, Tokens
+
+_OIDC = "protocol/openid-connect"
+_UNCACHED = {"cache-control": "no-store"}
+
+
+@dataclass(frozen=True)
+class Doors:
+    """What the routes work with, of a process that is running. `cell` as the API's role."""
+
+    registry: Registry
+    tokens: Tokens
+    cell: AsyncEngine
+
+
+def routes(doors: Callable[[], Doors]) -> list[Route]:
+    """The routes; `doors` is asked at each request."""
+    endpoints = _Endpoints(doors)
+    return [
+        Route("/login/{slug}", endpoints.login, methods=["GET"]),
+        Route("/backchannel-logout/{realm}", endpoints.logout, methods=["POST"]),
+    ]
+
+
+def login_details(issuer: str | None) -> dict[str, str | None]:
+    """What a portal needs for the authorization-code flow with PKCE (S256); the same members for no health system."""
+
+    def at(path: str) -> str | None:
+        return f"{issuer}/{_OIDC}/{path}" if issuer else None
+
+    return {
+        "issuer": issuer,
+        "clientId": PORTAL if issuer else None,
+        "authorizationEndpoint": at("auth"),
+        "tokenEndpoint": at("token"),
+        "endSessionEndpoint": at("logout"),
+        "code": None if issuer else "NOT_FOUND",
+    }
+
+
+class _Endpoints:
+    def __init__(self, doors: Callable[[], Doors]) -> None:
+        self._doors = doors
+
+    async def login(self, request: Request) -> Response:
+        """The issuer of a health system; 404 for one that is unknown, not ready or suspended."""
+        try:
+            entry = await self._doors().registry.by_slug(request.path_params["slug"])
+        except IdentityUnavailable as error:
+            return _try_again(error)
+        details = login_details(entry.issuer.issuer if entry else None)
+        return JSONResponse(details, 200 if entry else 404, headers=_UNCACHED)
+
+    async def logout(self, request: Request) -> Response:
+        """Takes a logout token and refuses its session from then on (OIDC Back-Channel Logout 1.0, 2.5-2.8)."""
+        doors = self._doors()
+        body = await _body(request)
+        try:
+            logout = await doors.tokens.verify_logout(_logout_token(body))
+        except TokenRefused:
+            return JSONResponse({"error": "invalid_request"}, 400, headers=_UNCACHED)
+        except IdentityUnavailable as error:
+            return _try_again(error)
+        tenant_id = logout.issuer.tenant_id
+        agent = Agent(tenant_id=tenant_id, now=datetime.now(UTC))
+        async with cell_session(doors.cell, tenant_id) as session:
+            await note_ended_session(session, agent, logout.subject, logout.session)
+        return Response(status_code=200, headers=_UNCACHED)
+
+
+def _try_again(error: IdentityUnavailable) -> Response:
+    headers = {**_UNCACHED, "retry-after": str(error.retry_after)}
+    return JSONResponse({"code": "UNAVAILABLE"}, 503, headers=headers)
+
+
+async def _body(request: Request) -> bytes:
+    """The body, or nothing for one that is larger than a token can be."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BYTES + 100:
+            return b""
+    return bytes(body)
+
+
+def _logout_token(body: bytes) -> str:
+    """The one field that counts; nothing where the form is none."""
+    try:
+        form = parse_qs(body.decode("latin-1"), max_num_fields=10)
+    except ValueError:
+        return ""
+    return form.get("logout_token", [""])[0]
