@@ -8,8 +8,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from dev.faults import NO_SPACE, DiskFull, Fault, Stopped, told
 from dev.folder import Folder
@@ -64,8 +65,12 @@ class Commands:
         timeout: float = 60,
         env: Mapping[str, str] | None = None,
         as_we_are: bool = False,
+        heard: Callable[[str], None] | None = None,
     ) -> str:
-        """Run a tool and answer what it said. Raises Failed, Fault (too slow, no room), Stopped."""
+        """Run a tool and answer what it said; `heard` gets its newest line while it runs.
+
+        Raises Failed, Fault (too slow, no room), Stopped.
+        """
         account = None if as_we_are else self.folder.account
         ids = (str(account.uid), str(account.gid)) if account else ("-", "-")
         with told(self.folder.data), tempfile.TemporaryFile() as output:
@@ -79,7 +84,7 @@ class Commands:
                 start_new_session=True,
             )
             try:
-                self._wait(process, Path(command[0]).name, timeout)
+                self._wait(process, Path(command[0]).name, timeout, _Ear(output, heard))
             finally:
                 _end(process)
             output.seek(0)
@@ -90,12 +95,32 @@ class Commands:
             raise Failed(Path(command[0]).name, process.returncode, said)
         return said
 
-    def _wait(self, process: subprocess.Popen[bytes], tool: str, timeout: float) -> None:
+    def _wait(
+        self, process: subprocess.Popen[bytes], tool: str, timeout: float, ear: "_Ear"
+    ) -> None:
         deadline = time.monotonic() + timeout
         while process.poll() is None:
             self.pause()
+            ear.listen()
             if time.monotonic() > deadline:
                 raise Fault(f"{tool} was not done after {timeout:.0f} s: run the same again.")
+
+
+class _Ear:
+    """Hears the newest whole line of a growing file."""
+
+    def __init__(self, output: IO[bytes], heard: Callable[[str], None] | None) -> None:
+        self.output, self.heard, self.size = output, heard, 0
+
+    def listen(self) -> None:
+        size = os.fstat(self.output.fileno()).st_size
+        if self.heard is None or size == self.size:
+            return
+        # The tool writes through the same open file: reading by position leaves its place alone.
+        lines = os.pread(self.output.fileno(), size - self.size, self.size).split(b"\n")
+        self.size = size - len(lines[-1])
+        if len(lines) > 1:
+            self.heard(lines[-2].decode(errors="replace").strip())
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -1,7 +1,7 @@
 """The servers of a stack: embedded ones, or those that the environment names."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_root() -> Path:
 
 
 class Stack:
-    """The servers of one folder. Each start answers whether this run started the server; `started` holds those."""
+    """The servers of one folder."""
 
     def __init__(self, place: Path, programs: Path | None = None) -> None:
         """`programs`: the folder of another stack whose built Keycloak is used as well."""
@@ -49,7 +49,7 @@ class Stack:
         self.postgres = Postgres(self.folder, self.state, self.commands)
         self.valkey = Valkey(self.folder, self.state, self.commands)
         self.keycloak = Keycloak(self.folder, shared, self.state, self.commands)
-        self.started: list[Postgres | Valkey | Keycloak] = []
+        self.all = (self.keycloak, self.valkey, self.postgres)
 
     @property
     def database_url(self) -> str:
@@ -79,48 +79,40 @@ class Stack:
         return client, secret
 
     def start_postgres(self) -> str:
-        """Make PostgreSQL run, unless one is given; a few words about it."""
+        """Make PostgreSQL run, unless one is given; a few words about it. Raises Fault, Stopped."""
         if os.environ.get("DATABASE_URL"):
             return "the one at DATABASE_URL"
-        return self._started(self.postgres, self.postgres.start, self.state, "postgres")
+        return self._words(self.postgres.start(), "postgres")
 
     def start_valkey(self) -> str:
-        """Make Valkey run, unless a server is given; a few words about it."""
+        """Make Valkey run, unless a server is given; a few words about it. Raises Fault, Stopped."""
         if os.environ.get("REDIS_URL"):
             return "the one at REDIS_URL"
-        return self._started(self.valkey, self.valkey.start, self.state, "valkey")
+        return self._words(self.valkey.start(), "valkey")
 
     def start_keycloak(self, say: Say = silent) -> str:
-        """Make Keycloak run on the stack's PostgreSQL, unless one is given; a few words about it."""
+        """Make Keycloak run on the stack's PostgreSQL, unless one is given; a few words about it. Raises Fault, Stopped."""
         if os.environ.get("KEYCLOAK_URL"):
-            self.keycloak_client  # noqa: B018  # tells what is missing before anything is built on it
-            return "the one at KEYCLOAK_URL"
-        start = self.keycloak.start
-        return self._started(
-            self.keycloak, lambda: start(self.database_url, say), self.state, "keycloak"
-        )
+            client, _ = self.keycloak_client
+            return f"the one at KEYCLOAK_URL, as {client}"
+        return self._words(self.keycloak.start(self.database_url, say), "keycloak")
 
-    def _started(
-        self,
-        server: Postgres | Valkey | Keycloak,
-        start: Callable[[], bool],
-        state: State,
-        name: str,
-    ) -> str:
-        ours = start()
-        if ours:
-            self.started.append(server)
-        return f"port {state.get(name, 'port')}, {'started' if ours else 'was running'}"
+    def _words(self, started: bool, name: str) -> str:
+        return f"port {self.state.get(name, 'port')}{'' if started else ', was running'}"
 
-    def stop(self, *, only_started: bool = False) -> list[str]:
-        """Stop the servers, the last in the chain first; the names of those that ran."""
+    def running(self) -> dict[str, int]:
+        """The servers of this stack that run, with their processes."""
+        found = {server.name: server.pid() for server in self.all}
+        return {name: pid for name, pid in found.items() if pid is not None}
+
+    def stop(self, names: Collection[str] | None = None) -> list[str]:
+        """Stop the servers (or those with these names), the last in the chain first; answers those that ran."""
         self.commands.resume()
-        stopped = []
-        for server in (self.keycloak, self.valkey, self.postgres):
-            if server.pid() is not None and (not only_started or server in self.started):
-                server.stop()
-                stopped.append(server.name)
-        return stopped
+        running = self.running()
+        stopped = [s for s in self.all if s.name in running and (names is None or s.name in names)]
+        for server in stopped:
+            server.stop()
+        return [server.name for server in stopped]
 
     def servers(self, *, keycloak: bool = True) -> Servers:
         """Where they are now. Raises Fault."""

@@ -1,0 +1,36 @@
+"""Logs somebody of the demo world in, as a browser would."""
+
+import httpx
+
+from dev.browser import Browser, LoginFailed
+from dev.demo import cast
+from dev.demo.logins import kept
+from dev.faults import Fault
+from dev.product import PORTAL_URL
+from dev.seeding import SYSTEMS
+from dev.state import State
+
+CALLBACKS = {"portal": "/callback", "admin-portal": "/admin/callback"}
+
+
+def log_in(state: State, person: str, client: str = "portal") -> str:
+    """An access token of this person. Raises Fault."""
+    try:
+        member = cast.member(person)
+    except KeyError:
+        raise Fault(f"There is no {person}: `caretree dev people` lists everybody.") from None
+    if client not in CALLBACKS:
+        raise Fault(f"There is no portal {client}: it is one of {', '.join(CALLBACKS)}.")
+    issuer = state.get(SYSTEMS, member.tenant, "issuer")
+    if issuer is None:
+        raise Fault("The demo world is not there yet: run `make up` first.")
+    credentials = kept(state, person)
+    browser = Browser(issuer, PORTAL_URL + CALLBACKS[client], client)
+    try:
+        return browser.login(person, credentials.password, credentials.totp_secret)
+    except LoginFailed as failed:
+        raise Fault(f"{person} cannot log in: {failed}") from None
+    except httpx.HTTPError:
+        raise Fault(f"Keycloak does not answer at {issuer}: is `make up` running?") from None
+    finally:
+        browser.close()
