@@ -80,11 +80,12 @@ def test_what_a_page_points_to_is_there(path: Path) -> None:
 
 
 def from_domain(path: Path) -> set[str]:
-    """The capitalised names that a module takes from `domain`: its records among them."""
+    """The capitalised names that a module takes from `domain`: its records among them. The registry is no tenant's."""
     return {
         alias.asname or alias.name
         for node in ast.walk(parsed(path))
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "domain"
+        if node.module != "domain.control"
         for alias in node.names
         if alias.name[0].isupper()
     }
