@@ -120,6 +120,9 @@ class Engine:
         self.declared: Declarations = declarations(files)
         self.roles = tuple(r for r in self.declared.roles if r not in PSEUDO_ROLES)
         self.subjects = {d.name: _subject(d) for d in self.declared.resources.values()}
+        resources = [s.resource for s in self.subjects.values()]
+        if len(set(resources)) < len(resources):
+            raise PolicyError("two resource blocks speak of one resource")
         self.oso = cast(Any, Oso())  # the library has no types
         self.oso.register_class(User, fields={"id": str})
         self.oso.register_class(Unit, fields={"id": str, "ancestor_ids": list})

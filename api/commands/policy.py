@@ -72,24 +72,36 @@ def show_matrix(
     _print(entries, roles, f"Policy {policy.variant.name}, version {policy.version}")
 
 
+WIDE = 118
+SMALL = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 def _print(entries: list[Entry], roles: list[str], title: str) -> None:
     """A table of permissions by roles, and below it the conditions that are more than a place."""
-    table = Table(title=title, title_justify="left")
+    console = Console(highlight=False)
+    wide = console.width >= WIDE
+    table = Table(title=title, title_justify="left", padding=(0, 1 if wide else 0))
     table.add_column("permission", no_wrap=True)
     for role in roles:
-        table.add_column(role.replace("_", "\n"), justify="center")
+        table.add_column(role.replace("_", "\n") if wide else _short(role), justify="center")
     notes: dict[str, int] = {}
     cells: dict[str, dict[str, str]] = {}
     for entry in entries:
         mark = "✓"
         if not entry.unconditional:
             told = " or ".join(entry.conditions)
-            mark = f"✓ {notes.setdefault(told, len(notes) + 1)}"
+            mark += str(notes.setdefault(told, len(notes) + 1)).translate(SMALL)
         cells.setdefault(entry.permission, {})[entry.role] = mark
     for permission, marks in cells.items():
         table.add_row(permission, *(marks.get(role, "–") for role in roles))
-    console = Console(highlight=False)
     console.print(table)
+    if not wide:
+        console.print(", ".join(f"{_short(r)} {r}" for r in roles), markup=False)
     console.print("✓ at the node of the grant and below.", markup=False)
     for told, number in notes.items():
-        console.print(f"{number}: where {told}", markup=False)
+        console.print(f"{str(number).translate(SMALL)} where {told}", markup=False)
+
+
+def _short(role: str) -> str:
+    words = role.split("_")
+    return "".join(w[0] for w in words) if len(words) > 1 else role[:2]

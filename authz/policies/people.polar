@@ -15,6 +15,7 @@ has_relation(unit: Unit, "everywhere", person: Person) if unit = person.everywhe
 has_relation(unit: Unit, "home", person: Person) if unit = person.home;
 has_permission(user: User, "read_own", person: Person) if person.id = user.id;
 
+# What can be booked (rooms, devices and the practitioners themselves) is read with them.
 resource Practitioner {
   permissions = ["read"];
   relations = { everywhere: Unit };
@@ -22,11 +23,3 @@ resource Practitioner {
   "read" if "member" on "everywhere";
 }
 has_relation(unit: Unit, "everywhere", row: Practitioner) if unit = row.everywhere;
-
-resource BookableResource {
-  permissions = ["read"];
-  relations = { everywhere: Unit };
-
-  "read" if "member" on "everywhere";
-}
-has_relation(unit: Unit, "everywhere", row: BookableResource) if unit = row.everywhere;

@@ -63,7 +63,6 @@ TABLE = (
     Row("org_unit:move", "parent", free(*ADMINS)),
     Row("org_unit:close", "parent", free(*ADMINS)),
     Row("practitioner:read", "everywhere", free(*EVERY_ROLE)),
-    Row("bookable_resource:read", "everywhere", free(*EVERY_ROLE)),
     Row("person:read", "everywhere", free(*EVERY_ROLE)),
     Row("person:read_own", "everywhere", {ANYONE: (when(id="$actor"),)}),
     Row("person:manage", "home", free(*ADMINS)),

@@ -176,7 +176,13 @@ def random_grants(dice: random.Random, tree: Tree, at_most: int = 4) -> Sequence
 @cache
 def models() -> dict[str, type[Base]]:
     """The model whose rows a resource's permissions are asked about."""
-    extra = {"AppointmentBlock", "InvoiceLine", "PatientSite", "ResourceAssignment"}
+    extra = {
+        "AppointmentBlock",
+        "BookableResource",
+        "InvoiceLine",
+        "PatientSite",
+        "ResourceAssignment",
+    }
     found = {}
     for mapper in load().registry.mappers:
         if mapper.class_.__resource__ is not None and mapper.class_.__name__ not in extra:
