@@ -19,6 +19,7 @@ from api.http.metrics import Metrics
 from api.schema import build_schema
 from api.settings import Settings, load
 from api.wiring import Wiring, wired
+from identity.routes import routes as routes_of_identity
 
 log = structlog.get_logger("api")
 
@@ -56,6 +57,7 @@ def create_app(settings: Settings) -> Starlette:
         Route("/livez", livez),
         Route("/readyz", ready.answer),
         Route("/metrics", metrics.answer),
+        *routes_of_identity(lambda: running[0].doors),
     ]
     return Starlette(
         routes=routes,

@@ -19,6 +19,7 @@ from domain.sealing import Keyring
 from identity.actors import ActorLoader
 from identity.keys import KeyCache
 from identity.registry import Registry
+from identity.routes import Doors
 from identity.tokens import Tokens
 
 # The role has these as its own settings too; a connection through a pooler may come without them.
@@ -33,8 +34,8 @@ class Wiring:
     cell: AsyncEngine
     pipeline: Pipeline
     keyring: Keyring
-    registry: Registry
     actors: ActorLoader
+    doors: Doors
 
     def context(self, actor: Actor, request_id: uuid.UUID) -> Context:
         """What one request works with."""
@@ -63,7 +64,8 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
             tokens = Tokens(registry, KeyCache(client))
             actors = ActorLoader(tokens, pipeline)
             keyring = Keyring(FileKeyProvider(Path(key_file)), cell)
-            yield Wiring(settings, cell, pipeline, keyring, registry, actors)
+            doors = Doors(registry, tokens, cell)
+            yield Wiring(settings, cell, pipeline, keyring, actors, doors)
         finally:
             await pipeline.stop()
             await cell.dispose()

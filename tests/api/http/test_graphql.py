@@ -341,7 +341,7 @@ async def test_origins_of_the_allow_list() -> None:
         asked = {"origin": "https://portal.example", "access-control-request-method": "POST"}
         preflight = await http.options("/graphql", headers=asked)
     assert preflight.status_code == 200
-    assert preflight.headers["access-control-allow-methods"] == "POST"
+    assert preflight.headers["access-control-allow-methods"] == "GET, POST"
 
 
 async def test_requests_at_once_do_not_mix() -> None:

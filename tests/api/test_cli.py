@@ -1,0 +1,67 @@
+"""The command line: it finds its commands, and says in one sentence what does not work."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import api.commands
+from api.cli import Commands
+
+
+def caretree(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    ours = {k: v for k, v in os.environ.items() if not k.startswith("CARETREE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "api.cli", *arguments],
+        capture_output=True,
+        text=True,
+        env=ours | {"COLUMNS": "120", "NO_COLOR": "1"} | environment,
+        cwd=Path(api.__file__).parent.parent,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_every_module_is_a_command() -> None:
+    group = Commands()
+    modules = [p.stem for p in Path(api.commands.__path__[0]).glob("[a-z]*.py")]
+    assert {"serve", "worker", "migrate", "schema", "tenant"} <= set(modules)
+    for name in modules:
+        command = name.rstrip("_").replace("_", "-")
+        assert command in group.list_commands(None)
+        assert group.get_command(None, command).name == command
+        module = sys.modules[f"api.commands.{name}"]
+        assert getattr(module, "NAME", None) == command
+    assert group.get_command(None, "nope") is None
+
+
+def test_help_tells_of_each_command() -> None:
+    told = caretree("--help")
+    assert told.returncode == 0
+    for name in ("serve", "worker", "migrate", "schema", "tenant"):
+        assert f" {name} " in told.stdout
+
+
+def test_a_missing_setting_is_one_sentence() -> None:
+    for command in ("serve", "worker", "migrate"):
+        told = caretree(command)
+        assert told.returncode == 1
+        assert told.stderr.startswith("CARETREE_")
+        assert told.stderr.count("\n") == 1
+
+
+def test_an_unreachable_database_is_one_sentence() -> None:
+    url = "postgresql://owner:secret@127.0.0.1:1/cell"
+    told = caretree("migrate", CARETREE_OWNER_DATABASE_URL=url)
+    assert told.returncode == 1
+    assert told.stderr == "The database of CARETREE_OWNER_DATABASE_URL cannot be reached.\n"
+
+
+def test_an_unknown_setting_stops_every_command() -> None:
+    told = caretree("serve", CARETREE_DATABASE_URI="postgresql://app:secret@db/cell")
+    assert told.returncode == 1
+    assert told.stderr == "Unknown settings in the environment: CARETREE_DATABASE_URI.\n"
+
+
+def test_an_unknown_command() -> None:
+    assert caretree("nope").returncode == 2
