@@ -27,7 +27,7 @@ from domain.keys import IdempotencyKey, KeyReused
 from domain.locks import hold
 from domain.model import new_id
 from domain.organization import Place, clinic_of
-from domain.patients import seen_at
+from domain.patients import PatientSite, seen_at
 from domain.plain_text import optional_passage
 from domain.versions import change
 
@@ -84,12 +84,17 @@ async def by_id(session: AsyncSession, agent: Agent, appointment_id: uuid.UUID) 
 
 
 async def settle(
-    session: AsyncSession, agent: Agent, place: Place, booking: Booking, admissible: Select[Any]
+    session: AsyncSession,
+    agent: Agent,
+    place: Place,
+    booking: Booking,
+    admissible: Select[Any] | None = None,
 ) -> uuid.UUID | None:
     """Why the booking statement gave no row. An id: this request was carried out before, as that appointment.
 
     None: run the statement again (the patient is seen at the department now). Raises KeyReused, NotFound for a
-    patient who is not visible at the clinic, NotBookableHere.
+    patient who is not visible at the clinic, NotBookableHere. Without `admissible`: the sites that the session
+    shows, for one that carries the policy itself.
     """
     if booking.key is not None:
         earlier = await session.get(
@@ -106,7 +111,7 @@ async def settle(
                 raise KeyReused()
             return earlier.result_id
     clinic_id = clinic_of(place)
-    rows = admissible.subquery()
+    rows = (select(PatientSite) if admissible is None else admissible).subquery()
     visible = select(rows.c.unit_id).where(
         rows.c.tenant_id == agent.tenant_id,
         rows.c.patient_id == booking.patient_id,

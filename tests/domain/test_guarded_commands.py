@@ -22,6 +22,7 @@ from domain.appointments import Appointment
 from domain.billing import ChargeItem, issue_invoice, record_payment, reverse
 from domain.billing.record import Posting
 from domain.encounters import Encounter
+from domain.errors import NotFound
 from domain.keys import claim
 from domain.model import new_id
 from domain.notes import NoteKind
@@ -164,11 +165,13 @@ async def test_why_nothing_was_booked(at: Stage, app_engine: AsyncEngine) -> Non
     asked = appointments.Booking(at.patient.id, at.practitioner.id, make.NOW, 30, key="k")
     async with working(app_engine, at, "front_desk", at.clinic) as session:
         await session.allow("appointment:book", ("patient",))
-        rows = select(PatientSite)
-        assert await appointments.settle(session, at.agent, at.ward, asked, rows) is None
+        assert await appointments.settle(session, at.agent, at.ward, asked) is None
         other = replace(asked, practitioner_id=at.colleague.id)
         with pytest.raises(appointments.NotBookableHere):
-            await appointments.settle(session, at.agent, at.ward, other, rows)
+            await appointments.settle(session, at.agent, at.ward, other)
+        nobody = replace(asked, patient_id=new_id())
+        with pytest.raises(NotFound):
+            await appointments.settle(session, at.agent, at.ward, nobody)
     assert await units_of(app_engine, at) == {at.clinic.id, at.ward.id}
 
 
