@@ -18,12 +18,11 @@ class Reason(Enum):
     NOT_A_PRACTITIONER = "NOT_A_PRACTITIONER"
     SENSITIVITY = "SENSITIVITY"
     BREAK_GLASS_AVAILABLE = "BREAK_GLASS_AVAILABLE"
-    OWN_GRANT = "OWN_GRANT"
+    TO_ONESELF = "TO_ONESELF"
     ROLE_NOT_YOURS_TO_GIVE = "ROLE_NOT_YOURS_TO_GIVE"
     ROLE_DOES_NOT_FIT = "ROLE_DOES_NOT_FIT"
     CONFLICTING_ROLES = "CONFLICTING_ROLES"
     LAST_SYSTEM_ADMIN = "LAST_SYSTEM_ADMIN"
-    SECOND_APPROVAL = "SECOND_APPROVAL"
 
 
 _SAID = {
@@ -32,12 +31,11 @@ _SAID = {
     Reason.NOT_A_PRACTITIONER: "Only a person linked to an active practitioner may do this.",
     Reason.SENSITIVITY: "The record is restricted.",
     Reason.BREAK_GLASS_AVAILABLE: "No role of yours allows this here; break-glass does.",
-    Reason.OWN_GRANT: "Nobody gives a role to themselves or takes it from themselves.",
+    Reason.TO_ONESELF: "Nobody gives a role to themselves.",
     Reason.ROLE_NOT_YOURS_TO_GIVE: "This role is not yours to give or take at this place.",
     Reason.ROLE_DOES_NOT_FIT: "This role is not held at this level.",
     Reason.CONFLICTING_ROLES: "The person holds a role that this one must not meet.",
     Reason.LAST_SYSTEM_ADMIN: "The last system administrator cannot go.",
-    Reason.SECOND_APPROVAL: "A second person must approve this role.",
 }
 
 

@@ -7,8 +7,9 @@ are closed until `require` or `allow` opens a permission; then each row written 
 
 from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import Connection, event, func, select
+from sqlalchemy import Connection, event, func, or_, select
 from sqlalchemy.dialects.postgresql.dml import OnConflictDoUpdate
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import ORMExecuteState, Session
@@ -22,6 +23,10 @@ from authz.settings import WRITES, settings_for, split
 from authz.statements import models_in, rows_of, values_of
 from authz.writes import WATCHED, Writes, row_view, updated
 from domain.model import Base
+from domain.people import RoleGrant
+
+_WHOLE = "authz_whole"
+_TOKEN = object()
 
 
 class _Guarded(Session):
@@ -94,6 +99,21 @@ class GuardedSession(AsyncSession):
         """
         await self._open(permission, also, None)
 
+    async def grants_of(self, person_id: UUID) -> list[RoleGrant]:
+        """Every grant of a person that has not ended, also those that the actor may not read.
+
+        For judging only: whether a person is the actor's to manage, and whether two duties would meet.
+        """
+        found = await self.scalars(
+            select(RoleGrant).where(
+                RoleGrant.tenant_id == self.actor.tenant_id,
+                RoleGrant.person_id == person_id,
+                or_(RoleGrant.valid_until.is_(None), RoleGrant.valid_until > func.now()),
+            ),
+            execution_options={_WHOLE: _TOKEN},
+        )
+        return list(found)
+
     async def _open(self, permission: str, also: Iterable[str], target: Any) -> None:
         resource, _ = split(permission)
         tables = (WRITES.get(resource, resource), *also)
@@ -138,6 +158,8 @@ def _execute(state: ORMExecuteState) -> None:
     session = state.session
     assert isinstance(session, _Guarded)
     models = models_in(state.statement)
+    if models == {RoleGrant} and state.execution_options.get(_WHOLE) is _TOKEN:
+        models = frozenset()  # it says the tenant itself
     if not models:
         return  # nothing of a tenant's
     target = None

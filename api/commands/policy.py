@@ -72,7 +72,7 @@ def show_matrix(
     _print(entries, roles, f"Policy {policy.variant.name}, version {policy.version}")
 
 
-WIDE = 118
+WIDE = 144
 SMALL = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
