@@ -6,9 +6,9 @@ from dev.browser import Browser, LoginFailed
 from dev.demo import cast
 from dev.demo.logins import kept
 from dev.faults import Fault
-from dev.product import PORTAL_URL
-from dev.seeding import SYSTEMS
+from dev.product import PORTAL_URL, SYSTEMS
 from dev.state import State
+from dev.welcome import described
 
 CALLBACKS = {"portal": "/callback", "admin-portal": "/admin/callback"}
 
@@ -24,7 +24,10 @@ def log_in(state: State, person: str, client: str = "portal") -> str:
     issuer = state.get(SYSTEMS, member.tenant, "issuer")
     if issuer is None:
         raise Fault("The demo world is not there yet: run `make up` first.")
-    credentials = kept(state, person)
+    try:
+        credentials = kept(state, person)
+    except LookupError:
+        raise Fault(f"{person} has no login: {described(member)}.") from None
     browser = Browser(issuer, PORTAL_URL + CALLBACKS[client], client)
     try:
         return browser.login(person, credentials.password, credentials.totp_secret)

@@ -15,6 +15,8 @@ from dev.servers import Stack
 PREFIX = "CARETREE_"
 DATABASE = "caretree"
 DEFAULT_PORT = 8000
+# Where the state keeps the health systems: issuer and tenant id by slug.
+SYSTEMS = "systems"
 # Where the portal's own development server would be; logins come back there. Not part of this repository.
 PORTAL_URL = "http://localhost:3000"
 CARETREE = Path(sys.executable).with_name("caretree")

@@ -6,18 +6,20 @@ from pathlib import Path
 
 from api.settings import Settings, load
 from dev.demo import Links, Summary, seed
+from dev.product import SYSTEMS
 from dev.state import State
+from domain.tables import load as load_tables
 from identity.keycloak import Account
 from identity.platform import open_platform, portals_at
 from identity.tenants import register_cluster
 
-SYSTEMS = "systems"
 CLUSTER = "embedded"
 REGION = "local"
 
 
 def make(state: State, say: Callable[[str], None]) -> str:
     """Make what is missing and write down where people log in; a few words about it. Raises what `seed` raises."""
+    load_tables()  # keys are made for the sealed columns of the tables that are known
     summary = asyncio.run(_make(load(), state, say))
     for slug, issuer in summary.issuers.items():
         state.put(

@@ -4,9 +4,8 @@ from typing import Any
 
 from dev import ports
 from dev.demo import cast
-from dev.product import Product
+from dev.product import SYSTEMS, Product
 from dev.runs import Run
-from dev.seeding import SYSTEMS
 from dev.servers import Stack, root
 
 KEYS = {"PostgreSQL": "postgres", "Valkey": "valkey", "Keycloak": "keycloak"}
