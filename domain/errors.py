@@ -12,9 +12,13 @@ A subject adds its own beside its commands (`SlotTaken` in `appointments.py`).
 
 
 class DomainError(Exception):
-    """A command's refusal that a person can mend. Carries no value of any row."""
+    """A command's refusal that a person can mend. Carries no value of any row.
+
+    `attempted` names the action of an attempt that must stay on record although the transaction is undone.
+    """
 
     code = "INVALID"
+    attempted: str | None = None
 
     def __init__(self, message: str, *, path: tuple[str, ...] = ()) -> None:
         super().__init__(message)

@@ -5,23 +5,21 @@ from typing import Any
 
 import strawberry
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Date,
     Select,
     Text,
     Uuid,
-    case,
     cast,
     func,
     literal_column,
     or_,
     select,
-    union_all,
 )
 from sqlalchemy.orm import aliased
 
 from api.graph.encounters import local_id
+from api.graph.ledger import ZERO, ledger, total
 from api.graph.organization import OrgUnit, clinic_of, node_argument
 from api.graph.patients import Patient, patient_of, prefix
 from api.graph.relay import Connection, Info, Money, Node, money, root, value_type
@@ -41,15 +39,13 @@ from api.plan.mapping import (
 )
 from api.plan.page import Listing
 from domain.billing import ChargeItem as ChargeItems
-from domain.billing import ChargeMaster, ChargeState, CodeSystem, InvoiceState, Posting
+from domain.billing import ChargeMaster, ChargeState, CodeSystem, InvoiceState
 from domain.billing import Invoice as Invoices
 from domain.billing import InvoiceLine as InvoiceLines
 from domain.errors import Invalid
 from domain.patients import Patient as Patients
 from domain.patients import fold
 
-ZERO: ColumnElement[Any] = literal_column("0")
-ISSUED = ("issued", "balanced")
 strawberry.enum(InvoiceState, name="InvoiceState", description="FHIR invoice status.")
 strawberry.enum(ChargeState, name="ChargeState", description="FHIR charge item status.")
 strawberry.enum(CodeSystem, name="ChargeCodeSystem", description="Whose codes an entry uses.")
@@ -122,60 +118,6 @@ class ChargeMasterEntry(Node):
     price: Money | None = struct("read", "Price of one unit.", minor("price_minor"))
     effective_from: dt.date | None = column("read", "The first day of the price.")
     effective_until: dt.date | None = column("read", "The day the price ends; null without end.")
-
-
-def ledger(patient: Row, c: Compiler) -> Select[Any]:
-    """What was charged, paid and adjusted for a patient, by clinic, of what the asker may read."""
-    invoice = aliased(Invoices, name=f"i{c.label()}")
-    posting = aliased(Posting, name=f"o{c.label()}")
-    undone = aliased(Posting, name=f"u{c.label()}")
-    charged = select(
-        invoice.clinic_id,
-        invoice.total_minor.label("charged"),
-        ZERO.label("paid"),
-        ZERO.label("adjusted"),
-    ).where(
-        invoice.patient_id == attribute(patient, "id"),
-        invoice.state.in_([literal_column(f"'{s}'") for s in ISSUED]),
-        c.policy(invoice, "invoice"),
-    )
-    # A reversal counts as what it undoes.
-    kind = func.coalesce(undone.kind, posting.kind)
-    is_payment = kind == literal_column("'payment'")
-    posted = (
-        select(
-            posting.clinic_id,
-            ZERO.label("charged"),
-            case((is_payment, posting.amount_minor), else_=ZERO).label("paid"),
-            case((is_payment, ZERO), else_=posting.amount_minor).label("adjusted"),
-        )
-        .outerjoin(undone, (undone.tenant_id == c.tenant()) & (undone.id == posting.reverses_id))
-        .where(posting.patient_id == attribute(patient, "id"), c.policy(posting, "posting"))
-    )
-    rows = union_all(charged.correlate(patient), posted.correlate(patient)).subquery(
-        f"e{c.label()}"
-    )
-    sums = [
-        cast(func.sum(rows.c[name]), BigInteger).label(name)
-        for name in ("charged", "paid", "adjusted")
-    ]
-    return select(rows.c.clinic_id, *sums).group_by(rows.c.clinic_id)
-
-
-def total(which: str) -> Any:
-    """One sum over all clinics of the ledger, in minor units."""
-
-    def build(patient: Row, c: Compiler) -> ColumnElement[Any]:
-        rows = ledger(patient, c).subquery(f"s{c.label()}")
-        made = {
-            "charged": rows.c.charged,
-            "paid": rows.c.paid,
-            "adjusted": rows.c.adjusted,
-            "balance": rows.c.charged - rows.c.paid - rows.c.adjusted,
-        }
-        return select(func.coalesce(func.sum(made[which]), ZERO)).scalar_subquery()
-
-    return build
 
 
 def _unbilled(patient: Row, c: Compiler) -> ColumnElement[Any]:

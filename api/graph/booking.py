@@ -241,7 +241,7 @@ async def why_not(context: Context, agent: Agent, unit: Any, booking: Booking) -
     """See `domain.appointments.settle`; a first visit to a department is on record afterwards."""
     async with guarded_session(context.cell, context.actor) as session:
         await session.allow(BOOK, ("patient",))
-        earlier = await settle(session, agent, unit, booking, select(PatientSite))
+        earlier = await settle(session, agent, unit, booking)
         await session.commit()
         return earlier
 

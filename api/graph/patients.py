@@ -19,8 +19,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
+from api.graph.ledger import total
 from api.graph.organization import OrgUnit, node_argument
-from api.graph.relay import Connection, Info, Node, root
+from api.graph.relay import Connection, Info, Money, Node, money, root
 from api.plan.compile import Compiler
 from api.plan.fetch import get, page
 from api.plan.mapping import (
@@ -32,6 +33,7 @@ from api.plan.mapping import (
     enum_name,
     joined,
     many,
+    struct,
     table,
 )
 from api.plan.page import Listing
@@ -78,7 +80,6 @@ def _upcoming(up: Any, child: Any, get_: Any) -> Select[Any]:
     description="A patient of the health system: one record, seen at one or more sites.",
     gates={
         "read_clinical": FieldGroup.CLINICAL,
-        "read_billing": FieldGroup.BILLING,
         "appointment:read": FieldGroup.SCHEDULING,
     },
 )
@@ -158,6 +159,12 @@ class Patient(Node):
         self, first: int = 20
     ) -> list[Annotated["Invoice", strawberry.lazy("api.graph.billing")]] | None:
         """Invoices, latest first, of the places where you may read them."""
+
+    balance: Money | None = struct(
+        "read_billing",
+        "What is still owed, of the places whose billing you may read.",
+        money(total("balance")),
+    )
 
     @many("read", _sites, group=None, order=lambda unit: [unit.name, unit.id])
     def sites(self, first: int = 50) -> list[OrgUnit] | None:

@@ -80,7 +80,9 @@ class Mutation:
         async def command(work: Work) -> uuid.UUID:
             unit = work.unit(input.unit, "unit")
             patient, _ = await work.patient(input.patient, "patient")
-            agent = await work.require("payment:record", work.new_row(unit, patient_id=patient.id))
+            agent = await work.require(
+                "payment:record", work.new_row(unit, patient_id=patient.id), "patient"
+            )
             invoice = input.invoice and await work.load(
                 Invoices, input.invoice, "Invoice", "invoice"
             )

@@ -1,6 +1,5 @@
 """People who work here: names for everyone, logins and addresses for those who manage them."""
 
-import uuid
 from typing import Any
 
 import strawberry
@@ -12,7 +11,7 @@ from api.graph.relay import Connection, Info, Node, root, value_type
 from api.plan.fetch import get, page
 from api.plan.mapping import column, instant, table
 from api.plan.page import Listing
-from authz.actor import Actor
+from authz.explain import permissions_at
 from domain.people import Person as People
 from domain.people import RoleGrant
 
@@ -65,22 +64,6 @@ class Viewer:
     def permissions(self, info: Info, node: strawberry.ID) -> list[str]:
         known, unit = node_argument(info, node)
         return permissions_at(info.context.actor, unit) if known and unit else []
-
-
-def permissions_at(actor: Actor, unit_id: uuid.UUID) -> list[str]:
-    """Every permission whose scope holds the whole node, as `resource:action`."""
-    tree = actor.tree
-    unit = tree.units[unit_id]
-    below = tree.clinics_under(unit_id)
-
-    def holds(name: str) -> bool:
-        resource, action = name.split(":")
-        scope = actor.predicate(resource, action).scope
-        if scope.covers(unit.clinic_id, unit.id):
-            return True
-        return bool(below) and all(scope.covers(clinic, clinic) for clinic in below)
-
-    return sorted(name for name in actor.policy.permissions if holds(name))
 
 
 def _holds_here(c: Any, person: Any) -> Any:

@@ -157,8 +157,7 @@ async def page(
     cursor = _cursor(after)
     within = reach(actor, listing.resource, node)
     if within is None:
-        if reach(actor, listing.resource) is None:
-            context.note_masked(((response_path(info), FieldGroup.DEMOGRAPHICS.name, 1),))
+        context.note_masked(((response_path(info), FieldGroup.DEMOGRAPHICS.name, 1),))
         return None
     path = response_path(info)
 
@@ -200,9 +199,16 @@ async def listed(
     values: Mapping[str, Any] | None = None,
     variant: Any = (),
 ) -> Any:
-    """A plain list of a small set (units, rooms): `rows(compiler, row)` selects, the policy is added here."""
+    """A plain list of a small set (units, rooms): `rows(compiler, row)` selects, the policy is added here.
+
+    None where the asker may read none of them: an empty list would be a lie.
+    """
     table = mapped(type_)
     path = response_path(info)
+    context: Context = info.context
+    if table.resource is not None and not context.actor.may(table.resource, table.action):
+        context.note_masked(((path, FieldGroup.DEMOGRAPHICS.name, 1),))
+        return None
 
     def build(c: Compiler, details: Details) -> Built:
         object_type = c.schema.get_type(table.prefix)

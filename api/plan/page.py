@@ -28,7 +28,7 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy import literal_column as raw
-from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, distinct_on
 from sqlalchemy.orm import aliased
 
 from api.plan.binds import encode
@@ -272,7 +272,7 @@ class Pager:
         merged = select(per).select_from(place).join(per, true())
         order = self.order(per, "id")
         if self.listing.by_unit:  # a patient of two places appears once
-            merged = merged.distinct(per.c[self.listing.sort], per.c.id)
+            merged = merged.ext(distinct_on(per.c[self.listing.sort], per.c.id))
         return merged.order_by(*order).limit(limit).subquery("keys")
 
     def total(self) -> Any:

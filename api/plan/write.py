@@ -25,7 +25,7 @@ from api.plan.fetch import PLANS, by_id, response_path, single
 from api.plan.mapping import parse_id
 from api.plan.run import Answer, Built, answer, open_sealed, variables
 from authz.guard import Forbidden, GuardedSession, guarded_session
-from domain.audit import Agent
+from domain.audit import Agent, Outcome, record
 from domain.database import refusal_of
 from domain.errors import DomainError, NotAllowed, NotFound, StaleVersion
 from domain.keys import claim
@@ -141,8 +141,17 @@ async def perform(
             raise
         return refused(info, refusal, nested)
     except DomainError as error:
+        if error.attempted is not None:
+            await _on_record(context, error.attempted)
         return refused(info, error, nested)
     return _joined(parts)
+
+
+async def _on_record(context: Context, action: str) -> None:
+    """Keep that it was tried: the refused command's own transaction, its event included, is gone."""
+    async with guarded_session(context.cell, context.actor) as session:
+        record(session, agent_of(context), action, outcome=Outcome.FAILED)
+        await session.commit()
 
 
 def agent_of(context: Context) -> Agent:

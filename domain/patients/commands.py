@@ -35,7 +35,7 @@ class NoMatch(DomainError):
     """
 
     code = "NO_MATCH"
-    on_record = True
+    attempted = "patient:admit"
 
     def __init__(self) -> None:
         super().__init__("No patient matches record number, birth date and family name.")

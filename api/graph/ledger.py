@@ -1,0 +1,78 @@
+"""What a patient owes, as SQL over what the asker may read."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+    union_all,
+)
+from sqlalchemy.orm import aliased
+
+from api.plan.compile import Compiler
+from api.plan.mapping import Row, attribute
+from domain.billing import Invoice as Invoices
+from domain.billing import Posting
+
+ZERO: ColumnElement[Any] = literal_column("0")
+ISSUED = ("issued", "balanced")
+
+
+def ledger(patient: Row, c: Compiler) -> Select[Any]:
+    """What was charged, paid and adjusted for a patient, by clinic, of what the asker may read."""
+    invoice = aliased(Invoices, name=f"i{c.label()}")
+    posting = aliased(Posting, name=f"o{c.label()}")
+    undone = aliased(Posting, name=f"u{c.label()}")
+    charged = select(
+        invoice.clinic_id,
+        invoice.total_minor.label("charged"),
+        ZERO.label("paid"),
+        ZERO.label("adjusted"),
+    ).where(
+        invoice.patient_id == attribute(patient, "id"),
+        invoice.state.in_([literal_column(f"'{s}'") for s in ISSUED]),
+        c.policy(invoice, "invoice"),
+    )
+    # A reversal counts as what it undoes.
+    kind = func.coalesce(undone.kind, posting.kind)
+    is_payment = kind == literal_column("'payment'")
+    posted = (
+        select(
+            posting.clinic_id,
+            ZERO.label("charged"),
+            case((is_payment, posting.amount_minor), else_=ZERO).label("paid"),
+            case((is_payment, ZERO), else_=posting.amount_minor).label("adjusted"),
+        )
+        .outerjoin(undone, (undone.tenant_id == c.tenant()) & (undone.id == posting.reverses_id))
+        .where(posting.patient_id == attribute(patient, "id"), c.policy(posting, "posting"))
+    )
+    rows = union_all(charged.correlate(patient), posted.correlate(patient)).subquery(
+        f"e{c.label()}"
+    )
+    sums = [
+        cast(func.sum(rows.c[name]), BigInteger).label(name)
+        for name in ("charged", "paid", "adjusted")
+    ]
+    return select(rows.c.clinic_id, *sums).group_by(rows.c.clinic_id)
+
+
+def total(which: str) -> Any:
+    """One sum over all clinics of the ledger, in minor units."""
+
+    def build(patient: Row, c: Compiler) -> ColumnElement[Any]:
+        rows = ledger(patient, c).subquery(f"s{c.label()}")
+        made = {
+            "charged": rows.c.charged,
+            "paid": rows.c.paid,
+            "adjusted": rows.c.adjusted,
+            "balance": rows.c.charged - rows.c.paid - rows.c.adjusted,
+        }
+        return select(func.coalesce(func.sum(made[which]), ZERO)).scalar_subquery()
+
+    return build
