@@ -53,7 +53,6 @@ def create_app(settings: Settings) -> Starlette:
     token = settings.metrics_token
     metrics = Metrics(token.get_secret_value() if token else None)
     routes = [
-        Route("/graphql", endpoint),
         Route("/livez", livez),
         Route("/readyz", ready.answer),
         Route("/metrics", metrics.answer),
@@ -61,7 +60,7 @@ def create_app(settings: Settings) -> Starlette:
     ]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Entrance), *cors(settings.cors_origins)],
+        middleware=[*cors(settings.cors_origins), Middleware(Entrance, graphql=endpoint)],
         lifespan=lifespan,
     )
 

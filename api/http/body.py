@@ -5,7 +5,7 @@ GraphQL over HTTP, "Request Parameters" and "JSON Encoding"; RFC 8259 for what J
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,10 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 SECONDS = 10.0  # that a sender may take for the whole body
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Headers = Iterable[tuple[bytes, bytes]]
 
-_NAMES = ("query", "documentId", "operationName", "variables", "extensions")
+_NAMES = (b'"query"', b'"documentId"', b'"operationName"', b'"variables"', b'"extensions"')
 
 
 class Disconnected(Exception):
@@ -130,7 +130,7 @@ def _check_names(body: bytes, found: dict[str, Any]) -> None:
     """Refuse the same parameter twice: who reads the first and who the last would see two requests."""
     if type(found.get("extensions", {})) not in (dict, type(None)):
         raise refused("`extensions` is an object.")
-    named = sum([body.count(b'"%b"' % name.encode()) for name in _NAMES])
+    named = sum([body.count(name) for name in _NAMES])
     # An escape (\u0071uery) would hide a name from the count.
     if named > len(found) or b"\\u00" in body:
         try:

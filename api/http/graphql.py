@@ -24,7 +24,7 @@ from api.http import body
 from api.http.documents import Documents, Operation
 from api.http.errors import Code, Problem, describe, located, origin, said_of, unauthenticated
 from api.http.limits import Limits
-from api.http.metrics import REQUESTS, SECONDS
+from api.http.metrics import counter, timer
 from api.http.negotiation import JSON, media_type
 from api.http.respond import Scope, Send, respond, responding
 from authz.actor import Actor
@@ -119,8 +119,8 @@ class GraphQLEndpoint:
             if wellformed and media is JSON and status == 400:
                 status = 200  # what clients of before the specification take for "read the errors"
             answer = orjson.dumps({"errors": [problem.formatted()]})
-        REQUESTS.labels(kind, outcome).inc()
-        SECONDS.labels(kind).observe(time.perf_counter() - started)
+        counter(kind, outcome).inc()
+        timer(kind).observe(time.perf_counter() - started)
         await send(responding(status, media, len(answer), request_id, headers))
         await send({"type": "http.response.body", "body": answer})
 

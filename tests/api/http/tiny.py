@@ -10,7 +10,6 @@ import orjson
 import strawberry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import Route
 from strawberry.schema.config import StrawberryConfig
 
 from api.context import Context, StaleActor
@@ -164,10 +163,7 @@ def app(
     """The endpoint behind the same middleware as in `create_app`."""
     ports = Ports(authenticate, context, hooks or Hooks())
     endpoint = GraphQLEndpoint(SCHEMA, lambda: ports, **options)
-    return Starlette(
-        routes=[Route("/graphql", endpoint)],
-        middleware=[Middleware(Entrance), *cors(origins)],
-    )
+    return Starlette(middleware=[*cors(origins), Middleware(Entrance, graphql=endpoint)])
 
 
 def client(served: Starlette | None = None, **headers: str) -> httpx.AsyncClient:
