@@ -38,12 +38,17 @@ def settle(connection: Connection, chain: Chain) -> None:
     """Take the chain's lock and set the times that a statement may wait and run."""
     connection.exec_driver_sql(f"set lock_timeout = '{WAIT_FOR_MIGRATOR}'")
     connection.exec_driver_sql(f"select pg_advisory_lock({chain.lock})")
-    connection.exec_driver_sql(f"set lock_timeout = '{LOCK_TIMEOUT}'")
-    connection.exec_driver_sql(f"set statement_timeout = '{STATEMENT_TIMEOUT}'")
+    limit(connection)
     connection.exec_driver_sql("set timezone = 'UTC'")
     if chain.schema != "public":
         connection.exec_driver_sql(f"create schema if not exists {chain.schema}")
     connection.commit()
+
+
+def limit(connection: Connection) -> None:
+    """The times for a revision; set again after each, since one may have needed others."""
+    connection.exec_driver_sql(f"set lock_timeout = '{LOCK_TIMEOUT}'")
+    connection.exec_driver_sql(f"set statement_timeout = '{STATEMENT_TIMEOUT}'")
 
 
 def migrate(connection: Connection, chain: Chain, metadata: Any) -> None:
@@ -56,6 +61,7 @@ def migrate(connection: Connection, chain: Chain, metadata: Any) -> None:
         include_name=lambda name, kind, _parents: is_ours(name, kind, chain),
         compare_type=True,
         compare_server_default=True,
+        on_version_apply=lambda *_, **__: limit(connection),
     )
     with context.begin_transaction():
         lifted = lift_force(connection, chain)

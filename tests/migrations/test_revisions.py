@@ -189,9 +189,31 @@ def downgrade() -> None:
 '''
 
 
-def with_revision(url: str, folder: Path) -> Config:
+INDEX_MIGRATION = '''
+"""Makes an index without holding up the clinics, as the template of revisions advises."""
+
+from alembic import op
+
+revision = "test"
+down_revision = "{head}"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.get_context().autocommit_block():
+        op.execute("set statement_timeout = 0")
+        op.execute("create index concurrently ix_encounter_test on encounter (tenant_id, kind, id)")
+
+
+def downgrade() -> None:
+    op.execute("drop index ix_encounter_test")
+'''
+
+
+def with_revision(url: str, folder: Path, source: str = DATA_MIGRATION) -> Config:
     """The cell's configuration with one more revision at its end."""
-    (folder / "test_data.py").write_text(DATA_MIGRATION.format(head=revisions(CELL)[-1]))
+    (folder / "test_data.py").write_text(source.format(head=revisions(CELL)[-1]))
     config = run.configuration(CELL, run.engine_of(url))
     ours = config.get_main_option("version_locations")
     config.set_main_option("version_locations", f"{ours}\n{folder}")
@@ -240,6 +262,21 @@ def test_a_data_migration_of_an_owner_without_bypass_reaches_all_rows(
             "select count(*) from pg_class where relrowsecurity and not relforcerowsecurity"
         )
         assert left.fetchone() == (0,)
+    command.downgrade(config, "-1")
+
+
+def test_an_index_is_made_concurrently_and_the_walls_stand_afterwards(
+    plainly_owned: Database, tmp_path: Path
+) -> None:
+    url = plainly_owned.url(PLAIN_OWNER)
+    config = with_revision(url, tmp_path, INDEX_MIGRATION)
+    command.upgrade(config, "test")
+    with psycopg.connect(url) as connection:
+        found = connection.execute(
+            "select (select indisvalid from pg_index where indexrelid = 'ix_encounter_test'::regclass),"
+            " (select count(*) from pg_class where relrowsecurity and not relforcerowsecurity)"
+        )
+        assert found.fetchone() == (True, 0)
     command.downgrade(config, "-1")
 
 
