@@ -143,8 +143,20 @@ async def _member(
             begin, end = _period(grant.period, agent.now)
             draft_ = GrantDraft(person_id, grant.role, unit, begin, end, reason="demo")
             await give_grant(session, agent, draft_)
-    if not member.active and member.login not in known:
-        await deactivate_person(session, agent, person_id)
+
+
+async def retire(cell: AsyncEngine, tenant_id: uuid.UUID, system: System) -> list[uuid.UUID]:
+    """Shut out those of the cast who are no longer active, after they could log in; answers who it was now."""
+    agent = Agent(tenant_id, now=dt.datetime.now(dt.UTC))
+    left = [m.login for m in cast.of(system.slug) if not m.active]
+    async with cell_session(cell, tenant_id) as session:
+        query = select(Person.id).where(
+            Person.tenant_id == tenant_id, Person.user_name.in_(left), Person.active
+        )
+        found = list(await session.scalars(query))
+        for person_id in found:
+            await deactivate_person(session, agent, person_id)
+    return found
 
 
 def _period(period: cast.Period, now: dt.datetime) -> tuple[dt.datetime | None, dt.datetime | None]:

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from dev.demo import cast
 from dev.demo.logins import login_of
 from dev.demo.places import SYSTEMS, System
-from dev.demo.populate import Progress, Target, populate, silent
+from dev.demo.populate import Progress, Target, populate, retire, silent
 from dev.state import State
 from domain.organization import MfaPolicy
 from domain.people import Person
@@ -109,4 +109,6 @@ async def _let_in(
         if user_id is not None:
             await set_first_login(realm, user_id, _login(state, system, member))
         progress(f"{system.slug}: logins", done, len(members))
+    for person_id in await retire(platform.cell, made.tenant_id, system):
+        await sync_person(platform.cell, realm, made.tenant_id, person_id)
     return len(members)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from dev.demo.generate import Volume
 from dev.demo.places import MERCY
-from dev.demo.populate import Target, populate
+from dev.demo.populate import Target, populate, retire
 from domain.keys import Sealer
 from domain.sealing import TenantKeys, purposes
 from domain.tables import load
@@ -42,6 +42,7 @@ def filled(database: Database) -> Iterator[Filled]:
     engine = database.async_engine("caretree_app")
     target = Target(engine, database.owner_url, tenant.tenant_id, keys(tenant.tenant_id))
     asyncio.run(populate(target, MERCY, volume=VOLUME))
+    asyncio.run(retire(engine, tenant.tenant_id, MERCY))
     yield Filled(tenant.tenant_id, target)
     asyncio.run(engine.dispose())
 

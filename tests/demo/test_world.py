@@ -67,6 +67,11 @@ async def test_a_second_run_changes_nothing(rows: Connection, filled: Filled) ->
     assert one(rows, filled, versions) == people
 
 
+def test_who_left_is_inactive(rows: Connection, filled: Filled) -> None:
+    query = "select user_name from person where tenant_id = :t and not active"
+    assert one(rows, filled, query) == "nurse.inactive"
+
+
 def test_sites_repeat_their_patient(rows: Connection, filled: Filled) -> None:
     own = select(Patient).where(Patient.tenant_id == filled.tenant_id)
     assert rows.execute(check_sites(own)).all() == []
