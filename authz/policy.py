@@ -1,8 +1,8 @@
 """Oso as a compiler: Polar policies become role templates. The only module that imports Oso.
 
 Asking Oso for each row costs milliseconds, so nobody asks it while serving. Instead its partial evaluator is asked
-once for every (role, action, resource) with a user who holds that one role at a placeholder node; what comes back is
-a disjunction of `NODE in unit.ancestor_ids` plus conditions on the row's own columns, and that is the template.
+once for each permission, with a user who holds every role at a placeholder node of its own; what comes back is a
+disjunction of `NODE in unit.ancestor_ids` plus conditions on the row's own columns, and that is the template.
 """
 
 import re
@@ -47,7 +47,6 @@ __all__ = [
     "write",
 ]
 
-NODE = "the granted node"
 ASKER = "the person who asks"
 PSEUDO_ROLES = ("chart_reader", "member")
 """Held through other roles only."""
@@ -119,6 +118,7 @@ class Engine:
     ) -> None:
         self.declared: Declarations = declarations(files)
         self.roles = tuple(r for r in self.declared.roles if r not in PSEUDO_ROLES)
+        self.nodes = {f"the node of the {role}": role for role in self.roles}
         self.subjects = {d.name: _subject(d) for d in self.declared.resources.values()}
         resources = [s.resource for s in self.subjects.values()]
         if len(set(resources)) < len(resources):
@@ -153,47 +153,43 @@ class Engine:
         }
 
     def template(self, subject: Subject, action: str) -> Template:
-        """One permission."""
-        reaches: set[Reach] = set()
-        anyone = self.probe((), subject, action, reaches)
-        roles: dict[str, tuple[Residual, ...]] = {ANYONE: anyone} if anyone else {}
-        for role in self.roles:
-            terms = set(self.probe((role,), subject, action, reaches)) - set(anyone)
-            if terms:
-                roles[role] = tuple(sorted(terms, key=_order))
-        together = set(self.probe(self.roles, subject, action, reaches))
-        where = f"{subject.resource}:{action}"
-        if extra := together - set(_weakest(t for terms in roles.values() for t in terms)):
-            raise PolicyError(f"{where} needs two roles at once: {_told(extra)}")
-        if not roles:
-            raise PolicyError(f"nobody has {where}: declare it when somebody does")
-        if len(reaches) > 1:
-            raise PolicyError(f"{where} is reached by two relations")
-        fallback = Reach(subject.declaration.relations[0])
-        return Template(next(iter(reaches), fallback), roles)
+        """One permission: a single question to Oso, by a user who holds each role at a node of its own.
 
-    def probe(
-        self, held: Sequence[str], subject: Subject, action: str, reaches: set[Reach]
-    ) -> tuple[Residual, ...]:
-        """The conditions under which roles held at NODE allow the action, the weakest only."""
-        where = f"{'+'.join(held) or ANYONE} {subject.resource}:{action}"
-        user = User(ASKER, {role: [NODE] for role in held})
+        The node that a term is bound to tells whose it is; bound to two, it needs two roles at once.
+        """
+        where = f"{subject.resource}:{action}"
+        user = User(ASKER, {role: [node] for node, role in self.nodes.items()})
         try:
             query = self.oso.authorized_query(user, action, subject.cls)
         except Exception as error:
             raise PolicyError(f"{where} cannot become a filter: {error}") from error
-        terms = []
+        found: dict[str, set[Residual]] = {}
         for conjunction in query.conditions:
-            term = _term(where, subject, conjunction)
-            if term is None:
-                continue
-            bound, residual = term
-            if not bound and not _own(subject, residual):
-                raise PolicyError(f"{where}: a rule is bound to no node of the tree")
-            if bound:
-                reaches.add(_reach(where, subject, query.relations))
-            terms.append(residual)
-        return tuple(sorted(_merged(_weakest(terms)), key=_order))
+            term = _term(where, subject, conjunction, self.nodes)
+            if term is not None:
+                roles, residual = term
+                found.setdefault(_only(where, subject, roles, residual), set()).add(residual)
+        if not found:
+            raise PolicyError(f"nobody has {where}: declare it when somebody does")
+        bound = set(found) != {ANYONE}
+        relation = Reach(subject.declaration.relations[0])
+        reach = _reach(where, subject, query.relations) if bound else relation
+        return Template(
+            reach,
+            {
+                role: tuple(sorted(_merged(_weakest(terms)), key=_order))
+                for role, terms in found.items()
+            },
+        )
+
+
+def _only(where: str, subject: Subject, roles: set[str], residual: Residual) -> str:
+    """Whose a term is. Without a node only a row about the person who asks is anybody's."""
+    if len(roles) > 1:
+        raise PolicyError(f"{where} needs two roles at once: {' and '.join(sorted(roles))}")
+    if not roles and not _own(subject, residual):
+        raise PolicyError(f"{where}: a rule is bound to no node of the tree")
+    return next(iter(roles), ANYONE)
 
 
 def _subject(declaration: Declaration) -> Subject:
@@ -227,9 +223,11 @@ def _fields(subject: Subject) -> dict[str, Any]:
     return fields
 
 
-def _term(where: str, subject: Subject, conjunction: Iterable[Any]) -> tuple[bool, Residual] | None:
-    """Whether a conjunction is bound to the granted node, and what else it asks; None where it never holds."""
-    bound, residual = False, set()
+def _term(
+    where: str, subject: Subject, conjunction: Iterable[Any], nodes: Mapping[str, str]
+) -> tuple[set[str], Residual] | None:
+    """The roles that a conjunction is bound to, and what else it asks; None where it never holds."""
+    roles, residual = set(), set()
     for condition in conjunction:
         left, operator, right = condition.left, condition.cmp, condition.right
         fields = [side for side in (left, right) if isinstance(side, Projection)]
@@ -237,12 +235,12 @@ def _term(where: str, subject: Subject, conjunction: Iterable[Any]) -> tuple[boo
             if operator != "Eq" or left != right:
                 return None
         elif operator == "In" and isinstance(right, Projection) and right.source is Unit:
-            if right.field != "ancestor_ids" or left != NODE:
+            if right.field != "ancestor_ids" or left not in nodes:
                 raise PolicyError(f"{where}: a place is compared with {left!r}, not with a grant")
-            bound = True
+            roles.add(nodes[left])
         else:
             residual.add(_condition(where, subject, condition, fields))
-    return bound, frozenset(residual)
+    return roles, frozenset(residual)
 
 
 def _condition(
@@ -304,10 +302,6 @@ def _merged(terms: Iterable[Residual]) -> set[Residual]:
 
 def _order(residual: Residual) -> list[str]:
     return sorted(map(str, residual))
-
-
-def _told(terms: Iterable[Residual]) -> str:
-    return "; ".join(sorted(" and ".join(_order(t)) or "always" for t in terms))
 
 
 def compile_variant(variant: Variant, folder: Path = POLICIES) -> str:
