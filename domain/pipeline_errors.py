@@ -6,11 +6,7 @@ DatabaseError          PostgreSQL refused: its SQLSTATE, and the constraint and 
 └── Unavailable        nothing was sent: no connection, or the queue is full (08001)
 """
 
-import re
-
 from psycopg import pq
-
-_SHARD = re.compile(r"_[0-9]+$")
 
 
 class DatabaseError(Exception):
@@ -35,11 +31,6 @@ class DatabaseError(Exception):
             field(pq.DiagnosticField.CONSTRAINT_NAME),
             field(pq.DiagnosticField.TABLE_NAME),
         )
-
-    @property
-    def rule(self) -> str | None:
-        """The constraint's name as the migrations gave it, without the suffix of a shard."""
-        return _SHARD.sub("", self.constraint) if self.constraint else None
 
 
 class DeadlineExceeded(DatabaseError):

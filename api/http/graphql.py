@@ -29,6 +29,7 @@ from api.http.negotiation import JSON, media_type
 from api.http.respond import Scope, Send, respond, responding
 from authz.actor import Actor
 from domain.model import new_id
+from domain.pipeline import OutcomeUnknown
 
 MakeContext = Callable[[Actor, uuid.UUID], Context]
 
@@ -163,17 +164,22 @@ class GraphQLEndpoint:
         context = ports.context(task.actor, task.request_id)
         async with asyncio.timeout(self.deadline):
             result = await self.execute(task, context)
-            if result.errors and any(
-                isinstance(origin(error), StaleActor) for error in result.errors
-            ):
-                # Known from now on, also to the request that follows a refused mutation.
-                task.actor = await ports.authenticate(task.token, fresh=True)
-                if task.operation.is_query:
-                    context = ports.context(task.actor, task.request_id)
-                    result = await self.execute(task, context)
+            if result.errors and await self.worth_another(task, result):
+                context = ports.context(task.actor, task.request_id)
+                result = await self.execute(task, context)
             if ports.hooks.after is not None:
                 await ports.hooks.after(task.actor, task.operation, context.ids, context.masked)
         return _answer(result, context, cost, task.request_id)
+
+    async def worth_another(self, task: "Task", result: ExecutionResult) -> bool:
+        """Whether a query failed only because its actor has changed, or its connection died under it."""
+        met = [origin(error) for error in result.errors or ()]
+        if any(isinstance(error, StaleActor) for error in met):
+            # Known from now on, also to the request that follows a refused mutation.
+            task.actor = await self.ports().authenticate(task.token, fresh=True)
+        elif not any(isinstance(error, OutcomeUnknown) for error in met):
+            return False
+        return task.operation.is_query
 
     async def execute(self, task: "Task", context: Context) -> ExecutionResult:
         """graphql-core's execution of a document that is known to be valid. Raises Problem for bad variables."""

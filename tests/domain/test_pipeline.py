@@ -111,7 +111,7 @@ async def test_a_unit_is_one_transaction(database_url: str, table: str) -> None:
         assert await pipeline.unit((), Statement(insert, [b"3", b"kept", b"1"])) == [[]]
         assert await one(pipeline, Statement(f"select count(*) from {table}")) == "1"
     error = caught.value
-    assert (error.sqlstate, error.rule, error.table) == ("23514", "amount_is_positive", table)
+    assert (error.sqlstate, error.constraint, error.table) == ("23514", "amount_is_positive", table)
     assert "Roe" not in str(error)
     assert "-7" not in str(error)
 

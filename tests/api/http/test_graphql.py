@@ -265,11 +265,19 @@ async def test_a_query_is_asked_again_for_an_actor_who_has_changed() -> None:
     assert response.json()["extensions"]["masked"][0]["count"] == 3
 
 
-async def test_a_mutation_is_not() -> None:
+async def test_a_query_is_asked_again_when_its_connection_dies() -> None:
+    tiny.LOST.clear()
+    response = await ask("{ lostOnce }")
+    assert response.json()["data"] == {"lostOnce": "found"}
+    assert len(tiny.LOST) == 2
+
+
+@pytest.mark.parametrize("name", ["stale", "lost"])
+async def test_a_mutation_never_is(name: str) -> None:
     tiny.RENAMED.clear()
-    response = await ask('mutation { rename(name: "stale") { name } }')
+    response = await ask("mutation($n: String!) { rename(name: $n) { name } }", {"n": name})
     assert code(response) == "UNAVAILABLE"
-    assert tiny.RENAMED == ["stale"]
+    assert [name] == tiny.RENAMED
 
 
 async def test_hooks_stand_around_an_operation() -> None:

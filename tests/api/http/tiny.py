@@ -23,7 +23,7 @@ from authz.templates import Variant, load_policy
 from authz.tree import Tree
 from domain.errors import Invalid, NotFound, StaleVersion
 from domain.model import new_id
-from domain.pipeline import DatabaseError, Pipeline
+from domain.pipeline import DatabaseError, OutcomeUnknown, Pipeline
 from tests import make
 
 SECRET = "Jane Roe 1980-02-03"
@@ -89,6 +89,13 @@ class Query:
         return "fresh"
 
     @strawberry.field
+    def lost_once(self) -> str:
+        LOST.append("")
+        if len(LOST) == 1:
+            raise OutcomeUnknown()
+        return "found"
+
+    @strawberry.field
     def hidden(self, info: strawberry.Info[Context, None]) -> Patient | None:
         info.context.note_masked(((("hidden", "name"), "CLINICAL", 2),))
         info.context.note_masked(((("hidden", "name"), "CLINICAL", 1),))
@@ -102,10 +109,13 @@ class Mutation:
         RENAMED.append(name)
         if info.context.actor.person_version == 1 and name == "stale":
             raise StaleActor()
+        if name == "lost":
+            raise OutcomeUnknown()
         return Patient(name=name)
 
 
 RENAMED: list[str] = []
+LOST: list[str] = []
 SCHEMA = strawberry.Schema(
     Query, Mutation, execution_context_class=PassThrough, config=StrawberryConfig()
 )
