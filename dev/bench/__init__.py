@@ -1,0 +1,1 @@
+"""The benchmark: the product against hand-written SQL behind bare ASGI, on the same rows in the same run."""
