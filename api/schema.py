@@ -24,7 +24,6 @@ OWN = "own"
 """The action of a root field that answers about the asker, or whose rows are judged by their own types."""
 
 Instant = strawberry.scalar(
-    dt.datetime,
     name="DateTime",
     description="An instant, ISO 8601 with offset; answered in UTC.",
     serialize=instant,
@@ -75,12 +74,13 @@ def _merged(name: str, modules: list[ModuleType]) -> Any:
 
 
 def _further(modules: list[ModuleType]) -> list[Any]:
-    """Types that only an interface leads to: those of `UserError`."""
+    """Types that only an interface leads to: those of `UserError`, and of `Node` what lies over a table."""
     found = {
         value
         for module in modules
         for value in vars(module).values()
-        if isinstance(value, type) and UserError in value.__mro__[1:]
+        if isinstance(value, type)
+        and (UserError in value.__mro__[1:] or isinstance(vars(value).get("__table__"), Table))
     }
     return sorted(found, key=lambda type_: type_.__name__)
 

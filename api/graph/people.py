@@ -3,7 +3,7 @@
 from typing import Any
 
 import strawberry
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import aliased
 
 from api.graph.organization import node_argument
@@ -77,7 +77,7 @@ def _holds_here(c: Any, person: Any) -> Any:
             grant.person_id == person.id,
             grant.unit_id == func.any(c.binds.units("units")),
             grant.valid_from <= now,
-            func.coalesce(grant.valid_until, "infinity") > now,
+            or_(grant.valid_until.is_(None), grant.valid_until > now),
         )
         .correlate(person)
     )

@@ -174,7 +174,7 @@ def _open_at(value: Any, path: tuple[str, ...], open_: Callable[[str, str], str]
             return
         if rest:
             _open_at(found, tuple(rest), open_)
-        else:
+        elif isinstance(found, list):  # another type of `nodes` may give a plain text this name
             value[name] = open_(*found)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import orjson
 from graphql import GraphQLObjectType, GraphQLResolveInfo
 from sqlalchemy import ColumnElement, Text, any_, cast, func, literal_column, select, union_all
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import aliased
 
-from api.plan.compile import Compiler, Details, Hidden
+from api.plan.compile import EMPTY_LIST, Compiler, Details, Hidden
 from api.plan.fetch import fragment, permitted, response_path, run, whole
 from api.plan.mapping import mapped, parse_id
 from api.plan.run import Built
@@ -45,15 +46,17 @@ async def by_ids(
             named = [count.label(f"h{i}") for i, count in enumerate(padded)]
             selects.append(columns.add_columns(*named))
         rows = union_all(*selects).subquery("found")
-        json = func.coalesce(
-            func.json_object_agg(rows.c.key, rows.c.j), literal_column("'{}'::json")
+        # Keys beside rows: a value that has to be opened is found by its path in the rows.
+        json = func.json_build_array(
+            func.coalesce(func.json_agg(aggregate_order_by(rows.c.key, rows.c.key)), EMPTY_LIST),
+            func.coalesce(func.json_agg(aggregate_order_by(rows.c.j, rows.c.key)), EMPTY_LIST),
         )
         counts = [func.coalesce(func.sum(rows.c[f"h{i}"]), ZERO) for i in range(len(hidden))]
         return Built(select(cast(json, Text), *counts), hidden)
 
     got = await run(info, build, variant=("nodes", *kinds), values=wanted, lane="page")
     assert got is not None
-    found: dict[str, Any] = orjson.loads(got.json)
+    found: dict[str, Any] = dict(zip(*orjson.loads(got.json), strict=True))
     keys = [None if each is None else f"{each[0]}:{each[1]}" for each in parsed]
     json = orjson.dumps([found.get(key) if key else None for key in keys])
     return fragment(replace(got, json=json))

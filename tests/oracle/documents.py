@@ -1,0 +1,49 @@
+"""Documents that select everything there is, made from the oracle's own list of types."""
+
+from functools import cache
+
+from tests.oracle.fields import TYPES
+from tests.oracle.shapes import Many, One, Struct
+
+MONEY = "{amount currency}"
+
+
+@cache
+def everything(type_name: str, depth: int) -> str:
+    """All fields of a type, those of its links down to `depth`."""
+    type_ = TYPES[type_name]
+    parts = ["__typename"]
+    if type_.table is not None:
+        parts.append("id")
+    if type_.groups:
+        parts.append("maskedGroups")
+    for name, shape in type_.fields.items():
+        if isinstance(shape, Struct):
+            parts.append(name + MONEY)
+        elif not isinstance(shape, One | Many):
+            parts.append(name)
+        elif depth > 0:
+            parts.append(name + everything(shape.type, depth - 1))
+    return "{" + " ".join(parts) + "}"
+
+
+PAGE_INFO = "{hasNextPage hasPreviousPage startCursor endCursor}"
+
+
+def connection(type_name: str, depth: int) -> str:
+    """A whole connection."""
+    row = everything(type_name, depth)
+    return f"{{totalCount totalCountIsExact edges{{cursor node{{id}}}} nodes{row} pageInfo{PAGE_INFO}}}"
+
+
+LISTS = {
+    "patients": "Patient",
+    "encounters": "Encounter",
+    "appointments": "Appointment",
+    "invoices": "Invoice",
+    "chargeMaster": "ChargeMasterEntry",
+    "practitioners": "Practitioner",
+    "people": "Person",
+}
+"""Root fields that are pages, and what they list."""
+AT_A_NODE = ("patients", "encounters", "appointments", "invoices", "practitioners", "people")

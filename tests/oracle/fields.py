@@ -1,0 +1,319 @@
+"""The types of the graph and their fields, as the schema describes them, over plain rows."""
+
+from collections import defaultdict
+from types import SimpleNamespace
+from typing import Any
+
+from tests.oracle.rules import Sight
+from tests.oracle.shapes import (
+    Leaf,
+    Many,
+    One,
+    Struct,
+    Type,
+    as_money,
+    columns,
+    enums,
+    money,
+    one,
+    texts,
+)
+
+
+def _of(table: str, column: str) -> Any:
+    return lambda sight, row: sight.rows.where(table, column, row.id)
+
+
+def _own(permission: str) -> Any:
+    return lambda sight, row: sight.may(permission, row)
+
+
+PATIENT = one("Patient", "patient", "patient_id")
+CLINIC = one("OrgUnit", "org_unit", "clinic_id")
+UNIT = one("OrgUnit", "org_unit", "unit_id")
+PRACTITIONER = one("Practitioner", "practitioner", "practitioner_id")
+
+
+def _sites(sight: Sight, patient: Any) -> list[Any]:
+    """Only those within one's own reach: that the patient is seen elsewhere is not for everyone."""
+    sites = sight.rows.where("patient_site", "patient_id", patient.id)
+    return [
+        sight.rows.get("org_unit", site.unit_id)
+        for site in sites
+        if sight.at("patient:read", site.unit_id)
+    ]
+
+
+def _upcoming(sight: Sight, patient: Any) -> list[Any]:
+    rows = sight.rows.where("appointment", "patient_id", patient.id)
+    return [row for row in rows if row.starts_at >= sight.rows.now]
+
+
+def _ledger(sight: Sight, patient: Any) -> dict[Any, SimpleNamespace]:
+    """By clinic, in minor units: what was charged, paid and adjusted of what may be read."""
+    rows = sight.rows
+    sums: dict[Any, Any] = defaultdict(
+        lambda: SimpleNamespace(charges=0, payments=0, adjustments=0)
+    )
+    for invoice in rows.where("invoice", "patient_id", patient.id):
+        if invoice.state in ("issued", "balanced") and sight.may("invoice:read", invoice):
+            sums[invoice.clinic_id].charges += invoice.total_minor
+    for posting in rows.where("posting", "patient_id", patient.id):
+        if sight.may("posting:read", posting):
+            undone = rows.get("posting", posting.reverses_id) or posting
+            name = "payments" if undone.kind == "payment" else "adjustments"
+            column = sums[posting.clinic_id]
+            setattr(column, name, getattr(column, name) + posting.amount_minor)
+    for clinic_id, column in sums.items():
+        column.clinic_id = clinic_id
+        column.balance = column.charges - column.payments - column.adjustments
+    return dict(sums)
+
+
+def _total(name: str, **more: Any) -> Struct:
+    def value(sight: Sight, patient: Any) -> Any:
+        parts = _ledger(sight, patient).values()
+        return as_money(sight, sum(getattr(part, name) for part in parts))
+
+    return Struct(value, **more)
+
+
+def _unbilled(sight: Sight, patient: Any) -> Any:
+    charges = sight.rows.where("charge_item", "patient_id", patient.id)
+    open_ = [c for c in charges if c.state == "billable"]
+    seen = [c.amount_minor for c in open_ if sight.may("charge:read_billing", c)]
+    return as_money(sight, sum(seen))
+
+
+def _by_clinic(sight: Sight, patient: Any) -> list[Any]:
+    return list(_ledger(sight, patient).values())
+
+
+SUMS = ("charges", "payments", "adjustments", "balance")
+BILLING: dict[str, Any] = {"opens": "charge:read_billing", "group": "BILLING"}
+SCHEDULING: dict[str, Any] = {"opens": "appointment:read_scheduling", "group": "SCHEDULING"}
+
+_TYPES = (
+    Type(
+        "OrgUnit",
+        "org_unit",
+        "org_unit:read",
+        {
+            **columns("name zone active version"),
+            **enums("level"),
+            "parent": one("OrgUnit", "org_unit", "parent_id"),
+        },
+    ),
+    Type(
+        "Practitioner",
+        "practitioner",
+        "practitioner:read",
+        columns("givenName familyName specialty npi active"),
+    ),
+    Type(
+        "BookableResource",
+        "bookable_resource",
+        "practitioner:read",
+        {**columns("name active"), **enums("kind"), "practitioner": PRACTITIONER},
+    ),
+    Type(
+        "Person",
+        "person",
+        "person:read",
+        {
+            **columns("givenName familyName active"),
+            **columns("userName email", opens="person:manage", group="IDENTIFIERS"),
+        },
+        {"IDENTIFIERS": _own("person:manage")},
+    ),
+    Type(
+        "Patient",
+        "patient",
+        "patient:read",
+        {
+            **columns(
+                "mrn givenName familyName preferredName birthDate genderIdentity phone email language"
+                " addressLine city postalCode country deceasedOn active version"
+            ),
+            **enums("sex"),
+            "encounters": Many(
+                "Encounter",
+                _of("encounter", "patient_id"),
+                ("-started_at", "-id"),
+                20,
+                "SCHEDULING",
+            ),
+            "appointments": Many(
+                "Appointment",
+                _of("appointment", "patient_id"),
+                ("-starts_at", "-id"),
+                20,
+                "SCHEDULING",
+            ),
+            "upcomingAppointments": Many(
+                "Appointment", _upcoming, ("starts_at", "id"), 20, "SCHEDULING"
+            ),
+            "observations": Many(
+                "Observation",
+                _of("observation", "patient_id"),
+                ("-effective_at", "-id"),
+                20,
+                "CLINICAL",
+            ),
+            "conditions": Many(
+                "Condition", _of("condition", "patient_id"), ("-id",), 50, "CLINICAL"
+            ),
+            "invoices": Many(
+                "Invoice", _of("invoice", "patient_id"), ("-issued_at", "-id"), 20, "BILLING"
+            ),
+            "sites": Many("OrgUnit", _sites, ("name", "id"), 50),
+            "balance": _total("balance", opens="patient:read_billing", group="BILLING"),
+        },
+        {
+            "CLINICAL": _own("patient:read_clinical"),
+            "BILLING": _own("patient:read_billing"),
+            "SCHEDULING": lambda sight, row: sight.place_of_patient("appointment:read", row.id),
+        },
+    ),
+    Type(
+        "Encounter",
+        "encounter",
+        "encounter:read",
+        {
+            **columns("kind startedAt endedAt version"),
+            **columns("reason", opens="encounter:read_clinical", group="CLINICAL"),
+            **enums("state"),
+            "patient": PATIENT,
+            "clinic": CLINIC,
+            "unit": UNIT,
+            "practitioner": PRACTITIONER,
+            "notes": Many("Note", _of("note", "encounter_id"), ("-id",), 20, "CLINICAL"),
+            "observations": Many(
+                "Observation",
+                _of("observation", "encounter_id"),
+                ("-effective_at", "-id"),
+                50,
+                "CLINICAL",
+            ),
+            "conditions": Many(
+                "Condition", _of("condition", "encounter_id"), ("-id",), 50, "CLINICAL"
+            ),
+        },
+        {"CLINICAL": _own("encounter:read_clinical")},
+    ),
+    Type(
+        "Note",
+        "note",
+        "note:read",
+        {
+            **columns("createdAt signedAt version"),
+            **enums("kind state"),
+            "body": Leaf(lambda sight, row: sight.rows.bodies[row.id]),
+            "author": one("Person", "person", "author_id"),
+            "encounter": one("Encounter", "encounter", "encounter_id"),
+        },
+    ),
+    Type(
+        "Observation",
+        "observation",
+        "observation:read",
+        {
+            **columns("codeSystem code display valueText unit effectiveAt"),
+            **enums("state"),
+            **texts("valueQuantity"),
+        },
+    ),
+    Type(
+        "Condition",
+        "condition",
+        "condition:read",
+        {
+            **columns("codeSystem code display onsetOn recordedAt"),
+            **enums("clinicalStatus verificationStatus"),
+        },
+    ),
+    Type(
+        "Appointment",
+        "appointment",
+        "appointment:read",
+        {
+            **columns("startsAt endsAt version"),
+            **columns("reason comment", **SCHEDULING),
+            **enums("state"),
+            "patient": PATIENT,
+            "practitioner": PRACTITIONER,
+            "clinic": CLINIC,
+            "unit": UNIT,
+        },
+        {"SCHEDULING": _own("appointment:read_scheduling")},
+    ),
+    Type(
+        "Invoice",
+        "invoice",
+        "invoice:read",
+        {
+            **texts("number"),
+            **enums("state"),
+            **columns("issuedAt version"),
+            "total": money("total_minor"),
+            "patient": PATIENT,
+            "clinic": CLINIC,
+            "lines": Many("InvoiceLine", _of("invoice_line", "invoice_id"), ("id",), 100),
+        },
+    ),
+    Type(
+        "InvoiceLine",
+        "invoice_line",
+        "invoice:read",
+        {
+            **columns("code description"),
+            **texts("units"),
+            "unitPrice": money("unit_price_minor"),
+            "amount": money("amount_minor"),
+        },
+    ),
+    Type(
+        "ChargeItem",
+        "charge_item",
+        "charge:read",
+        {
+            **columns("codeSystem code description occurredAt"),
+            **enums("state"),
+            **texts("units"),
+            "unitPrice": money("unit_price_minor", **BILLING),
+            "amount": money("amount_minor", **BILLING),
+        },
+        {"BILLING": _own("charge:read_billing")},
+    ),
+    Type(
+        "ChargeMasterEntry",
+        "charge_master",
+        "charge_master:read",
+        {
+            **columns("codeSystem code description effectiveFrom effectiveUntil"),
+            "price": money("price_minor"),
+        },
+    ),
+    Type(
+        "Account",
+        "patient",
+        "patient:read_billing",
+        {
+            **{name: _total(name) for name in SUMS},
+            "unbilled": Struct(_unbilled),
+            "patient": One("Patient", lambda _, row: row),
+            "clinics": Many("AccountAtClinic", _by_clinic, ("clinic_id",)),
+        },
+    ),
+    Type("AccountAtClinic", None, None, {**{name: money(name) for name in SUMS}, "clinic": CLINIC}),
+)
+TYPES = {type_.name: type_ for type_ in _TYPES}
+NODE_TYPES = tuple(type_ for type_ in _TYPES if type_.table is not None)
+
+
+def covers(sight: Sight, type_: Type, child: Type, row: Any) -> bool:
+    """Whether some role reads the child at a place of the row: else an empty list would be a lie."""
+    permission = child.permission or ""
+    if type_.table == "patient":
+        return sight.place_of_patient(permission, row.id)
+    return sight.at(permission, row.unit_id)

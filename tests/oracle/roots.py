@@ -1,0 +1,427 @@
+"""The root fields, as the schema describes them, over plain rows."""
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from domain.patients import fold
+from tests.oracle.fields import NODE_TYPES, TYPES
+from tests.oracle.rules import Sight
+from tests.oracle.shapes import Arguments, Type, ordered, plain
+
+
+class Refused(Exception):
+    """The input cannot be taken; the field is null and the response names it."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """An object without a row: its type's name and its fields, or functions of their arguments."""
+
+    type: str
+    of: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A page: `rows` are all that there are, in order, `page` those of this page."""
+
+    type: Type
+    rows: Sequence[Any]
+    page: Sequence[Any]
+    more: bool
+    begun: bool
+
+
+@dataclass(frozen=True)
+class Picked:
+    """(type, row), a list of those, a Listing, Values or None; `hidden` names the group of a refused whole."""
+
+    value: Any
+    hidden: str | None = None
+
+
+NOTHING = Picked(None)
+
+
+def parse(id_: str, prefix: str) -> uuid.UUID | None:
+    """The id inside `Patient:…`."""
+    kind, _, rest = id_.partition(":")
+    try:
+        return uuid.UUID(rest) if kind == prefix else None
+    except ValueError:
+        return None
+
+
+def by_id(type_: Type) -> Callable[[Sight, Arguments], Picked]:
+    """A root field `type(id:)`."""
+
+    def root(sight: Sight, args: Arguments) -> Picked:
+        return one(sight, type_, args["id"])
+
+    return root
+
+
+def one(sight: Sight, type_: Type, id_: str) -> Picked:
+    """The row of this id, where it may be read."""
+    found = parse(id_, type_.name)
+    row = found and sight.rows.get(type_.table or "", found)
+    if not row or not sight.may(type_.permission or "", row):
+        return NOTHING
+    return Picked((type_, row))
+
+
+def node(sight: Sight, args: Arguments) -> Picked:
+    type_ = TYPES.get(args["id"].partition(":")[0])
+    return one(sight, type_, args["id"]) if type_ in NODE_TYPES and type_ else NOTHING
+
+
+def nodes(sight: Sight, args: Arguments) -> Picked:
+    if len(args["ids"]) > 100:
+        raise Refused
+    return Picked([node(sight, {"id": id_}).value for id_ in args["ids"]])
+
+
+def account(sight: Sight, args: Arguments) -> Picked:
+    kind, _, rest = args["patient"].partition(":")
+    return one(sight, TYPES["Account"], f"Account:{rest}") if kind == "Patient" else NOTHING
+
+
+# -- pages --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Wanted:
+    """What a page's arguments ask for: false once they name something that cannot be there."""
+
+    sight: Sight
+    args: Arguments
+    possible: bool = True
+
+    def id(self, args: Arguments, name: str, prefix: str) -> uuid.UUID | None:
+        """An id argument."""
+        value = args.get(name)
+        if value is None:
+            return None
+        found = parse(value, prefix)
+        self.possible = self.possible and found is not None
+        return found
+
+    def node(self) -> uuid.UUID | None:
+        """The unit below which the rows lie; one of another health system is not there."""
+        found = self.id(self.args, "node", "OrgUnit")
+        if found is not None and self.sight.rows.get("org_unit", found) is None:
+            self.possible = False
+        return found
+
+
+def page(
+    wanted: Wanted,
+    type_: Type,
+    order: Sequence[str],
+    visible: list[Any],
+    fits: Callable[[Any], bool],
+    *,
+    closed: bool,
+) -> Picked:
+    """A page of the rows that are visible at the node, fitting the filters. `closed`: no role reads any there."""
+    args = wanted.args
+    if not wanted.possible:
+        return NOTHING
+    first = args.get("first", 50)
+    if not 0 <= first <= 100:
+        raise Refused
+    after = _cursor(args)
+    if closed:
+        return Picked(None, "DEMOGRAPHICS")
+    in_order = ordered(visible, order)
+    start = 0
+    if after is not None:
+        start = next((i + 1 for i, row in enumerate(in_order) if row.id == after), 0)
+        if start == 0:
+            raise Refused
+    rows = [row for row in in_order[start:] if fits(row)]
+    every = [row for row in in_order if fits(row)] if start else rows
+    return Picked(Listing(type_, every, rows[:first], len(rows) > first, after is not None))
+
+
+def _cursor(args: Arguments) -> uuid.UUID | None:
+    after = args.get("after")
+    if after is None:
+        return None
+    try:
+        return uuid.UUID(after)
+    except ValueError:
+        raise Refused from None
+
+
+def placed(
+    sight: Sight,
+    args: Arguments,
+    type_: Type,
+    order: Sequence[str],
+    fits: Callable[[Wanted], Callable[[Any], bool]],
+) -> Picked:
+    """A page of rows that lie at a unit, at the node or below."""
+    wanted = Wanted(sight, args)
+    at = wanted.node()
+    fitting = fits(wanted)
+    closed = not sight.reaches(type_.permission or "", at)
+    rows = [
+        row for row in sight.visible(type_.resource) if at is None or at in sight.line(row.unit_id)
+    ]
+    return page(wanted, type_, order, rows, fitting, closed=closed)
+
+
+def patients(sight: Sight, args: Arguments) -> Picked:
+    wanted = Wanted(sight, args)
+    at = wanted.node()
+    fitting = _patient_filter(args.get("filter") or {})
+    down = args.get("orderBy") == "FAMILY_NAME_DESC"
+    rows = [row for row in sight.visible("patient") if at is None or _site_below(sight, row, at)]
+    closed = not sight.reaches("patient:read", at)
+    order = ("-family_key", "-id") if down else ("family_key", "id")
+    return page(wanted, TYPES["Patient"], order, rows, fitting, closed=closed)
+
+
+def _site_below(sight: Sight, patient: Any, at: uuid.UUID) -> bool:
+    """Whether the patient has a site at the node or below where they may be read."""
+    sites = sight.rows.where("patient_site", "patient_id", patient.id)
+    return any(at in sight.line(s.unit_id) and sight.at("patient:read", s.unit_id) for s in sites)
+
+
+def _patient_filter(wanted: Arguments) -> Callable[[Any], bool]:
+    family, _, given = (wanted.get("name") or "").partition(",")
+    family, given = fold(family), fold(given)
+    if wanted.get("name") is not None and not (family or given):
+        raise Refused
+
+    def fits(patient: Any) -> bool:
+        born, mrn = wanted.get("birthDate"), wanted.get("mrn")
+        return (
+            patient.family_key.startswith(family)
+            and patient.given_key.startswith(given)
+            and (born is None or plain(patient.birth_date) == born)
+            and (mrn is None or patient.mrn == mrn)
+        )
+
+    return fits
+
+
+def encounters(sight: Sight, args: Arguments) -> Picked:
+    def fits(wanted: Wanted) -> Callable[[Any], bool]:
+        asked = args.get("filter") or {}
+        patient = wanted.id(asked, "patient", "Patient")
+        practitioner = wanted.id(asked, "practitioner", "Practitioner")
+        since, until = (_instant(asked.get(name)) for name in ("since", "until"))
+        return lambda row: (
+            (patient is None or row.patient_id == patient)
+            and (practitioner is None or row.practitioner_id == practitioner)
+            and _state(asked, row)
+            and (since is None or row.started_at >= since)
+            and (until is None or row.started_at < until)
+        )
+
+    return placed(sight, args, TYPES["Encounter"], ("-started_at", "-id"), fits)
+
+
+def _instant(text: str | None) -> dt.datetime | None:
+    return None if text is None else dt.datetime.fromisoformat(text)
+
+
+def _state(asked: Arguments, row: Any) -> bool:
+    state = asked.get("state")
+    return state is None or row.state.replace("-", "_").upper() == state
+
+
+def appointments(sight: Sight, args: Arguments) -> Picked:
+    def fits(wanted: Wanted) -> Callable[[Any], bool]:
+        patient = wanted.id(args, "patient", "Patient")
+        practitioner = wanted.id(args, "practitioner", "Practitioner")
+        calendar = args.get("calendar")
+        start, end = _period(wanted, calendar) if calendar and wanted.possible else (None, None)
+        return lambda row: (
+            (patient is None or row.patient_id == patient)
+            and (practitioner is None or row.practitioner_id == practitioner)
+            and (start is None or end is None or start <= row.starts_at < end)
+        )
+
+    return placed(sight, args, TYPES["Appointment"], ("starts_at", "id"), fits)
+
+
+def _period(wanted: Wanted, calendar: Arguments) -> tuple[dt.datetime, dt.datetime]:
+    """From midnight to midnight of the clinic's own time, whatever the clocks do between."""
+    at = wanted.node()
+    unit = wanted.sight.rows.get("org_unit", at)
+    clinic = wanted.sight.rows.get("org_unit", unit.clinic_id) if unit else None
+    name = calendar.get("zone") or (clinic.zone if clinic else "UTC")
+    try:
+        zone = ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise Refused from None
+    begin = dt.date.fromisoformat(calendar["date"])
+    days = 1
+    if calendar.get("span", "DAY") == "WEEK":
+        begin, days = begin - dt.timedelta(days=begin.weekday()), 7
+    end = begin + dt.timedelta(days=days)
+    midnight = dt.time()
+    return dt.datetime.combine(begin, midnight, zone), dt.datetime.combine(end, midnight, zone)
+
+
+def invoices(sight: Sight, args: Arguments) -> Picked:
+    def fits(wanted: Wanted) -> Callable[[Any], bool]:
+        patient = wanted.id(args, "patient", "Patient")
+        return lambda row: (
+            row.issued_at is not None
+            and (patient is None or row.patient_id == patient)
+            and _state(args, row)
+        )
+
+    return placed(sight, args, TYPES["Invoice"], ("-issued_at", "-id"), fits)
+
+
+def charge_master(sight: Sight, args: Arguments) -> Picked:
+    search = args.get("search")
+    words = None if search is None else fold(search)
+    if words == "":
+        raise Refused
+    on = dt.date.fromisoformat(args["on"]) if args.get("on") else sight.rows.now.date()
+
+    def fits(entry: Any) -> bool:
+        until = entry.effective_until
+        in_force = entry.effective_from <= on and (until is None or on < until)
+        if words is None or search is None:
+            return in_force
+        code = entry.code.startswith(search.strip().upper())
+        return in_force and (code or entry.description_key.startswith(words))
+
+    rows = sight.visible("charge_master")
+    closed = not sight.anywhere("charge_master:read")
+    wanted = Wanted(sight, args)
+    return page(wanted, TYPES["ChargeMasterEntry"], ("code", "id"), rows, fits, closed=closed)
+
+
+# -- the house ----------------------------------------------------------------------------------
+
+
+def _below(sight: Sight, at: uuid.UUID) -> set[uuid.UUID]:
+    return {unit.id for unit in sight.rows.all("org_unit") if at in sight.line(unit.id)}
+
+
+def practitioners(sight: Sight, args: Arguments) -> Picked:
+    wanted = Wanted(sight, args)
+    at = wanted.node()
+    below = _below(sight, at) if at and wanted.possible else None
+
+    def fits(row: Any) -> bool:
+        places = sight.rows.where("resource_assignment", "resource_id", row.id)
+        return below is None or any(place.unit_id in below for place in places)
+
+    rows = sight.visible("practitioner")
+    closed = not sight.anywhere("practitioner:read")
+    return page(wanted, TYPES["Practitioner"], ("family_name", "id"), rows, fits, closed=closed)
+
+
+def people(sight: Sight, args: Arguments) -> Picked:
+    wanted = Wanted(sight, args)
+    at = wanted.node()
+    below = _below(sight, at) if at and wanted.possible else None
+    now = sight.rows.now
+
+    def fits(row: Any) -> bool:
+        grants = sight.rows.where("role_grant", "person_id", row.id)
+        return below is None or any(
+            g.unit_id in below
+            and g.valid_from <= now
+            and (g.valid_until is None or now < g.valid_until)
+            for g in grants
+        )
+
+    closed = not sight.anywhere("person:read")
+    rows = sight.visible("person")
+    return page(wanted, TYPES["Person"], ("family_name", "id"), rows, fits, closed=closed)
+
+
+def bookable_resources(sight: Sight, args: Arguments) -> Picked:
+    wanted = Wanted(sight, {"node": args["clinic"]})
+    at = wanted.node()
+    if at is None or not wanted.possible:
+        return NOTHING
+    type_ = TYPES["BookableResource"]
+    if not sight.anywhere("practitioner:read"):
+        return Picked(None, "DEMOGRAPHICS")
+    below = _below(sight, at)
+    assigned = {a.resource_id for a in sight.rows.all("resource_assignment") if a.unit_id in below}
+    rows = [row for row in sight.rows.all("bookable_resource") if row.id in assigned]
+    return Picked([(type_, row) for row in ordered(rows, ("kind", "name", "id"))])
+
+
+LEVELS = ("system", "region", "clinic", "department")
+
+
+def organization(sight: Sight, args: Arguments) -> Picked:
+    if not sight.anywhere("org_unit:read"):
+        return Picked(None, "DEMOGRAPHICS")
+    rows = ordered(sight.rows.all("org_unit"), ("name", "id"))
+    rows.sort(key=lambda unit: LEVELS.index(unit.level))
+    return Picked([(TYPES["OrgUnit"], row) for row in rows])
+
+
+def viewer(sight: Sight, args: Arguments) -> Picked:
+    me = sight.rows.get("person", sight.person_id)
+    grants = [
+        Values(
+            "HeldGrant",
+            {
+                "id": f"Grant:{grant.id}",
+                "role": grant.role,
+                "unitId": f"OrgUnit:{grant.unit_id}",
+                "unitName": sight.rows.get("org_unit", grant.unit_id).name,
+                "validFrom": plain(grant.valid_from),
+                "validUntil": plain(grant.valid_until),
+            },
+        )
+        for grant in sight.rows.where("role_grant", "person_id", me.id)
+        if grant.valid_from <= sight.rows.now
+        and (grant.valid_until is None or sight.rows.now < grant.valid_until)
+    ]
+
+    def permissions(args: Arguments) -> list[str]:
+        at = parse(args["node"], "OrgUnit")
+        return sight.permissions(at) if at and sight.rows.get("org_unit", at) else []
+
+    return Picked(
+        Values(
+            "Viewer",
+            {
+                "userName": me.user_name,
+                "me": one(sight, TYPES["Person"], f"Person:{me.id}"),
+                "grants": grants,
+                "permissions": permissions,
+            },
+        )
+    )
+
+
+ROOTS: dict[str, Callable[[Sight, Arguments], Picked]] = {
+    "patient": by_id(TYPES["Patient"]),
+    "encounter": by_id(TYPES["Encounter"]),
+    "appointment": by_id(TYPES["Appointment"]),
+    "invoice": by_id(TYPES["Invoice"]),
+    "account": account,
+    "node": node,
+    "nodes": nodes,
+    "patients": patients,
+    "encounters": encounters,
+    "appointments": appointments,
+    "invoices": invoices,
+    "chargeMaster": charge_master,
+    "practitioners": practitioners,
+    "people": people,
+    "bookableResources": bookable_resources,
+    "organization": organization,
+    "viewer": viewer,
+}

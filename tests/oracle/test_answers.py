@@ -1,0 +1,134 @@
+"""Every root field, page, filter, id and nested field answers each of the cast as the oracle says."""
+
+from typing import Any
+
+import pytest
+from graphql import GraphQLObjectType
+
+from api.schema import build_schema
+from tests import who
+from tests.oracle.documents import AT_A_NODE, LISTS, PAGE_INFO, connection, everything
+from tests.oracle.fields import NODE_TYPES, TYPES
+from tests.oracle.roots import ROOTS
+from tests.oracle.stage import Stage
+
+pytestmark = pytest.mark.anyio
+of_the_cast = pytest.mark.parametrize("one", who.CAST, ids=lambda one: one.name)
+
+
+def test_the_oracle_knows_every_field() -> None:
+    schema = build_schema()._schema
+    types = schema.type_map
+    for name, type_ in TYPES.items():
+        found = types[name]
+        assert isinstance(found, GraphQLObjectType)
+        extra = ({"id"} if type_.table else set()) | ({"maskedGroups"} if type_.groups else set())
+        assert set(found.fields) == {*type_.fields, *extra}, name
+    query = schema.query_type
+    assert query is not None
+    assert set(query.fields) == set(ROOTS)
+
+
+@of_the_cast
+async def test_first_pages_with_everything_in_them(stage: Stage, one: who.Who) -> None:
+    for root, type_name in LISTS.items():
+        depth = 2 if type_name == "Patient" else 1
+        await stage.check(one, f"{{{root}(first:100){connection(type_name, depth)}}}")
+
+
+@of_the_cast
+async def test_the_house_and_oneself(stage: Stage, one: who.Who) -> None:
+    await stage.check(one, f"{{organization{everything('OrgUnit', 2)}}}")
+    me = everything("Person", 0)
+    grants = "{id role unitId unitName validFrom validUntil}"
+    await stage.check(one, f"{{viewer{{userName me{me} grants{grants}}}}}")
+    for place in who.NODES:
+        node = {"n": stage.unit(place)}
+        rooms = everything("BookableResource", 1)
+        await stage.check(one, f"query($n:ID!){{bookableResources(clinic:$n){rooms}}}", node)
+        await stage.check(one, "query($n:ID!){viewer{permissions(node:$n)}}", node)
+
+
+@of_the_cast
+async def test_pages_to_the_end(stage: Stage, one: who.Who) -> None:
+    for root in LISTS:
+        await to_the_end(stage, one, root, {}, 100 if root == "chargeMaster" else 7)
+    await to_the_end(stage, one, "patients", {"orderBy": "FAMILY_NAME_DESC"}, 5)
+
+
+NODES = ("system", "north", "n1", "n1a", "n2b", "s1", "s1b", "lone", "lonec")
+
+
+@of_the_cast
+async def test_pages_of_a_node_to_the_end(stage: Stage, one: who.Who) -> None:
+    for root in AT_A_NODE:
+        for place in NODES:
+            await to_the_end(stage, one, root, {"node": stage.unit(place)}, 4)
+
+
+TYPES_OF_ARGUMENTS = {"node": "ID", "orderBy": "PatientOrder! = FAMILY_NAME_ASC"}
+
+
+async def to_the_end(
+    stage: Stage, one: who.Who, root: str, arguments: dict[str, Any], first: int
+) -> None:
+    """Follow the cursors through all pages."""
+    declared = "".join(f" ${name}:{TYPES_OF_ARGUMENTS[name]}" for name in arguments)
+    given = "".join(f" {name}:${name}" for name in arguments)
+    rows = f"{{totalCount totalCountIsExact nodes{{id}} edges{{cursor}} pageInfo{PAGE_INFO}}}"
+    text = (
+        f"query($first:Int! $after:String{declared})"
+        f"{{page:{root}(first:$first after:$after{given}){rows}}}"
+    )
+    after, seen, more = None, [], True
+    while more:
+        said = await stage.check(one, text, {"first": first, "after": after, **arguments})
+        page = said.data["page"]
+        if page is None:
+            return
+        seen += [row["id"] for row in page["nodes"]]
+        more, after = page["pageInfo"]["hasNextPage"], page["pageInfo"]["endCursor"]
+    assert len(seen) == len(set(seen))
+
+
+def all_ids(stage: Stage) -> list[str]:
+    """The ids of all rows of both health systems, of every type; of the many prices some."""
+    out = []
+    for type_ in NODE_TYPES:
+        for rows in stage.rows:
+            ids = [f"{type_.name}:{row.id}" for row in rows.all(type_.table or "")]
+            out += ids[:: 40 if type_.table == "charge_master" else 1]
+    return sorted(set(out))
+
+
+@of_the_cast
+async def test_nodes_of_all_ids_of_both_systems(stage: Stage, one: who.Who) -> None:
+    parts = " ".join(f"...on {t.name}{everything(t.name, 0)}" for t in NODE_TYPES)
+    text = f"query($ids:[ID!]!){{nodes(ids:$ids){{id __typename {parts}}}}}"
+    ids = all_ids(stage)
+    for start in range(0, len(ids), 100):
+        await stage.check(one, text, {"ids": ids[start : start + 100]})
+
+
+@of_the_cast
+async def test_node_of_all_ids_of_both_systems(stage: Stage, one: who.Who) -> None:
+    ids, step = all_ids(stage), 60
+    for start in range(0, len(ids), step):
+        some = ids[start : start + step]
+        declared = " ".join(f"$i{i}:ID!" for i in range(len(some)))
+        fields = " ".join(f"n{i}:node(id:$i{i}){{id __typename}}" for i in range(len(some)))
+        variables = {f"i{i}": id_ for i, id_ in enumerate(some)}
+        await stage.check(one, f"query({declared}){{{fields}}}", variables)
+
+
+@of_the_cast
+async def test_single_rows_with_everything_in_them(stage: Stage, one: who.Who) -> None:
+    for root in ("patient", "encounter", "appointment", "invoice"):
+        type_ = TYPES[root.title()]
+        text = f"query($id:ID!){{{root}(id:$id){everything(type_.name, 1)}}}"
+        for row in stage.rows[0].all(root):
+            await stage.check(one, text, {"id": f"{type_.name}:{row.id}"})
+    text = f"query($id:ID!){{account(patient:$id){everything('Account', 1)}}}"
+    for rows in stage.rows:
+        for row in rows.all("patient"):
+            await stage.check(one, text, {"id": f"Patient:{row.id}"})

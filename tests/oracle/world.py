@@ -1,0 +1,458 @@
+"""Two health systems full of rows, and the same rows as plain Python for the oracle.
+
+The second is a twin: half of its ids are those of the first (ids are unique within a health system only), its values
+differ. A statement that forgets the health system anywhere answers wrongly at once.
+"""
+
+import datetime as dt
+import random
+import uuid
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from domain.encounters import Encounter
+from domain.model import Base
+from domain.organization import OrgUnit
+from domain.patients import Patient, PatientSite
+from domain.people import Person
+from domain.practitioners import Practitioner
+from tests import make, who
+
+SEED = uuid.UUID("6f1d2c52-0f0e-4a9b-9b54-0f2f6f0c1f77")
+ZONES = ("America/Chicago", "Asia/Tokyo", "Europe/Berlin", "UTC", "Pacific/Apia")
+FAMILIES = ("Abel", "Abelard", "Baker", "Baker", "Čermák", "García", "Łukasz", "Zhou", "Zimmer")
+GIVEN = ("Ana", "Anatol", "Ben", "Chloé", "Dmitri", "Eve")
+BEGUN = dt.datetime(2025, 9, 1, 8, 0, tzinfo=dt.UTC)
+CALENDAR = dt.datetime(
+    2025, 10, 30, 0, 0, tzinfo=dt.UTC
+)  # clocks change in Berlin and Chicago around
+FAR = dt.datetime(2099, 1, 5, 9, 0, tzinfo=dt.UTC)
+DAY = dt.timedelta(days=1)
+SOME_PRICES = 1_003  # more than a total counts
+PATIENTS = 36
+
+Seal = Callable[[uuid.UUID, str, uuid.UUID, bytes], bytes]
+"""(tenant, column, row id, plain) to sealed."""
+
+
+class System:
+    """One health system as rows of the domain, before anything is saved."""
+
+    def __init__(self, slug: str, currency: str, digits: int) -> None:
+        self.slug = slug
+        self.random = random.Random(slug)
+        self.numbers = iter(range(1, 10_000))
+        self.tenant = make.tenant(
+            tenant_id=uuid.uuid5(SEED, slug), slug=slug, currency=currency, currency_digits=digits
+        )
+        self.rows: list[Base] = [self.tenant]
+        self.units: dict[str, OrgUnit] = {}
+        self.people: dict[str, Person] = {}
+        self.practitioners: list[Practitioner] = []
+        self.bodies: dict[uuid.UUID, str] = {}
+        self._tree()
+        self._staff()
+        self._resources()
+        self._prices()
+        for i in range(PATIENTS):
+            self._patient(i)
+
+    def key(self, name: str) -> uuid.UUID:
+        """An id that is the same in every run; every second one is the twin's too."""
+        shared = zlib.crc32(name.encode()) % 2
+        return uuid.uuid5(SEED, name if shared else f"{self.slug} {name}")
+
+    def add(self, *rows: Any) -> Any:
+        """Keep the rows; the first is handed back."""
+        self.rows.extend(rows)
+        return rows[0]
+
+    def maybe(self, value: Any) -> Any:
+        """The value, or now and then nothing."""
+        return None if self.random.random() < 0.25 else value
+
+    def text(self, what: str) -> str:
+        """Words that no other row has."""
+        return f'{what} "{next(self.numbers)}" of\t{self.slug} ąß漢'
+
+    # -- the house ------------------------------------------------------------------------------
+
+    def _unit(self, name: str, above: str | None, level: str, **values: Any) -> None:
+        parent = self.units[above] if above else None
+        label = f"{self.slug} {level} {name}"
+        made = make.unit(
+            self.tenant, parent, level, id=self.key(f"unit {name}"), name=label, **values
+        )
+        self.units[name] = self.add(made)
+
+    def _tree(self) -> None:
+        self._unit("system", None, "system")
+        above = {c: region for region, clinics in who.REGIONS.items() for c in clinics}
+        for region in who.REGIONS:
+            self._unit(region, "system", "region")
+        for i, clinic in enumerate(who.CLINICS):
+            zone = ZONES[i % len(ZONES)]
+            self._unit(clinic, above.get(clinic, "system"), "clinic", zone=zone)
+            for letter in who.DEPARTMENTS:
+                self._unit(clinic + letter, clinic, "department", active=letter != "c")
+
+    def _staff(self) -> None:
+        now = dt.datetime.now(dt.UTC)
+        for i, one in enumerate(who.CAST):
+            person = self._person(one.name, family_name=f"{self.slug} {'KLM'[i % 3]}{i // 2}")
+            for j, held in enumerate(one.held):
+                self.add(self._grant(person, held, now, f"{one.name} {j}"))
+            if one.treats:
+                self._practitioner(one.name, person)
+        self._person("gone", active=False, subject=None)
+        self._practitioner("guest", None, active=False)
+
+    def _grant(self, person: Person, held: who.Held, now: dt.datetime, name: str) -> Base:
+        return make.grant(
+            person,
+            held.role,
+            self.units[held.place],
+            id=self.key(f"grant {name}"),
+            valid_from=now + held.since,
+            valid_until=None if held.until is None else now + held.until,
+        )
+
+    def _person(self, name: str, **values: Any) -> Person:
+        defaults = {
+            "id": self.key(f"person {name}"),
+            "user_name": f"{name}.{self.slug}",
+            "given_name": name.title(),
+            "family_name": self.slug,
+            "email": self.maybe(f"{name}@{self.slug}.example"),
+        }
+        person: Person = self.add(make.person(self.tenant, **defaults | values))
+        self.people[name] = person
+        return person
+
+    def _practitioner(self, name: str, person: Person | None, **values: Any) -> None:
+        made = make.practitioner(
+            self.tenant,
+            person,
+            id=self.key(f"practitioner {name}"),
+            given_name=name.title(),
+            family_name=f"{self.slug} {self.random.choice('XYZ')}",
+            specialty=self.maybe(self.text("specialty")),
+            npi=self.maybe(f"{self.random.randrange(10**9, 10**10)}"),
+            **values,
+        )
+        self.practitioners.append(self.add(made))
+
+    def _resources(self) -> None:
+        rooms = [
+            make.bookable(
+                self.tenant,
+                kind,
+                id=self.key(f"{kind} {i}"),
+                name=f"{self.slug} {kind} {'PQ'[i % 2]}",
+                active=i != 3,
+            )
+            for i in range(4)
+            for kind in ("room", "device")
+        ]
+        for resource in (*rooms, *map(make.bookable, self.practitioners)):
+            self.add(resource)
+            for place in self.random.sample(who.PLACES, 3):
+                self.add(make.assignment(resource, self.units[place]))
+
+    def _prices(self) -> None:
+        for i in range(SOME_PRICES):
+            code = f"{'ABC'[i % 3]}{i:04}"
+            words = f"{self.random.choice(FAMILIES)} {i} {self.slug}"
+            since = dt.date(2020, 1, 1 + i % 28)
+            until = dt.date(2024, 1, 1) if i % 100 == 7 else self.maybe(dt.date(2090, 1, 1))
+            self.add(
+                make.price(
+                    self.tenant,
+                    id=self.key(f"price {i}"),
+                    code=code,
+                    code_system=("CPT", "HCPCS", "INTERNAL")[i % 3],
+                    description=words,
+                    description_key=words.lower(),
+                    price_minor=self.random.randrange(10**6),
+                    effective_from=since,
+                    effective_until=until,
+                )
+            )
+
+    # -- patients -------------------------------------------------------------------------------
+
+    def _patient(self, i: int) -> None:
+        pick = self.random
+        places = pick.sample(who.PLACES, pick.choice((1, 1, 2, 3)))
+        if i % 4 == 0:
+            places.append(pick.choice([p for p in ("n1", "n1a", "n1b") if p not in places]))
+        nodes = [self.units[place] for place in places]
+        rows = make.patient_at(self.tenant, *nodes, **self._demographics(i))
+        patient = self.add(*rows)
+        sites = [row for row in rows if isinstance(row, PatientSite)]
+        units = {unit.id: unit for unit in self.units.values()}
+        at = [units[site.unit_id] for site in sites]
+        for visit in range(pick.randrange(4)):
+            self._visit(patient, pick.choice(at), f"{i} {visit}")
+        for planned in range(pick.randrange(4)):
+            self._appointment(patient, pick.choice(at), f"{i} {planned}")
+        for bill in range(pick.randrange(3)):
+            self._bill(patient, pick.choice(at), f"{i} {bill}")
+
+    def _demographics(self, i: int) -> dict[str, Any]:
+        pick, family, given = (
+            self.random,
+            self.random.choice(FAMILIES),
+            self.random.choice(GIVEN),
+        )
+        born = dt.date(1960, 1, 1) + pick.randrange(4) * 5 * DAY
+        maybe: dict[str, Any] = {
+            "preferred_name": self.text("called"),
+            "gender_identity": "non-binary",
+            "phone": "+13125550100",
+            "email": f"{i}@{self.slug}.example",
+            "language": "cs-CZ",
+            "address_line": self.text("street"),
+            "city": self.slug,
+            "postal_code": f"{i:05}",
+            "country": "US",
+            "deceased_on": dt.date(2025, 1, 2),
+            "birth_date": born,
+        }
+        return {
+            "id": self.key(f"patient {i}"),
+            "mrn": f"MRN-{i % 30}",  # some numbers are given twice, by different assigners
+            "mrn_assigner": "" if i < 30 else "elsewhere",
+            "family_name": family,
+            "given_name": given,
+            "sex": pick.choice(("male", "female", "other", "unknown")),
+            "sensitivity": (0, 0, 0, 0, 0, 0, 1, 2)[i % 8],
+            "active": i % 9 != 5,
+            **{name: self.maybe(value) for name, value in maybe.items()},
+        }
+
+    def _visit(self, patient: Patient, at: OrgUnit, name: str) -> None:
+        pick = self.random
+        begun = BEGUN + pick.randrange(6) * DAY
+        state = pick.choice(("in-progress", "finished", "arrived", "entered-in-error"))
+        over = begun + dt.timedelta(minutes=47, microseconds=120) if state == "finished" else None
+        visit = make.encounter(
+            patient,
+            at,
+            id=self.key(f"encounter {name}"),
+            practitioner_id=self.maybe(pick.choice(self.practitioners).id),
+            state=state,
+            kind=pick.choice(("AMB", "VR")),
+            reason=self.maybe(self.text("reason")),
+            started_at=begun,
+            ended_at=over,
+            version=pick.randrange(1, 5),
+        )
+        self.add(visit)
+        for i in range(pick.randrange(4)):
+            self._note(visit, f"{name} {i}")
+        for i in range(pick.randrange(3)):
+            self._finding(visit, f"{name} {i}")
+        if pick.random() < 0.5:
+            self._charge(patient, at, name, visit)
+
+    def _note(self, visit: Encounter, name: str) -> None:
+        pick, key = self.random, self.key(f"note {name}")
+        authors = ("nurse", "provider", "clinic_admin", "viewer_once_nurse", "float", "gone")
+        state = pick.choice(("draft", "draft", "signed", "amended", "entered-in-error"))
+        self.bodies[key] = self.text("body") * pick.choice((1, 9))
+        self.add(
+            make.note(
+                visit,
+                self.people[pick.choice(authors)],
+                id=key,
+                state=state,
+                kind=pick.choice(("nursing", "progress")),
+                created_at=BEGUN + dt.timedelta(microseconds=pick.randrange(3) * 1_500),
+            )
+        )
+
+    def _finding(self, visit: Encounter, name: str) -> None:
+        pick = self.random
+        value: dict[str, Any] = pick.choice(
+            (
+                {"value_quantity": Decimal("98.60"), "unit": "[degF]"},
+                {"value_quantity": Decimal("-0.000001"), "unit": "mmol/L"},
+                {"value_quantity": None, "value_text": self.text("value")},
+                {"value_quantity": None},
+            )
+        )
+        self.add(
+            make.observation(
+                visit,
+                id=self.key(f"observation {name}"),
+                state=pick.choice(("final", "preliminary", "entered-in-error")),
+                display=self.maybe(self.text("display")),
+                effective_at=BEGUN + pick.randrange(3) * DAY,
+                **{"unit": None} | value,
+            )
+        )
+        self.add(
+            make.condition(
+                visit,
+                id=self.key(f"condition {name}"),
+                display=self.maybe(self.text("diagnosis")),
+                clinical_status=pick.choice(("active", "resolved")),
+                verification_status=pick.choice(("confirmed", "entered-in-error", "unconfirmed")),
+                onset_on=self.maybe(dt.date(2024, 2, 29)),
+            )
+        )
+
+    def _appointment(self, patient: Patient, at: OrgUnit, name: str) -> None:
+        pick = self.random
+        starts = pick.choice((CALENDAR, CALENDAR, FAR)) + pick.randrange(40) * dt.timedelta(hours=3)
+        self.add(
+            make.appointment(
+                patient,
+                at,
+                pick.choice(self.practitioners),
+                id=self.key(f"appointment {name}"),
+                state=pick.choice(("booked", "checked-in", "cancelled", "noshow")),
+                starts_at=starts,
+                reason=self.maybe(self.text("why")),
+                comment=self.maybe(self.text("comment")),
+            )
+        )
+
+    # -- money ----------------------------------------------------------------------------------
+
+    def _charge(self, patient: Patient, at: OrgUnit, name: str, visit: Encounter) -> None:
+        pick = self.random
+        price, units = pick.randrange(1, 10**5) * 2, pick.choice((Decimal(1), Decimal("2.500")))
+        self.add(
+            make.charge(
+                patient,
+                at,
+                id=self.key(f"charge {name}"),
+                encounter_id=visit.id,
+                state=pick.choice(("billable", "billable", "billed", "entered-in-error")),
+                description=self.text("charge"),
+                units=units,
+                unit_price_minor=price,
+                amount_minor=int(units * price),
+            )
+        )
+
+    def _bill(self, patient: Patient, at: OrgUnit, name: str) -> None:
+        pick = self.random
+        state = pick.choice(("issued", "issued", "balanced", "cancelled", "draft"))
+        issued = None if state == "draft" else BEGUN + pick.randrange(5) * DAY
+        amounts = [pick.randrange(10**7) for _ in range(pick.randrange(4))]
+        bill = make.invoice(
+            patient,
+            at,
+            id=self.key(f"invoice {name}"),
+            state=state,
+            number=None if issued is None else next(self.numbers),
+            issued_at=issued,
+            total_minor=sum(amounts),
+        )
+        self.add(bill)
+        for i, amount in enumerate(amounts):
+            line = make.invoice_line(
+                bill,
+                id=self.key(f"line {name} {i}"),
+                description=self.text("line"),
+                unit_price_minor=amount,
+                amount_minor=amount,
+            )
+            self.add(line)
+        for i in range(pick.randrange(4)):
+            self._posting(patient, at, f"{name} {i}")
+
+    def _posting(self, patient: Patient, at: OrgUnit, name: str) -> None:
+        pick = self.random
+        paid = make.posting(
+            patient,
+            at,
+            id=self.key(f"posting {name}"),
+            kind=pick.choice(("payment", "payment", "adjustment", "transfer")),
+            amount_minor=pick.randrange(1, 10**6),
+        )
+        self.add(paid)
+        if pick.random() < 0.3:
+            undone = make.posting(
+                patient,
+                at,
+                id=self.key(f"reversal {name}"),
+                kind="reversal",
+                method=None,
+                amount_minor=-paid.amount_minor,
+                reverses_id=paid.id,
+            )
+            self.add(undone)
+
+    def sealed(self, seal: Seal) -> list[Base]:
+        """All rows, the bodies of notes sealed."""
+        tenant_id = self.tenant.tenant_id
+        for row in self.rows:
+            if row.__tablename__ == "note":
+                note: Any = row
+                body = self.bodies[note.id].encode()
+                note.body_sealed = seal(tenant_id, "note.body_sealed", note.id, body)
+        return self.rows
+
+
+class Rows:
+    """What one health system holds, as plain values read from the tables. The oracle sees nothing else."""
+
+    def __init__(self, tenant_id: uuid.UUID, tables: dict[str, list[Any]]) -> None:
+        self.tenant_id = tenant_id
+        self.tables = tables
+        self.bodies: dict[uuid.UUID, str] = {}
+        self.now = dt.datetime.now(dt.UTC)
+        self._found: dict[tuple[str, str], dict[Any, list[Any]]] = {}
+
+    def all(self, table: str) -> list[Any]:
+        """Every row of the table."""
+        return self.tables[table]
+
+    def where(self, table: str, column: str, value: Any) -> Sequence[Any]:
+        """The rows whose column equals the value."""
+        found = self._found.get((table, column))
+        if found is None:
+            found = self._found[table, column] = defaultdict(list)
+            for row in self.tables[table]:
+                found[getattr(row, column)].append(row)
+        return found.get(value, ())
+
+    def get(self, table: str, id_: Any) -> Any:
+        """The row of this id, or None."""
+        return next(iter(self.where(table, "id", id_)), None)
+
+
+def models() -> Iterable[type[Base]]:
+    """Every table of a cell that holds rows of the world."""
+    return [mapper.class_ for mapper in Base.registry.mappers]
+
+
+def read_back(connection: Connection, systems: Iterable[System]) -> list[Rows]:
+    """The plain rows of each system, with the defaults that the database gave them."""
+    out = []
+    for system in systems:
+        tenant_id = system.tenant.tenant_id
+        tables: dict[str, list[Any]] = {}
+        for model in models():
+            table = model.__table__
+            found = connection.execute(select(table).where(table.c.tenant_id == tenant_id))
+            tables[table.name] = [SimpleNamespace(**row) for row in found.mappings()]
+        rows = Rows(tenant_id, tables)
+        rows.bodies = dict(system.bodies)
+        out.append(rows)
+    return out
+
+
+def build() -> tuple[System, System]:
+    """The health system and its twin."""
+    return System("mercy", "USD", 2), System("lakeside", "KWD", 3)
