@@ -1,10 +1,13 @@
 """`caretree serve`: the API over HTTP."""
 
+import errno
+import socket
 from typing import Annotated
 
 import typer
 import uvicorn
 
+from api.cli import fail
 from api.settings import load
 
 NAME = "serve"
@@ -19,6 +22,7 @@ def command(
     settings = load()
     for name in ("database_url", "key_file"):
         settings.required(name)
+    _must_be_free(host, port)
     uvicorn.run(
         "api.app:from_environment",
         factory=True,
@@ -35,3 +39,14 @@ def command(
         proxy_headers=False,
         timeout_graceful_shutdown=15,
     )
+
+
+def _must_be_free(host: str, port: int) -> None:
+    """Say that the address cannot be had before anything is opened for it."""
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        fail(
+            f"{host}:{port} {'is taken by another process' if taken else 'cannot be listened on'}."
+        )

@@ -21,9 +21,11 @@ class Entrance:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on; complete the headers; turn an exception into an answer while none has started."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
         if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self.app(scope, receive, send)
+            await send({"type": "websocket.close", "code": 1000})
             return
         if scope["path"] == "/graphql":
             await self.graphql(scope, receive, send)

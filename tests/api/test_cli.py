@@ -1,10 +1,14 @@
 """The command line: it finds its commands, and says in one sentence what does not work."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+import api.cli
 import api.commands
 from api.cli import Commands
 
@@ -55,6 +59,33 @@ def test_an_unreachable_database_is_one_sentence() -> None:
     told = caretree("migrate", CARETREE_OWNER_DATABASE_URL=url)
     assert told.returncode == 1
     assert told.stderr == "The database of CARETREE_OWNER_DATABASE_URL cannot be reached.\n"
+
+
+def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
+    given = {
+        "CARETREE_DATABASE_URL": "postgresql://app@127.0.0.1:1/cell",
+        "CARETREE_KEY_FILE": str(tmp_path / "keys.json"),
+    }
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = str(listening.getsockname()[1])
+        told = caretree("serve", "--port", port, **given)
+    assert told.returncode == 1
+    assert told.stderr == f"127.0.0.1:{port} is taken by another process.\n"
+
+
+def test_what_nobody_foresaw_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("Jane Roe")
+
+    monkeypatch.setattr(api.cli, "app", broken)
+    with pytest.raises(SystemExit) as ended:
+        api.cli.main()
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert told.startswith("This did not work: RuntimeError in broken (")
+    assert "Jane" not in told
 
 
 def test_an_unknown_setting_stops_every_command() -> None:
