@@ -6,6 +6,7 @@ disjunction of `NODE in unit.ancestor_ids` plus conditions on the row's own colu
 """
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,8 @@ class Engine:
             )
         self.oso.set_data_filtering_adapter(_Adapter(unit, sites))
         try:
-            self.oso.load_files([str(f) for f in files])
+            with warnings.catch_warnings(action="error"):
+                self.oso.load_files([str(f) for f in files])
         except Exception as error:
             raise PolicyError(f"Oso refuses the policies: {error}") from error
 
@@ -264,10 +266,11 @@ def _reach(where: str, subject: Subject, relations: Iterable[Any]) -> Reach:
     names = {(r.left, r.name, r.right) for r in relations}
     if names == {(subject.cls, "sites", PatientSite), (PatientSite, "unit", Unit)}:
         return Reach.SITE
-    if len(names) == 1:
-        ((source, name, target),) = names
-        if source is subject.cls and target is Unit and name in subject.declaration.relations:
-            return Reach(name)
+    direct = {n for s, n, t in names if (s, t) == (subject.cls, Unit)}
+    if len(direct) == len(names) == 1:
+        return Reach(*direct)
+    if len(direct) == len(names):
+        raise PolicyError(f"{where} is reached by two relations: {' and '.join(sorted(direct))}")
     raise PolicyError(f"{where}: a rule reaches into another type than a place")
 
 
