@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from api.settings import Settings, SettingsError, load
@@ -24,6 +24,7 @@ from domain.errors import DomainError, NotFound
 from domain.imports import PlaceRule, Report, Run, Sources, clinic_named, clinics_of, read_map
 from domain.key_providers import FileKeyProvider, KeyMissing
 from domain.sealing import Keyring
+from domain.tables import load as load_tables
 
 NAME = "import"
 SHOWN_PROBLEMS = 50
@@ -74,8 +75,11 @@ def fhir(
 ) -> None:
     """Take FHIR R4 transaction bundles in: Patient, Organization, Practitioner, Encounter.
 
-    Each bundle is taken as a whole or not at all; running it again changes nothing. Without --clinic and --map the
-    organizations are spread over the clinics. Ends with 1 when a bundle failed.
+    Each bundle is taken as a whole or not at all; running it again changes nothing.
+
+    Without --clinic and --map organizations are spread over the clinics. Where one was put once, it stays.
+
+    Ends with 1 when a bundle failed.
     """
     wish = Wish(files, tenant, clinic, map_, dry_run, stop_on_error)
     report = _run(wish, quiet=json)
@@ -97,7 +101,7 @@ def _run(wish: Wish, *, quiet: bool) -> Report:
         complaints.print(
             "The health system has no key at CARETREE_KEY_FILE; nothing can be sealed.", style="red"
         )
-    except (SQLAlchemyError, OSError) as error:
+    except (DBAPIError, OSError) as error:
         reason = type(error.orig if isinstance(error, DBAPIError) else error).__name__
         complaints.print(
             f"The database cannot be reached ({reason}). What was taken stays; run the same command again.",
@@ -109,6 +113,7 @@ def _run(wish: Wish, *, quiet: bool) -> Report:
 
 async def _import(wish: Wish, *, quiet: bool) -> Report:
     settings = load()
+    load_tables()
     cell = engine(settings.required("database_url"), application="caretree-import", size=1)
     try:
         tenant_id = await _tenant(settings, wish.tenant)
@@ -204,7 +209,8 @@ def _print(report: Report) -> None:
         counts = (tally.taken[type_], tally.changed[type_], tally.unchanged[type_])
         numbers = (*counts, sum(skipped.values()))
         table.add_row(type_, *(str(n) if n else "" for n in numbers), "; ".join(skipped))
-    console.print(table)
+    if table.rows:
+        console.print(table)
     for (type_, reason), count in sorted(tally.left_out.items()):
         console.print(f"{type_}: left out {count} ({reason})", highlight=False)
     _print_problems(report)

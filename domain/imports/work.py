@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent
 from domain.imports.bundles import ABSOLUTE, FULL_URL, Entry, Key
-from domain.imports.faults import Fault
 from domain.imports.fields import Reader
 from domain.imports.places import PlaceRule
 from domain.imports.reports import Tally
@@ -175,8 +174,3 @@ def concept(holder: Reader, key: str) -> str | None:
             if text:
                 return text
     return None
-
-
-def invalid(reader: Reader, key: str, error: Exception) -> Fault:
-    """A refusal of the domain as a fault of the field."""
-    return reader.fault(key, str(error))

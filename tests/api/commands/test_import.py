@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from domain.control import IdentityCluster, TenantEntry
 from domain.key_providers import FileKeyProvider
 from domain.sealing import Keyring
 from tests import make
-from tests.database import Database
+from tests.database import ROOT, Database
 from tests.domain.imports.bundles import bundle, patient, visit
 
 
@@ -65,6 +67,17 @@ def test_a_report_to_read_and_one_for_scripts(tree: make.Tree, tmp_path: Path) -
         "leftOut": {},
     }
     assert (report["bundles"], report["failed"], report["problems"]) == (1, 0, [])
+
+
+def test_as_a_process_of_its_own(tree: make.Tree, tmp_path: Path) -> None:
+    """Nothing that other tests have imported helps it."""
+    (tmp_path / "b.json").write_bytes(visit())
+    command = [sys.executable, "-m", "api.cli", "import", "fhir", "--tenant", tree.tenant.slug[:39]]
+    done = subprocess.run(
+        [*command, str(tmp_path / "b.json")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 bundles, 0 failed" in done.stdout
 
 
 def test_what_is_wrong_is_told_and_ends_with_1(tree: make.Tree, tmp_path: Path) -> None:
