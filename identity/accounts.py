@@ -11,6 +11,10 @@ from domain.sealing import SecretSealer
 from identity.keycloak import MASTER, Account, Keycloak, Realm
 
 
+class NoAccount(Exception):
+    """The registry has no such health system, or it has no such service account."""
+
+
 def aad(tenant_id: UUID, client_id: str) -> bytes:
     """Where a service account's secret belongs."""
     return f"{tenant_id}|control.service_account|secret_sealed|{client_id}".encode()
@@ -30,7 +34,7 @@ class Accounts:
         self._known: dict[tuple[UUID, str], tuple[str, str, Account]] = {}
 
     async def realm(self, tenant_id: UUID, client_id: str) -> Realm:
-        """The health system's realm as one of its two service accounts. Raises LookupError for unknown ones."""
+        """The health system's realm as one of its two service accounts. Raises NoAccount."""
         key = (tenant_id, client_id)
         if key not in self._known:
             self._known[key] = await self._read(tenant_id, client_id)
@@ -62,7 +66,7 @@ class Accounts:
         async with self._control.connect() as connection:
             row = (await connection.execute(query)).one_or_none()
         if row is None:
-            raise LookupError("No such service account.")
+            raise NoAccount("No such service account.")
         place = aad(tenant_id, client_id)
         secret = await asyncio.to_thread(self._sealer.open, row.secret_sealed, place)
         return row.url, row.realm, Account(client_id, secret.decode())

@@ -19,7 +19,7 @@ from procrastinate.jobs import Job
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from identity.accounts import Accounts
+from identity.accounts import Accounts, NoAccount
 from identity.keycloak import Invalid, NotFound
 from identity.realms import SVC_IDENTITY, SVC_POLICY
 from identity.sync import UserTaken, cell_session, subject_of, sync_person, sync_tenant
@@ -109,7 +109,7 @@ class Backoff(procrastinate.BaseRetryStrategy):
     def get_retry_decision(
         self, *, exception: BaseException, job: Job
     ) -> procrastinate.RetryDecision | None:
-        tries = 3 if isinstance(exception, Invalid | UserTaken) else 300
+        tries = 3 if isinstance(exception, Invalid | UserTaken | NoAccount) else 300
         if job.attempts >= tries:
             return None
         seconds = min(2 ** min(job.attempts + 1, 9), 300)
@@ -212,21 +212,33 @@ async def run_worker(dsn: str, resources: Resources) -> None:
 
 
 async def work_off(dsn: str, resources: Resources) -> None:
-    """Carry out what is due now, jobs that wait for others of their person included; then return."""
+    """Carry out what is due now, jobs that wait for others of their person included; then return.
+
+    What fails is tried once, and again by the next call or the worker.
+    """
     async with make_app(dsn).open_async() as app:
-        while await _is_due(app):
+        while True:
             await app.run_worker_async(
                 **_options(resources),
                 wait=False,
                 listen_notify=False,
                 install_signal_handlers=False,
             )
+            if not await _is_untried(app):
+                return
 
 
-async def _is_due(app: procrastinate.App) -> bool:
+async def _is_untried(app: procrastinate.App) -> bool:
+    """Whether a job is due that nobody has begun; one that is blocked by a failing one does not count."""
     now = datetime.now(UTC)
     waiting = await app.job_manager.list_jobs_async(queue=QUEUE, status="todo")
-    return any(job.scheduled_at is None or job.scheduled_at <= now for job in waiting)
+    failing = {job.lock for job in waiting if job.attempts}
+    return any(
+        job.attempts == 0
+        and job.lock not in failing - {None}
+        and (job.scheduled_at is None or job.scheduled_at <= now)
+        for job in waiting
+    )
 
 
 def _options(resources: Resources) -> dict[str, Any]:

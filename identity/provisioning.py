@@ -27,6 +27,7 @@ from identity.jobs import defer_sync
 from identity.sync import in_force
 
 LOCAL = "local"
+A_WHILE = dt.timedelta(minutes=1)
 SYSTEM_ADMIN = "system_admin"
 _ADMINISTRATORS = frozenset({"system_admin", "regional_director", "clinic_admin"})
 # Auditor and privacy officer are held at the root, so every other grant lies in their subtree.
@@ -282,7 +283,9 @@ async def _somebody_else_administers(
 ) -> None:
     """Refuse what would leave the health system without an active system administrator.
 
-    The tenant's row is locked, so that two administrators cannot remove each other at the same moment.
+    The tenant's row is locked, so that two administrators cannot remove each other at the same moment. A grant counts
+    that lasts for another minute: the one that was revoked while we waited may have ended after `agent.now`, which
+    is older than the lock, and clocks differ.
     """
     await session.execute(
         select(Tenant.tenant_id).where(Tenant.tenant_id == agent.tenant_id).with_for_update()
@@ -299,6 +302,7 @@ async def _somebody_else_administers(
             RoleGrant.role == SYSTEM_ADMIN,
             Person.active,
             *in_force(agent.now),
+            or_(RoleGrant.valid_until.is_(None), RoleGrant.valid_until > agent.now + A_WHILE),
         )
     )
     spared = or_(RoleGrant.person_id == person_id, RoleGrant.id == grant_id)
