@@ -50,8 +50,12 @@ class Who:
 
 def who(name: str, *held: str | Held, treats: bool = False) -> Who:
     """`who("float", "nurse@n1", "nurse@s2")`."""
-    grants = (h if isinstance(h, Held) else Held(*h.split("@")) for h in held)
-    return Who(name, tuple(grants), treats)
+    return Who(name, tuple(h if isinstance(h, Held) else _held(h) for h in held), treats)
+
+
+def _held(text: str) -> Held:
+    role, _, place = text.partition("@")
+    return Held(role, place)
 
 
 def each(role: str, *places: str) -> tuple[str, ...]:

@@ -223,7 +223,10 @@ class Pager:
             attribute(row, self.listing.sort).label("sort"), attribute(row, id_).label("id")
         )
         after = attribute(row, id_) == self.c.binds.value("after", Uuid())
-        return rows.where(*self.inside(row), after).limit(raw("1")).cte("cursor_row")
+        placed = attribute(row, self.listing.sort).is_not(
+            None
+        )  # a draft stands nowhere in the order
+        return rows.where(*self.inside(row), after, placed).limit(raw("1")).cte("cursor_row")
 
     def filtered(self, row: Row) -> list[ColumnElement[bool]]:
         """What the caller asked for beyond the place."""

@@ -134,14 +134,15 @@ class _Execution:
             return self.connection(value, found, path)
         if isinstance(value, list):
             return self.rows(value, found, path)
-        return self.object(*value, found, path)
+        type_, row = value
+        return self.object(type_, row, found, path)
 
     def rows(self, value: list[Any], found: list[FieldNode], path: Path) -> list[Any]:
         """A list of (type, row) or None; a row that appears twice is hidden once."""
         made: dict[tuple[str, Any], Any] = {}
         for each in value:
             if each is not None and (each[0].name, each[1].id) not in made:
-                made[each[0].name, each[1].id] = self.object(*each, found, path)
+                made[each[0].name, each[1].id] = self.object(each[0], each[1], found, path)
         return [None if each is None else made[each[0].name, each[1].id] for each in value]
 
     def object(self, type_: Type, row: Any, found: list[FieldNode], path: Path) -> dict[str, Any]:

@@ -140,7 +140,9 @@ def page(
     in_order = ordered(visible, order)
     start = 0
     if after is not None:
-        start = next((i + 1 for i, row in enumerate(in_order) if row.id == after), 0)
+        column = order[0].lstrip("-")  # a row without a value there stands nowhere in the order
+        standing = (i + 1 for i, row in enumerate(in_order) if getattr(row, column) is not None)
+        start = next((i for i in standing if in_order[i - 1].id == after), 0)
         if start == 0:
             raise Refused
     rows = [row for row in in_order[start:] if fits(row)]
@@ -234,7 +236,8 @@ def _instant(text: str | None) -> dt.datetime | None:
 
 def _state(asked: Arguments, row: Any) -> bool:
     state = asked.get("state")
-    return state is None or row.state.replace("-", "_").upper() == state
+    said: str = row.state.replace("-", "_").upper()
+    return bool(state in (None, said))
 
 
 def appointments(sight: Sight, args: Arguments) -> Picked:

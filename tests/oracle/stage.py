@@ -125,7 +125,8 @@ class Stage:
         )
         assert not isinstance(executor, list), executor
         result: Any = executor.execute_operation()
-        return await result if asyncio.iscoroutine(result) else result
+        answered: ExecutionResult = result if isinstance(result, ExecutionResult) else await result
+        return answered
 
     async def ask(
         self, actor: Actor, text: str, variables: Mapping[str, Any] | None = None, **more: Any
@@ -230,9 +231,7 @@ async def staged(
         make.save(database, system.tenant)
         await keyring.create(system.tenant.tenant_id)
         opened = await keyring.of(system.tenant.tenant_id)
-        sealed = system.sealed(
-            lambda _, column, id_, plain, keys=opened: keys.seal(column, id_, plain)
-        )  # type: ignore[misc]
+        sealed = system.sealed(opened.seal)
         make.save(database, *sealed[1:])
     with database.owner_engine.connect() as connection:
         rows = read_back(connection, here)

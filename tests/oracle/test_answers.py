@@ -110,9 +110,15 @@ async def test_nodes_of_all_ids_of_both_systems(stage: Stage, one: who.Who) -> N
         await stage.check(one, text, {"ids": ids[start : start + 100]})
 
 
+WITH_ALL_IDS = ("system_admin", "auditor", "clinic_admin", "ward_nurse", "ward_biller", "nobody")
+
+
 @of_the_cast
-async def test_node_of_all_ids_of_both_systems(stage: Stage, one: who.Who) -> None:
+async def test_node_of_ids_of_both_systems(stage: Stage, one: who.Who) -> None:
+    """Some ask for every id; the others for a part each, which together is all."""
     ids, step = all_ids(stage), 60
+    if one.name not in WITH_ALL_IDS:
+        ids = ids[who.CAST.index(one) % 10 :: 10]
     for start in range(0, len(ids), step):
         some = ids[start : start + step]
         declared = " ".join(f"$i{i}:ID!" for i in range(len(some)))

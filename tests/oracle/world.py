@@ -37,8 +37,8 @@ DAY = dt.timedelta(days=1)
 SOME_PRICES = 1_003  # more than a total counts
 PATIENTS = 36
 
-Seal = Callable[[uuid.UUID, str, uuid.UUID, bytes], bytes]
-"""(tenant, column, row id, plain) to sealed."""
+Seal = Callable[[str, uuid.UUID, bytes], bytes]
+"""(column, row id, plain) to sealed, with the keys of the health system."""
 
 
 class System:
@@ -395,12 +395,11 @@ class System:
 
     def sealed(self, seal: Seal) -> list[Base]:
         """All rows, the bodies of notes sealed."""
-        tenant_id = self.tenant.tenant_id
         for row in self.rows:
             if row.__tablename__ == "note":
                 note: Any = row
                 body = self.bodies[note.id].encode()
-                note.body_sealed = seal(tenant_id, "note.body_sealed", note.id, body)
+                note.body_sealed = seal("note.body_sealed", note.id, body)
         return self.rows
 
 
@@ -444,7 +443,7 @@ def read_back(connection: Connection, systems: Iterable[System]) -> list[Rows]:
         tenant_id = system.tenant.tenant_id
         tables: dict[str, list[Any]] = {}
         for model in models():
-            table = model.__table__
+            table: Any = model.__table__
             found = connection.execute(select(table).where(table.c.tenant_id == tenant_id))
             tables[table.name] = [SimpleNamespace(**row) for row in found.mappings()]
         rows = Rows(tenant_id, tables)
