@@ -5,7 +5,7 @@ import datetime as dt
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -331,6 +331,17 @@ async def test_two_administrators_cannot_remove_each_other_at_once(office: Offic
     refusals = [e for e in ends if isinstance(e, DomainError)]
     assert len(refusals) == 1
     assert isinstance(refusals[0], LastAdministrator)
+
+
+async def test_a_removal_that_waited_sees_what_it_waited_for(office: Office) -> None:
+    """Its own moment lies before the other's, which came first to the lock."""
+    second = await give(office, "system_admin")
+    async with office.at_work() as (session, agent):
+        await revoke_grant(session, agent, second.id)
+    waited = replace(agent, now=agent.now - dt.timedelta(seconds=1))
+    with pytest.raises(LastAdministrator):
+        async with office.at_work() as (session, _):
+            await revoke_grant(session, waited, office.admin_grant.id)
 
 
 async def test_sessions_are_revoked_one_by_one_or_all(office: Office) -> None:
