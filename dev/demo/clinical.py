@@ -20,7 +20,10 @@ class Complaint:
 
 @dataclass(frozen=True)
 class Vital:
-    """A measurement: LOINC code, UCUM unit, the range it is drawn from, digits after the point."""
+    """A measurement: LOINC code, UCUM unit, the range it is drawn from, digits after the point.
+
+    The ranges fit people from this age on, in years.
+    """
 
     code: str
     display: str
@@ -28,6 +31,7 @@ class Vital:
     low: float
     high: float
     digits: int
+    from_years: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,8 @@ VITALS = (
     Vital("8462-4", "Diastolic blood pressure", "mm[Hg]", 58, 104, 0),
     Vital("8867-4", "Heart rate", "/min", 52, 118, 0),
     Vital("8310-5", "Body temperature", "Cel", 36.1, 39.2, 1),
-    Vital("29463-7", "Body weight", "kg", 46, 118, 1),
-    Vital("8302-2", "Body height", "cm", 148, 197, 0),
+    Vital("29463-7", "Body weight", "kg", 46, 118, 1, from_years=20),
+    Vital("8302-2", "Body height", "cm", 148, 197, 0, from_years=20),
     Vital("59408-5", "Oxygen saturation", "%", 91, 100, 0),
     Vital("2339-0", "Blood glucose", "mg/dL", 71, 214, 0),
 )

@@ -17,7 +17,7 @@ from domain.patients.commands import NATIONAL_ID
 SENSITIVE_EVERY = 125
 WEIGHTS = [c.weight for c in CULTURES]
 SECOND_CLINIC, DEPARTMENT = 0.12, 0.6
-OLDEST = 96
+YOUNGEST, OLDEST = 10, 96  # days, years
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Made:
     id: uuid.UUID
     sensitivity: int
     homes: tuple[Home, ...]
+    days_old: int
+    alive: bool
 
 
 @lru_cache(maxsize=4096)
@@ -77,11 +79,13 @@ def patient(
     woman = chance.random() < 0.51
     given = chance.choice(culture.women if woman else culture.men).replace("-", " ")
     family = gendered(chance.choice(culture.families), woman).replace("-", " ")
-    made = Made(ids.new(), 1 + number % 2 if number % SENSITIVE_EVERY == 0 else 0, at)
+    sensitivity = 1 + number % 2 if number % SENSITIVE_EVERY == 0 else 0
+    days_old = int(chance.triangular(YOUNGEST, OLDEST * 365, 42 * 365))
+    made = Made(ids.new(), sensitivity, at, days_old, alive=number % 173 != 0)
     copied = {
         "family_key": _key(family),
         "given_key": _key(given),
-        "birth_date": today - dt.timedelta(days=int(chance.triangular(3, OLDEST * 365, 42 * 365))),
+        "birth_date": today - dt.timedelta(days=days_old),
         "sensitivity": made.sensitivity,
         "active": True,
     }
@@ -96,9 +100,7 @@ def patient(
         "preferred_name": culture.women[0] if woman and number % 53 == 0 else None,
         "sex": ("female" if woman else "male") if number % 211 else "other",
         **_contact(number, culture, chance),
-        "deceased_on": today - dt.timedelta(days=chance.randint(1, 3))
-        if number % 173 == 0
-        else None,
+        "deceased_on": None if made.alive else today - dt.timedelta(days=1),
         **_identified(sealer, made.id, number),
     }
     batch.add("patient", row)

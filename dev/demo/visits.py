@@ -72,6 +72,8 @@ def book(desk: Desk, patient: Made) -> list[Visit]:
         return []
     states = _states(starts, desk.today, home.clinic.zone)
     state = desk.chance.choice(states)
+    if not patient.alive and states is not PAST:
+        state = "cancelled"
     ends = starts + SLOT / desk.chance.choice((1, 1, 1, 2))
     place = desk.place(patient, home)
     complaint = desk.chance.choice(clinical.COMPLAINTS)
@@ -120,7 +122,8 @@ def earlier(desk: Desk, patient: Made) -> Visit:
     """An encounter of the last three years, made without an appointment."""
     chance = desk.chance
     home = patient.homes[0] if len(patient.homes) == 1 else chance.choice(patient.homes)
-    minutes = chance.randint(2 * 24 * 60, HISTORY_DAYS * 24 * 60) // 5 * 5
+    days = min(HISTORY_DAYS, patient.days_old - 1)  # nobody is seen before they are born
+    minutes = chance.randint(2 * 24 * 60, days * 24 * 60) // 5 * 5
     midnight = dt.datetime.combine(desk.today, dt.time(), dt.UTC)
     started = midnight - dt.timedelta(minutes=minutes)
     ended = started + dt.timedelta(minutes=chance.choice((10, 15, 20, 30, 45)))
@@ -170,7 +173,8 @@ def _follow(desk: Desk, visit: Visit) -> dict[str, object]:
 
 
 def _measure(desk: Desk, visit: Visit) -> None:
-    for vital in desk.chance.sample(clinical.VITALS, desk.chance.choice((0, 0, 1, 2, 3))):
+    fitting = [v for v in clinical.VITALS if v.from_years * 365 <= visit.patient.days_old]
+    for vital in desk.chance.sample(fitting, desk.chance.choice((0, 0, 1, 2, 3))):
         value = round(desk.chance.uniform(vital.low, vital.high), vital.digits)
         desk.batch.add(
             "observation",

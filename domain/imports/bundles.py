@@ -125,13 +125,14 @@ def _check_request(request: Reader, type_: str) -> None:
 
 
 def references(value: object) -> Iterator[str]:
-    """Every literal reference anywhere inside a resource."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key == "reference" and isinstance(inner, str):
-                yield inner
-            else:
-                yield from references(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from references(inner)
+    """Every literal reference anywhere inside a resource. Without recursion: the input decides how deep it is."""
+    waiting = [value]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, list):
+            waiting.extend(inner)
+        elif isinstance(inner, dict):
+            waiting.extend(inner.values())
+            reference = inner.get("reference")
+            if isinstance(reference, str):
+                yield reference

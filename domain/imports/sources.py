@@ -17,7 +17,17 @@ MAX_BYTES = 64 * 1024 * 1024
 PIECE = 256 * 1024
 BUNDLES = (".json", ".ndjson")
 ARCHIVES = (".tar.xz", ".tar.gz", ".tgz", ".tar", ".zip")
-BROKEN = (tarfile.TarError, lzma.LZMAError, zipfile.BadZipFile, zlib.error, EOFError, OSError)
+# RuntimeError: an encrypted member of a zip; NotImplementedError: one that is packed in an unknown way.
+BROKEN = (
+    tarfile.TarError,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    NotImplementedError,
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,8 @@ class Sources:
             for member in archive:
                 inner = archive.extractfile(member) if member.isfile() else None
                 if inner is not None and member.name.endswith(BUNDLES):
-                    yield from self._file(f"{name}/{member.name.removeprefix('./')}", inner)
+                    inside = member.name.removeprefix("./")
+                    yield from self._file(f"{name}/{printable(inside)}", inner)
                 # tarfile keeps a record of every member it has seen.
                 archive.members = []  # type: ignore[attr-defined]  # not in typeshed, there since Python 2
 
@@ -89,7 +100,7 @@ class Sources:
             for member in archive.infolist():
                 if not member.is_dir() and member.filename.endswith(BUNDLES):
                     with archive.open(member) as inner:
-                        yield from self._file(f"{name}/{member.filename}", inner)
+                        yield from self._file(f"{name}/{printable(member.filename)}", inner)
 
     def _file(self, name: str, stream: IO[bytes]) -> Iterator[Source | Problem]:
         if PurePosixPath(name).suffix == ".ndjson":
@@ -118,6 +129,11 @@ class Sources:
     def _too_large(self, name: str) -> Problem:
         megabytes = self._limit // (1024 * 1024)
         return Problem.of(name, Fault(f"The bundle is larger than {megabytes} MiB; split it."))
+
+
+def printable(name: str) -> str:
+    """A name from inside an archive as it may be shown on a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -96,6 +96,14 @@ def test_patients_are_spread(rows: Connection, filled: Filled) -> None:
     assert one(rows, filled, foreign) > 100
 
 
+def test_nobody_is_seen_before_birth(rows: Connection, filled: Filled) -> None:
+    query = (
+        "select count(*) from encounter e join patient p on p.tenant_id = e.tenant_id"
+        " and p.id = e.patient_id where e.tenant_id = :t and e.started_at::date < p.birth_date"
+    )
+    assert one(rows, filled, query) == 0
+
+
 def test_nobody_is_booked_twice(rows: Connection, filled: Filled) -> None:
     """The constraint leaves out states that keep no time; the demo's calendar has no overlap at all."""
     overlaps = (

@@ -324,3 +324,12 @@ async def test_the_same_resource_twice(target: Target) -> None:
     refused = await target.take(bundle(patient(), twin))
     assert "twice" in str(refused.problems[0])
     assert url_of("twin") not in str(refused.problems)
+
+
+async def test_depth_is_no_danger(target: Target) -> None:
+    raw = bundle(patient(extension="deep"))
+    nested = b"[" * 900 + b'{"reference": "urn:uuid:x"}' + b"]" * 900
+    report = await target.take(raw.replace(b'"deep"', nested))
+    assert report.failed == 0, report.problems
+    report = await target.take(raw.replace(b'"deep"', b"[" * 100_000))
+    assert "no JSON" in report.problems[0].message

@@ -58,6 +58,11 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
         assert message in told
 
 
+def test_names_from_archives_can_be_shown(tmp_path: Path) -> None:
+    path = archive(tmp_path / "x.tar.gz", {"\x1b[2J\n.json": b"{}"})
+    assert names(path) == ["?[2J?.json"]
+
+
 def test_the_next_files_are_still_read(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(bundle())
     found = names(tmp_path / "missing.json", tmp_path / "a.json")
