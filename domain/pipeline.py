@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import psycopg
+import structlog
 
 from domain.pipeline_connection import Connection, Limits, Row, Rows, Statement, Unit
 from domain.pipeline_errors import DatabaseError, DeadlineExceeded, OutcomeUnknown, Unavailable
@@ -36,6 +37,8 @@ __all__ = [
     "Unavailable",
     "settings_statement",
 ]
+
+log = structlog.get_logger("domain.pipeline")
 
 Lane = Literal["point", "page"]
 Settings = Sequence[tuple[str, str]]
@@ -123,14 +126,19 @@ class _Lane:
         while True:
             try:
                 connection = await self.connect()
-            except (psycopg.Error, OSError):
+            except Exception as error:  # whatever it is, trying again is all that can be done
                 self.refusals += 1
+                if self.refusals in (1, self.size) or self.refusals % 100 == 0:
+                    state = getattr(error, "sqlstate", None)
+                    log.warning("no_connection", kind=type(error).__qualname__, sqlstate=state)
                 tried.set()
                 if not self.live:
                     self.refuse_all()
                 pause = min(2.0, 0.05 * 2 ** min(self.refusals // self.size, 6))
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (no secret)
                 continue
+            if self.refusals:
+                log.warning("connected_again", after=self.refusals)
             self.refusals = 0
             self.live.append(connection)
             tried.set()
