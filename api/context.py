@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.plan.facts import memo
+from api.rates import Rates
 from authz.actor import Actor
 from authz.guard import settings_for
 from domain.pipeline import DatabaseError, Lane, Pipeline, Row, Statement, settings_statement
@@ -33,6 +34,7 @@ class Context:
     request_id: uuid.UUID
     cell: AsyncEngine  # for commands, by `authz.guard.guarded_session`
     deadline: float | None = None  # seconds that a unit may take
+    rates: Rates = field(default_factory=lambda: Rates(None))
     masked: list[Masked] = field(default_factory=list)
     ids: list[bytes] = field(
         default_factory=list
@@ -60,21 +62,32 @@ class Context:
         written: Mapping[str, tuple[str, ...]],
         statement: Statement,
     ) -> Row | None:
-        """As `read`, for a statement that also writes: `written` names tables' resources and the permissions."""
+        """As `read`, for a statement that also writes: `written` names tables' resources and the permissions.
+
+        The stamp comes last: the statement may have waited for another, and what changed meanwhile counts.
+        """
         actor = self.actor
         key = (resources, tuple(written.items()))
         settings = memo(
             actor, key, lambda a: settings_statement(settings_for(a, resources, written))
         )
         try:
-            _, rows = await self.pipeline.unit(
-                settings, memo(actor, "strict", _strict), statement, deadline=self.deadline
+            rows, _ = await self.pipeline.unit(
+                settings, statement, memo(actor, "strict", _strict), deadline=self.deadline
             )
         except DatabaseError as error:
             if error.sqlstate == DIVISION_BY_ZERO:
                 raise StaleActor() from None
             raise
         return rows[0] if rows else None
+
+    async def still_valid(self) -> None:
+        """Raises StaleActor where the actor has changed since it was made."""
+        tenant = (("app.tenant", str(self.actor.tenant_id)),)
+        stamped = memo(self.actor, "stamp", stamp)
+        (fresh,) = await self.pipeline.unit(tenant, stamped, deadline=self.deadline)
+        if not fresh:
+            raise StaleActor()
 
     async def opener(self) -> Callable[[str, str, str, str], str]:
         """Opens sealed values of the actor's health system: `(table, column, row id, base64)` to text."""

@@ -10,6 +10,7 @@ import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.context import Context
+from api.rates import Rates
 from api.settings import Settings
 from authz.actor import Actor
 from domain.database import engine
@@ -36,6 +37,7 @@ class Wiring:
     keyring: Keyring
     actors: ActorLoader
     doors: Doors
+    rates: Rates
 
     def context(self, actor: Actor, request_id: uuid.UUID) -> Context:
         """What one request works with."""
@@ -45,6 +47,7 @@ class Wiring:
             cell=self.cell,
             keyring=self.keyring,
             request_id=request_id,
+            rates=self.rates,
             deadline=self.settings.statement_seconds,
         )
 
@@ -57,6 +60,8 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
     control = engine(settings.control_url(), application="caretree-api", size=1)
     limits = Limits(deadline=settings.statement_seconds)
     pipeline = Pipeline(url, settings.connections, INIT, limits)
+    redis = settings.redis_url
+    rates = Rates(redis.get_secret_value() if redis else None)
     async with httpx.AsyncClient(follow_redirects=False) as client:
         await pipeline.start()
         try:
@@ -65,8 +70,9 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
             actors = ActorLoader(tokens, pipeline)
             keyring = Keyring(FileKeyProvider(Path(key_file)), cell)
             doors = Doors(registry, tokens, cell)
-            yield Wiring(settings, cell, pipeline, keyring, actors, doors)
+            yield Wiring(settings, cell, pipeline, keyring, actors, doors, rates)
         finally:
             await pipeline.stop()
+            await rates.close()
             await cell.dispose()
             await control.dispose()

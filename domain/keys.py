@@ -90,6 +90,13 @@ class Sealer(Protocol):
     def index(self, value: bytes, /) -> bytes: ...
 
 
+def check_key(key: str) -> None:
+    """Raises Invalid for an idempotency key that cannot be kept as it is."""
+    if not (1 <= len(key) <= KEY_LENGTH and key.isprintable()):
+        message = f"A key has 1 to {KEY_LENGTH} printable characters."
+        raise Invalid(message, path=("idempotencyKey",))
+
+
 async def claim(
     session: AsyncSession,
     agent: Agent,
@@ -106,8 +113,7 @@ async def claim(
     """
     if agent.person_id is None:
         raise Invalid("Only a person's request has an idempotency key.", path=("idempotencyKey",))
-    if not 1 <= len(key) <= KEY_LENGTH:
-        raise Invalid(f"A key has 1 to {KEY_LENGTH} characters.", path=("idempotencyKey",))
+    check_key(key)
     taken = await session.scalar(
         insert(IdempotencyKey)
         .values(

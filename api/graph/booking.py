@@ -24,8 +24,18 @@ from api.plan.compile import Compiler, Details, Hidden
 from api.plan.fetch import PLANS, response_path, whole
 from api.plan.mapping import parse_id
 from api.plan.run import Built, answer, variables
-from api.plan.write import Payload, Work, agent_of, finished, payload_type, perform, refused
-from authz.guard import guarded_session, require
+from api.plan.write import (
+    Payload,
+    Work,
+    agent_of,
+    driver,
+    finished,
+    payload_type,
+    perform,
+    refused,
+    still_valid,
+)
+from authz.guard import Forbidden, Reason, guarded_session, require
 from domain.appointments import Appointment as Appointments
 from domain.appointments import (
     Booking,
@@ -172,6 +182,7 @@ async def book(info: GraphQLResolveInfo[Any], given: BookAppointmentInput) -> An
         refusal = refusal_of(error)
         if refusal is None:
             raise
+        await context.still_valid()
         return refused(info, refusal)
 
 
@@ -212,14 +223,17 @@ def unit_of(context: Context, node: str) -> Any:
 
 
 def allowed(context: Context, unit: Any) -> Agent:
-    """Judge the place of the new appointment. Raises NotFound or Forbidden."""
+    """Judge the place of the new appointment, which everybody sees. Raises Forbidden."""
     new = SimpleNamespace(
         tenant_id=context.actor.tenant_id,
         clinic_id=unit.clinic_id,
         unit_id=unit.id,
         sensitivity=0,
     )
-    grant = require(context.actor, BOOK, new)
+    try:
+        grant = require(context.actor, BOOK, new)
+    except NotFound:
+        raise Forbidden(Reason.NO_ROLE) from None
     agent = agent_of(context)
     return replace(agent, role=grant.role, grant_id=grant.id) if grant else agent
 
@@ -242,6 +256,7 @@ async def why_not(context: Context, agent: Agent, unit: Any, booking: Booking) -
     async with guarded_session(context.cell, context.actor) as session:
         await session.allow(BOOK, ("patient",))
         earlier = await settle(session, agent, unit, booking)
+        await still_valid(await driver(session), context)
         await session.commit()
         return earlier
 

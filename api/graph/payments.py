@@ -11,8 +11,10 @@ from api.graph.payloads import UserError, payload_errors
 from api.graph.relay import Info, Money, root, value_type
 from api.plan.write import Payload, Work, perform
 from domain.billing import Invoice as Invoices
-from domain.billing import PaymentMethod, record_payment
+from domain.billing import PaymentMethod, minor_units, own_tenant, record_payment
+from domain.billing.money import amount_of as major_units
 from domain.errors import Invalid
+from domain.organization import Tenant
 
 PLAIN = re.compile(r"[0-9]{1,15}(\.[0-9]{1,4})?")
 strawberry.enum(PaymentMethod, name="PaymentMethod", description="How it was paid.")
@@ -58,14 +60,15 @@ def amount_of(text: str) -> Decimal:
     return Decimal(text)
 
 
-def receipt(given: RecordPaymentInput, posting_id: uuid.UUID) -> dict[str, Any]:
+def receipt(given: RecordPaymentInput, posting_id: uuid.UUID, tenant: Tenant) -> dict[str, Any]:
     """The receipt of a payment: what was said, and the posting that now stands for it."""
+    amount = amount_of(given.amount)
     return {
         "__typename": "PaymentReceipt",
         "id": f"Posting:{posting_id}",
         "amount": {
             "__typename": "Money",
-            "amount": str(Decimal(given.amount)),
+            "amount": str(major_units(minor_units(amount, given.currency, tenant), tenant)),
             "currency": given.currency,
         },
     }
@@ -77,18 +80,21 @@ class Mutation:
     async def record_payment(
         self, info: Info, input: RecordPaymentInput
     ) -> RecordPaymentPayload | None:
-        async def command(work: Work) -> uuid.UUID:
+        async def judged(work: Work) -> tuple[Any, Any]:
             unit = work.unit(input.unit, "unit")
             patient, _ = await work.patient(input.patient, "patient")
-            agent = await work.require(
-                "payment:record", work.new_row(unit, patient_id=patient.id), "patient"
-            )
+            new = work.new_row(unit, patient_id=patient.id)
+            await work.create("payment:record", new, "patient")
+            return unit, patient
+
+        async def command(work: Work) -> uuid.UUID:
+            unit, patient = await judged(work)
             invoice = input.invoice and await work.load(
                 Invoices, input.invoice, "Invoice", "invoice"
             )
             posting = await record_payment(
                 work.session,
-                agent,
+                work.agent,
                 unit,
                 patient.id,
                 amount_of(input.amount),
@@ -101,11 +107,17 @@ class Mutation:
             )
             return posting.id
 
+        async def told(work: Work, found: uuid.UUID) -> dict[str, Any]:
+            if work.repeated:
+                await judged(work)  # no row is selected again that today's policy would hide
+            tenant = await own_tenant(work.session, work.agent)
+            return {"receipt": receipt(input, found, tenant)}
+
         return await perform(
             info._raw_info,
             "recordPayment",
             Payload("", "Posting"),
             input,
             command,
-            extra=lambda found: {"receipt": receipt(input, found)},
+            extra=told,
         )

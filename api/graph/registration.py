@@ -152,7 +152,7 @@ class Mutation:
     ) -> RegisterPatientPayload | None:
         async def command(work: Work) -> uuid.UUID:
             unit = work.unit(input.unit, "unit")
-            agent = await work.require("patient:create", patient_at(work, work.new_id, unit))
+            agent = await work.create("patient:create", patient_at(work, work.new_id, unit))
             made = await register_command(
                 work.session,
                 agent,
@@ -198,7 +198,8 @@ class Mutation:
     ) -> AdmitPatientPayload | None:
         async def command(work: Work) -> uuid.UUID:
             unit = work.unit(input.unit, "unit")
-            agent = await work.require("patient:admit", patient_at(work, work.new_id, unit))
+            agent = await work.create("patient:admit", patient_at(work, work.new_id, unit))
+            await work.count("patient:admit")
             found = await admit_command(
                 work.session, agent, unit, input.mrn, input.birth_date, input.family_name
             )
@@ -215,7 +216,7 @@ class Mutation:
         async def command(work: Work) -> uuid.UUID:
             patient, _ = await work.patient(input.patient, "patient")
             unit = work.unit(input.unit, "unit")
-            agent = await work.require("patient:add_site", patient_at(work, patient.id, unit))
+            agent = await work.create("patient:add_site", patient_at(work, patient.id, unit))
             await add_site_command(work.session, agent, patient, unit)
             return patient.id
 

@@ -99,7 +99,7 @@ class Mutation:
             unit = work.unit(input.unit, "unit")
             patient, _ = await work.patient(input.patient, "patient")
             new = work.new_row(unit, patient_id=patient.id)
-            agent = await work.require("encounter:start", new, "patient", "appointment")
+            agent = await work.create("encounter:start", new, "patient", "appointment")
             known, practitioner = local_id(input.practitioner, "Practitioner")
             if not known:
                 raise NotFound(path=("practitioner",))
@@ -140,7 +140,7 @@ class Mutation:
             new = work.new_row(
                 unit, kind=input.kind.value, state="draft", author_id=work.agent.person_id
             )
-            agent = await work.require("note:write_draft", new)
+            agent = await work.create("note:write_draft", new)
             note = await write_draft(
                 work.session,
                 agent,

@@ -18,9 +18,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.context import StaleActor
+from api.rates import RateLimited, RatesUnavailable
 from authz.refusals import Forbidden
 from domain.database import code_of, refusal_of, sqlstate_of
-from domain.errors import DomainError, IllegalMove, NotFound, StaleVersion
+from domain.errors import DomainError, IllegalMove, NotAllowed, NotFound, StaleVersion
 from domain.pipeline import DatabaseError
 from identity.errors import IdentityUnavailable, MfaRequired, Unauthenticated
 
@@ -177,6 +178,8 @@ def _of_domain(error: BaseException) -> Problem:
         return Problem(Code.NOT_FOUND, error.message)
     if isinstance(error, Forbidden):
         return Problem(Code.FORBIDDEN, error.message, reason=error.reason.value)
+    if isinstance(error, NotAllowed):
+        return Problem(Code.FORBIDDEN, error.message, reason=error.code)
     if isinstance(error, StaleVersion):
         return Problem(Code.CONFLICT, error.message, currentVersion=error.current)
     details: dict[str, Any] = {"reason": error.code}
@@ -221,6 +224,17 @@ def _no_connection(error: BaseException) -> bool:
     )
 
 
+def _of_rates(error: BaseException) -> Problem:
+    assert isinstance(error, RateLimited)
+    wait = error.retry_after
+    return Problem(
+        Code.RATE_LIMITED,
+        "Too many tries. Wait before the next.",
+        headers=((b"retry-after", b"%d" % wait),),
+        retryAfter=wait,
+    )
+
+
 def _of_mfa(error: BaseException) -> Problem:
     """Step up: RFC 9470, section 3."""
     assert isinstance(error, MfaRequired)
@@ -242,5 +256,7 @@ _TELL: tuple[tuple[type[BaseException], Callable[[BaseException], Problem | None
     (Unauthenticated, lambda _: unauthenticated()),
     (MfaRequired, _of_mfa),
     (IdentityUnavailable, lambda _: unavailable()),
+    (RateLimited, _of_rates),
+    (RatesUnavailable, lambda _: unavailable()),
     (StaleActor, lambda _: unavailable("Your access has just changed. Try again.")),
 )

@@ -15,7 +15,6 @@ import orjson
 from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type
 from graphql.execution.collect_fields import FieldDetails
 from psycopg import AsyncConnection, AsyncRawCursor
-from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from api.context import Context, StaleActor
@@ -24,19 +23,28 @@ from api.plan.compile import Compiler, Details
 from api.plan.fetch import PLANS, by_id, response_path, single
 from api.plan.mapping import parse_id
 from api.plan.run import Answer, Built, answer, open_sealed, variables
-from authz.guard import Forbidden, GuardedSession, guarded_session
+from authz.guard import Forbidden, GuardedSession, Reason, guarded_session
 from domain.audit import Agent, Outcome, record
 from domain.database import refusal_of
 from domain.errors import DomainError, NotAllowed, NotFound, StaleVersion
 from domain.keys import claim
 from domain.model import Base, new_id
-from domain.patients import Patient, PatientSite
+from domain.patients import Patient, PatientSite, sites_visible
 from domain.pipeline import Row, Statement
 from identity.actors import stamp
 
 M = TypeVar("M", bound=Base)
 OUTER = frozenset({"id", "unit", "mrn", "version", "idempotencyKey"})
 """Fields that lie at the top of every input."""
+NAMED = {
+    "patientId": "patient",
+    "practitionerId": "practitioner",
+    "roomIds": "rooms",
+    "appointmentId": "appointment",
+    "encounterId": "encounter",
+    "invoiceId": "invoice",
+}
+"""What inputs call a field that the domain names by its id."""
 NOT_DATA = (NotFound, Forbidden, NotAllowed, StaleVersion)
 """Refusals that no other input mends: they are errors of the field, the others are data."""
 
@@ -57,6 +65,7 @@ class Work:
     session: GuardedSession
     agent: Agent
     new_id: uuid.UUID = field(default_factory=new_id)
+    repeated: bool = False  # carried out before under the same key
 
     async def require(self, permission: str, target: Any, *also: str) -> Agent:
         """Judge the target and open what the command writes. Raises NotFound or Forbidden."""
@@ -64,6 +73,18 @@ class Work:
         if grant is not None:
             self.agent = replace(self.agent, role=grant.role, grant_id=grant.id)
         return self.agent
+
+    async def create(self, permission: str, new: Any, *also: str) -> Agent:
+        """As `require`, for a row about to be made: who sees the place and may not read there is Forbidden too."""
+        try:
+            return await self.require(permission, new, *also)
+        except NotFound:
+            raise Forbidden(Reason.NO_ROLE) from None
+
+    async def count(self, permission: str) -> None:
+        """Count a try of what could be guessed. Raises RateLimited, RatesUnavailable."""
+        actor = self.context.actor
+        await self.context.rates.count(permission, actor.tenant_id, actor.person_id)
 
     def unit(self, node: str, path: str) -> Any:
         """A unit of the asker's tree by its opaque id. Raises NotFound."""
@@ -96,12 +117,7 @@ class Work:
     async def patient(self, value: str, path: str) -> tuple[Patient, list[PatientSite]]:
         """A patient and the sites at which the asker sees them. Raises NotFound."""
         found = await self.load(Patient, value, "Patient", path)
-        sites = await self.session.scalars(
-            select(PatientSite).where(
-                PatientSite.tenant_id == found.tenant_id, PatientSite.patient_id == found.id
-            )
-        )
-        return found, list(sites)
+        return found, await sites_visible(self.session, self.agent, found.id)
 
     async def sealer(self) -> Any:
         """The keys of the asker's health system."""
@@ -109,6 +125,7 @@ class Work:
 
 
 Command = Callable[[Work], Awaitable[uuid.UUID]]
+Extra = Callable[[Work, uuid.UUID], Awaitable[dict[str, Any]]]
 
 
 async def perform(
@@ -117,12 +134,12 @@ async def perform(
     payload: Payload,
     given: Any,
     command: Command,
-    extra: Callable[[uuid.UUID], dict[str, Any]] | None = None,
+    extra: Extra | None = None,
     nested: str | None = None,
 ) -> Any:
     """Carry out a command and answer its payload; with an idempotency key in the input, at most once.
 
-    `command` answers the id of the payload's object; `extra(id)` gives values of the payload that no row shows;
+    `command` answers the id of the payload's object; `extra(work, id)` gives values of the payload that no row shows;
     `nested` is the field of the input that holds the fields which the domain names.
     Raises NotFound, Forbidden, NotAllowed, StaleVersion, StaleActor and what the database raises.
     """
@@ -133,7 +150,10 @@ async def perform(
             await still_valid(connection, context)
             work = Work(context, session, agent_of(context))
             found = await _once(work, operation, given, command)
-            parts = await _answered(info, connection, payload, found, extra)
+            more = await extra(work, found) if extra is not None else {}
+            parts = await _answered(info, connection, payload, found, more)
+            # Again: the command may have waited for another, and what changed meanwhile counts.
+            await still_valid(connection, context)
             await session.commit()
     except DBAPIError as error:
         refusal = refusal_of(error)
@@ -173,6 +193,7 @@ async def _once(work: Work, operation: str, given: Any, command: Command) -> uui
     if key is None:
         return await command(work)
     earlier = await claim(work.session, work.agent, operation, key, input_hash(given), work.new_id)
+    work.repeated = earlier is not None
     return earlier if earlier is not None else await command(work)
 
 
@@ -218,7 +239,7 @@ async def _answered(
     connection: AsyncConnection[Any],
     payload: Payload,
     found: uuid.UUID,
-    extra: Callable[[uuid.UUID], dict[str, Any]] | None,
+    more: dict[str, Any],
 ) -> list[tuple[str, bytes]]:
     """The selected fields of the payload, each as finished JSON."""
     parts = []
@@ -230,8 +251,7 @@ async def _answered(
         elif name == "userErrors":
             json = b"[]"
         else:
-            assert extra is not None
-            json = orjson.dumps(selected(info, response, extra(found)[name]))
+            json = orjson.dumps(selected(info, response, more[name]))
         parts.append((response, json))
     return parts
 
@@ -323,7 +343,7 @@ def refused(info: GraphQLResolveInfo[Any], error: DomainError, nested: str | Non
 
 def input_path(path: tuple[str, ...], nested: str | None) -> list[str]:
     """A refusal's path as the input has it: `patientId` is its field `patient`; demographics lie one deeper."""
-    named = [part.removesuffix("Id") if part.endswith("Id") else part for part in path]
+    named = [NAMED.get(part, part) for part in path]
     if nested is not None and named and named[0] not in OUTER:
         return [nested, *named]
     return named

@@ -42,7 +42,7 @@ from domain.appointments.record import Appointment, AppointmentBlock, Appointmen
 from domain.appointments.states import period
 from domain.audit import Agent, AuditEvent, Outcome
 from domain.errors import Invalid
-from domain.keys import KEY_LENGTH, IdempotencyKey
+from domain.keys import IdempotencyKey, check_key
 from domain.locks import holding
 from domain.model import Base, new_id
 from domain.organization import Place, clinic_of
@@ -123,8 +123,8 @@ def booking_values(agent: Agent, place: Place, booking: Booking) -> dict[str, An
     clinic_of(place)
     if agent.person_id is None:
         raise Invalid("Only people book appointments.")
-    if booking.key is not None and not 1 <= len(booking.key) <= KEY_LENGTH:
-        raise Invalid(f"A key has 1 to {KEY_LENGTH} characters.", path=("idempotencyKey",))
+    if booking.key is not None:
+        check_key(booking.key)
     if len(booking.room_ids) > ROOMS:
         raise Invalid(f"At most {ROOMS} rooms and devices.", path=("roomIds",))
     starts_at, ends_at = period(booking.starts_at, booking.minutes, agent.now)

@@ -7,6 +7,7 @@ from domain.billing.commands import (
     OwnEntry,
     PaymentMethod,
     issue_invoice,
+    own_tenant,
     record_payment,
     reverse,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "issue_invoice",
     "line_amount",
     "minor_units",
+    "own_tenant",
     "record_payment",
     "reverse",
 ]

@@ -14,7 +14,7 @@ def minor_units(amount: Decimal, currency: str, tenant: Tenant) -> int:
     if currency != tenant.currency:
         raise Invalid(
             "This is not the health system's currency.",
-            path=("amount", "currency"),
+            path=("currency",),
             code="WRONG_CURRENCY",
         )
     if not amount.is_finite() or abs(amount.adjusted()) > 30:

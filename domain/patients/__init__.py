@@ -9,6 +9,7 @@ from domain.patients.commands import (
     admit,
     register,
     seen_at,
+    sites_visible,
     update_demographics,
 )
 from domain.patients.demographics import Demographics, checked
@@ -30,5 +31,6 @@ __all__ = [
     "fold",
     "register",
     "seen_at",
+    "sites_visible",
     "update_demographics",
 ]

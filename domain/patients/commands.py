@@ -138,13 +138,17 @@ async def admit(
     """Find a patient of the health system whom the asker may not see, and see them at `place` from now on.
 
     All three must match exactly (the name folded). Raises NoMatch otherwise, in any case the same, and for a
-    patient of raised sensitivity. Writes patient_site.
+    patient of raised sensitivity; Invalid for what is no number or name at all. Writes patient_site.
     """
     clinic_id = clinic_of(place)
     found = await session.scalar(
         select(
             func.find_for_admission(
-                agent.tenant_id, mrn.strip(), birth_date, name_key(family_name), type_=Uuid()
+                agent.tenant_id,
+                line(mrn, "mrn", maximum=64),
+                birth_date,
+                name_key(line(family_name, "familyName")),
+                type_=Uuid(),
             )
         )
     )
@@ -208,6 +212,18 @@ async def seen_at(session: AsyncSession, agent: Agent, patient_id: uuid.UUID, pl
     if site is None:
         raise NotFound(path=("patientId",))
     return Seen(clinic_id, place.id, patient_id, site.sensitivity)
+
+
+async def sites_visible(
+    session: AsyncSession, agent: Agent, patient_id: uuid.UUID
+) -> list[PatientSite]:
+    """The sites at which the session shows the patient: what the policy judges them by."""
+    found = await session.scalars(
+        select(PatientSite).where(
+            PatientSite.tenant_id == agent.tenant_id, PatientSite.patient_id == patient_id
+        )
+    )
+    return list(found)
 
 
 async def site_at(

@@ -1,0 +1,76 @@
+"""How often somebody may try what could be guessed. The counts lie in Redis, which all serving processes share.
+
+Whoever cannot be counted is refused: a limit that is off while Redis is away protects nothing.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from limits.errors import StorageError
+from redis.asyncio import ConnectionPool
+
+PREFIX = "caretree:rates"
+SECONDS = 1.0
+"""How long Redis may take to answer."""
+LIMITS: Mapping[str, tuple[RateLimitItem, ...]] = MappingProxyType(
+    # A desk admits one patient a minute or two; who guesses needs thousands of tries.
+    {"patient:admit": (RateLimitItemPerMinute(10), RateLimitItemPerDay(200))}
+)
+"""Permission -> how often one person may try to use it."""
+
+
+class RateLimited(Exception):
+    """Too often; again in `retry_after` seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("too often")
+        self.retry_after = retry_after
+
+
+class RatesUnavailable(Exception):
+    """Nobody can be counted: there is no Redis, or it does not answer."""
+
+
+class Rates:
+    """The counts of one serving process's people. `url` is Redis's or Valkey's, or None where there is none."""
+
+    def __init__(self, url: str | None) -> None:
+        self._pool: Any = None
+        if url is not None:
+            waiting = {"socket_timeout": SECONDS, "socket_connect_timeout": SECONDS}
+            self._pool = ConnectionPool.from_url(url, **waiting)
+            options: dict[str, Any] = {"connection_pool": self._pool}
+            storage = RedisStorage(
+                f"async+{url}",
+                wrap_exceptions=True,
+                implementation="redispy",
+                key_prefix=PREFIX,
+                **options,
+            )
+            self._limiter = MovingWindowRateLimiter(storage)
+
+    async def count(self, permission: str, tenant_id: uuid.UUID, person_id: uuid.UUID) -> None:
+        """Count one try. Raises RateLimited, RatesUnavailable."""
+        if self._pool is None:
+            raise RatesUnavailable()
+        who = (permission, str(tenant_id), str(person_id))
+        try:
+            async with asyncio.timeout(2 * SECONDS):
+                for limit in LIMITS[permission]:
+                    if not await self._limiter.hit(limit, *who):
+                        window = await self._limiter.get_window_stats(limit, *who)
+                        raise RateLimited(max(1, round(window.reset_time - time.time())))
+        except (StorageError, TimeoutError):
+            raise RatesUnavailable() from None
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        if self._pool is not None:
+            await self._pool.aclose()
