@@ -91,9 +91,9 @@ def whole_suite() -> bool:
     try:
         return subprocess.run(command, cwd=CHECKOUT, check=False).returncode == 0
     finally:
-        from dev.servers import test_stack
+        from dev.servers import stack_of_tests
 
-        test_stack().stop()
+        stack_of_tests().stop()
 
 
 def main() -> int:

@@ -68,7 +68,7 @@ def clean() -> None:
 def _stop_all() -> list[str]:
     from dev import processes
     from dev.runs import Run
-    from dev.servers import Stack, root, test_root
+    from dev.servers import Stack, root, root_of_tests
 
     stopped = []
     run = Run(root())
@@ -76,7 +76,7 @@ def _stop_all() -> list[str]:
         processes.end(pid, patience=60)
         processes.until(lambda: not Stack(root()).running(), 30)
         stopped.append("make up")
-    for place, words in ((root(), ""), (test_root(), " of the tests")):
+    for place, words in ((root(), ""), (root_of_tests(), " of the tests")):
         if place.exists():
             stopped += [f"{name}{words}" for name in Stack(place).stop()]
     run.forget()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +31,8 @@ class Failed(Exception):
 def tethered(command: Sequence[str | Path], uid: str = "-", gid: str = "-") -> list[str]:
     """The command as one that ends with this process."""
     program = [sys.executable, "-S", "-s", "-E", str(TETHERED), str(os.getpid()), uid, gid]
-    return [*program, *map(str, command)]
+    found = shutil.which(str(command[0])) or str(command[0])
+    return [*program, found, *map(str, command[1:])]
 
 
 class Commands:

@@ -1,6 +1,7 @@
 """Roles and databases on any PostgreSQL 18 to which an administrator's URL is given."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -77,7 +78,8 @@ def prepare_one(admin_url: str, name: str, role: str, password: str) -> str:
     return login_url(admin_url, role, password, name)
 
 
-def administrator(admin_url: str) -> Admin:
+@contextmanager
+def administrator(admin_url: str) -> Iterator[Admin]:
     """A connection that holds the lock for making roles and databases. Raises Fault."""
     try:
         admin = psycopg.connect(admin_url, autocommit=True, connect_timeout=10)
@@ -86,15 +88,24 @@ def administrator(admin_url: str) -> Admin:
             "PostgreSQL does not answer at the administrator's URL (DATABASE_URL, if you set it):"
             f" {str(error).strip().splitlines()[-1]}"
         ) from None
-    version = admin.info.server_version
+    with admin:
+        _new_enough(admin.info.server_version)
+        try:
+            admin.execute("select pg_advisory_lock(%s)", [LOCK])
+            yield admin
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise Fault(
+                "The account of DATABASE_URL may not make roles and databases: give it CREATEROLE and"
+                f" CREATEDB, or use another one ({error.diag.message_primary})."
+            ) from None
+
+
+def _new_enough(version: int) -> None:
     if version < FLOOR:
-        admin.close()
         raise Fault(
             f"DATABASE_URL leads to PostgreSQL {version // 10_000}, and Caretree needs 18 or newer:"
             " unset it to use the embedded server, or point it to a newer one."
         )
-    admin.execute("select pg_advisory_lock(%s)", [LOCK])
-    return admin
 
 
 def login_url(admin_url: str, role: str, password: str, name: str | None = None) -> str:
@@ -128,7 +139,7 @@ def _role(admin: Admin, role: str) -> None:
             _execute(admin, f"create role {{}} {PLAIN} {ROLES[role]}", role)
         except psycopg.errors.InsufficientPrivilege:
             # Many hosted servers let nobody give BYPASSRLS; migrations then lift FORCE inside their transaction.
-            _execute_or_fault(admin, f"create role {{}} {PLAIN}", role)
+            _execute(admin, f"create role {{}} {PLAIN}", role)
     row = admin.execute("select rolconfig from pg_roles where rolname = %s", [role]).fetchone()
     present = row[0] if row and isinstance(row[0], list) else []
     lower = {str(setting).lower() for setting in present}
@@ -141,7 +152,7 @@ def _belong(admin: Admin, owner: str) -> None:
     """Whoever is no superuser makes databases only for roles that they are a member of."""
     member = admin.execute("select pg_has_role(current_user, %s, 'SET')", [owner]).fetchone()
     if member != (True,):
-        _execute_or_fault(admin, "grant {} to current_user with set true", owner)
+        _execute(admin, "grant {} to current_user with set true", owner)
 
 
 def _set_password(admin: Admin, role: str, password: str) -> None:
@@ -168,13 +179,3 @@ def _exists(admin: Admin, catalog: str, column: str, name: str) -> bool:
 
 def _execute(admin: Admin, statement: str, *names: str) -> None:
     admin.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
-
-
-def _execute_or_fault(admin: Admin, statement: str, *names: str) -> None:
-    try:
-        _execute(admin, statement, *names)
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise Fault(
-            "The account of DATABASE_URL may not make roles and databases: give it CREATEROLE and"
-            f" CREATEDB, or use another one ({error.diag.message_primary})."
-        ) from None

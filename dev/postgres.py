@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import secrets
 import shutil
 from pathlib import Path
 
@@ -98,14 +99,16 @@ class Postgres:
         return self.folder.reachable(package / "pginstall" / "bin" / name, package)
 
     def _initialise(self) -> None:
-        """A new cluster, made beside its place and renamed: a killed initdb leaves half a one."""
+        """A new cluster, made beside its place and renamed: a killed initdb leaves half a one, and may still tidy up."""
         password = self.state.drawn("postgres", "password", draw=secret)
         shutil.rmtree(self.data, ignore_errors=True)
-        fresh = self.folder.sub("making") / "postgres"
-        shutil.rmtree(fresh, ignore_errors=True)
+        making = self.folder.sub("making")
+        for left in making.iterdir():
+            shutil.rmtree(left, ignore_errors=True)
+        fresh = making / secrets.token_hex(4)
         fresh.mkdir(mode=0o700)
         self.folder.handed(fresh)
-        passwords = fresh.with_name("postgres.password")
+        passwords = fresh.with_suffix(".password")
         passwords.touch(mode=0o600)
         passwords.write_text(password)
         self.folder.handed(passwords, 0o600)
@@ -123,6 +126,7 @@ class Postgres:
         finally:
             passwords.unlink()
         fresh.rename(self.data)
+        shutil.rmtree(making, ignore_errors=True)
 
     def _configure(self, port: int) -> None:
         settings = {**SETTINGS, "port": str(port)}

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]  # it brings no types
+import psutil
 
 
 def living(pid: int) -> psutil.Process | None:
@@ -111,3 +111,8 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def all_living() -> list[int]:
+    """Every process of the machine but those that only wait to be reaped."""
+    return [pid for pid in psutil.pids() if living(pid) is not None]

@@ -32,7 +32,7 @@ def root() -> Path:
     return Path(os.environ.get("CARETREE_HOME") or CHECKOUT / ".caretree").resolve()
 
 
-def test_root() -> Path:
+def root_of_tests() -> Path:
     """The folder of the servers that tests use, so that they never touch a running `make up`."""
     return root() / "test"
 
@@ -123,14 +123,14 @@ class Stack:
 
 
 @cache
-def test_stack() -> Stack:
+def stack_of_tests() -> Stack:
     """The stack that tests use; it shares the built Keycloak with the development stack."""
-    return Stack(test_root(), programs=root())
+    return Stack(root_of_tests(), programs=root())
 
 
 def ensure(*, keycloak: bool = False) -> Servers:
     """The servers for tests, started if they do not run; they stay for the next run until `make down`. Raises Fault."""
-    stack = test_stack()
+    stack = stack_of_tests()
     stack.start_postgres()
     stack.start_valkey()
     if keycloak:

@@ -68,7 +68,7 @@ async def run(steps: Sequence[Step], screen: Screen) -> bool:
         await asyncio.gather(*tasks, return_exceptions=True)
     for step in steps:
         if step.fault:
-            explain(step, step.fault, screen)
+            explain(step.name, step.fault, screen)
     return all(step.progress is Progress.READY for step in steps)
 
 
@@ -123,10 +123,10 @@ def table(steps: Sequence[Step]) -> Table:
     return shown
 
 
-def explain(step: Step, fault: Fault, screen: Screen) -> None:
+def explain(name: str, fault: Fault, screen: Screen) -> None:
     """One sentence, then the end of the log."""
     screen.line("")
-    screen.line(f"{step.name}: {fault.sentence}", style="red")
+    screen.line(f"{name}: {fault.sentence}", style="red")
     for line in fault.tail():
         screen.line(f"  {line}", style="dim")
     if fault.log is not None:

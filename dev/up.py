@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from dev.children import Children
 from dev.faults import Fault, Stopped, told
 from dev.folder import CHECKOUT
 from dev.guardian import Guardian
-from dev.product import API, Product, api_port
+from dev.product import Product, api_port
 from dev.runs import Run
 from dev.screen import ReaderGone, Screen
 from dev.servers import Stack
@@ -21,18 +22,57 @@ from dev.steps import Step
 from dev.welcome import welcome
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-API_PATIENCE = 60
+PATIENCE = 60
+
+Command = tuple[list[str], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does: steps, then children (command and environment by name), then a word when they are ready."""
+
+    steps: list[Step]
+    children: Callable[[], Mapping[str, Command]]
+    ready: Callable[[], Awaitable[bool]]
+    welcome: Callable[[Screen], None]
+    details: Mapping[str, object]
+
+
+def product_plan(stack: Stack) -> Plan:
+    """The whole of Caretree. Raises Fault when its port is taken."""
+    port, product = api_port(stack), Product(stack)
+
+    async def ready() -> bool:
+        async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+            with contextlib.suppress(httpx.HTTPError):
+                return (await http.get(f"http://127.0.0.1:{port}/readyz")).is_success
+        return False
+
+    return Plan(
+        steps=[
+            Step("PostgreSQL", lambda _: stack.start_postgres()),
+            Step("Valkey", lambda _: stack.start_valkey()),
+            Step("Keycloak", stack.start_keycloak, ("PostgreSQL",)),
+            Step("migrations", lambda _: product.migrate(), ("PostgreSQL",)),
+            Step("demo world", product.seed, ("Keycloak", "migrations", "Valkey")),
+        ],
+        children=lambda: product.children(port),
+        ready=ready,
+        welcome=lambda screen: welcome(product, screen),
+        details={"port": port},
+    )
 
 
 @dataclass
 class Supervisor:
-    """One run of `make up`."""
+    """One run. Whatever ends it, nothing that it started is left: the guardian sees to that even after a kill -9."""
 
     root: Path
     screen: Screen
+    plan: Callable[[Stack], Plan] = product_plan
 
     async def up(self) -> int:
-        """The exit code: 0 after Ctrl-C or where a run is there already, 1 after a failure. Raises Fault."""
+        """The exit code: 0 after Ctrl-C or where a run is there already, 1 after a failure. Raises Fault, ReaderGone."""
         run = Run(self.root)
         with told(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
@@ -57,18 +97,18 @@ class Supervisor:
 
     async def _run(self, stack: Stack, run: Run, ours: set[str]) -> int:
         children = Children(self.screen, CHECKOUT)
-        loop = asyncio.get_running_loop()
         for number in SIGNALS:
-            loop.add_signal_handler(number, self._ask_to_stop, stack, children)
+            asyncio.get_running_loop().add_signal_handler(
+                number, self._ask_to_stop, stack, children
+            )
+        plan = self.plan(stack)
         try:
-            port = api_port(stack)
-            product = Product(stack)
-            if not await steps.run(_steps(product), self.screen):
+            if not await steps.run(plan.steps, self.screen):
                 return 1
-            for name, (command, env) in product.children(port).items():
+            for name, (command, env) in plan.children().items():
                 await children.start(name, command, env)
-            run.note(ours, port=port, children=children.pids())
-            return await self._serve(children, product)
+            run.note(ours, children=children.pids(), **plan.details)
+            return await self._serve(children, plan)
         except (Stopped, ReaderGone):
             return 0
         finally:
@@ -78,26 +118,22 @@ class Supervisor:
         stack.commands.stop()
         children.stopping.set()
 
-    async def _serve(self, children: Children, product: Product) -> int:
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
-
-            async def ready() -> bool:
-                with contextlib.suppress(httpx.HTTPError):
-                    address = product.url.replace("localhost", "127.0.0.1")
-                    return (await http.get(f"{address}/readyz")).is_success
-                return False
-
-            if await children.until_ready(ready, API_PATIENCE):
-                welcome(product, self.screen)
-            elif not children.stopping.is_set():
-                self.screen.line(f"The {API} was not ready after {API_PATIENCE} s.", style="red")
-                return 1
+    async def _serve(self, children: Children, plan: Plan) -> int:
+        if await children.until_ready(plan.ready, PATIENCE):
+            plan.welcome(self.screen)
+        elif not children.stopping.is_set():
+            self.screen.line(
+                f"The API was not ready after {PATIENCE} s: correct what it says above, then run"
+                " `make up` again.",
+                style="red",
+            )
+            return 1
         await children.until_stopped()
         if children.ended is None:
             return 0
         self.screen.line(
-            f"{children.ended.name} ended with status {children.ended.status}; its last words are above."
-            " Everything is stopped; `make up` starts it again.",
+            f"{children.ended.name} ended with status {children.ended.status}, so the rest was stopped:"
+            " correct what it says above, then run `make up` again.",
             style="red",
         )
         return 1
@@ -118,24 +154,14 @@ class Supervisor:
                 )
 
 
-def _steps(product: Product) -> list[Step]:
-    stack = product.stack
-    return [
-        Step("PostgreSQL", lambda _: stack.start_postgres()),
-        Step("Valkey", lambda _: stack.start_valkey()),
-        Step("Keycloak", stack.start_keycloak, ("PostgreSQL",)),
-        Step("migrations", lambda _: product.migrate(), ("PostgreSQL",)),
-        Step("demo world", product.seed, ("Keycloak", "migrations")),
-    ]
-
-
 def main(root: Path) -> int:
     """Run until the end; the exit code."""
     screen = Screen()
     try:
         return asyncio.run(Supervisor(root, screen).up())
     except Fault as fault:
-        steps.explain(Step("make up", lambda _: ""), fault, screen)
+        with contextlib.suppress(ReaderGone):
+            steps.explain("make up", fault, screen)
         return 1
     except ReaderGone:
         return 0

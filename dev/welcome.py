@@ -26,7 +26,9 @@ def welcome(product: Product, screen: Screen) -> None:
     screen.line(f"  curl -s {product.url}/graphql -H 'Content-Type: application/json' \\")
     screen.line(f'''    -H "Authorization: Bearer $TOKEN" -d '{{"query": "{QUERY}"}}\'''')
     screen.line("")
-    screen.line("Ctrl-C stops what this run has started.", style="dim")
+    screen.line(
+        "Ctrl-C stops all that this run has started; what it found running stays.", style="dim"
+    )
 
 
 def described(member: cast.Member) -> str:
