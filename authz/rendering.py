@@ -5,15 +5,12 @@ sorts), several are `= ANY`; the tenant is said for every alias.
 """
 
 import re
-from collections.abc import Callable
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
     FromClause,
-    Table,
     Uuid,
     and_,
     any_,
@@ -27,7 +24,7 @@ from sqlalchemy import (
 
 from authz.conditions import ACTOR, Condition, Residual
 from authz.reach import Reach
-from domain.model import Base, Wall
+from domain.patients import PatientSite
 from domain.people import RoleGrant
 
 if TYPE_CHECKING:
@@ -132,7 +129,7 @@ def _site(i: int, scope: "Scope", alias: Any, bind: "Binder") -> ColumnElement[b
     """A site is tested itself: clinics by their clinic rows. A patient is tested by the sites."""
     if has_column(alias, "unit_id"):
         return _at(column(alias, "unit_id"), i, scope, bind)
-    site = site_table().alias()
+    site = PatientSite.__table__.alias()
     found = exists().where(
         site.c.tenant_id == bind("tenant", lambda p: p.tenant_id, _UUID),
         site.c.patient_id == column(alias, "id"),
@@ -184,19 +181,3 @@ def _literal(value: Any) -> ColumnElement[Any]:
     if isinstance(value, str) and _PLAIN.fullmatch(value):
         return literal_column(f"'{value}'")
     raise Unrenderable("a policy's constant is a whole number, a boolean or a plain word")
-
-
-@cache
-def site_table() -> Table:
-    """The table of the places at which patients are seen."""
-    found = [
-        mapper.local_table
-        for mapper in Base.registry.mappers
-        if getattr(mapper.class_, "__wall__", None) is Wall.SITE
-    ]
-    if len(found) != 1 or not isinstance(found[0], Table):
-        raise Unrenderable("one model has the wall SITE")
-    return found[0]
-
-
-Getter = Callable[["Predicate"], Any]

@@ -206,8 +206,7 @@ def _change(session: _Guarded, state: ORMExecuteState) -> type[Base]:
 
 def _target(state: ORMExecuteState) -> type[Base]:
     mapper = state.bind_mapper
-    if mapper is None:
-        raise Unguarded("a write to a table without its class")
+    assert mapper is not None  # a table without its class was refused before
     model: type[Base] = mapper.class_
     return model
 

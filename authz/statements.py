@@ -24,6 +24,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.operators import custom_op
 from sqlalchemy.sql.selectable import AliasedReturnsRows, TextualSelect, Values
 from sqlalchemy.sql.visitors import HasTraverseInternals
+from sqlalchemy.util import LRUCache
 
 from authz.refusals import Unguarded
 from domain.model import Base
@@ -37,8 +38,7 @@ _RUNS_SQL = re.compile(
 )
 _OPERATOR = re.compile(r"[-+*/<>=~!@#%^&|?]+")
 _VERBATIM = ("_prefixes", "_suffixes", "_hints", "_statement_hints")
-_KNOWN: dict[Any, frozenset[type[Base]]] = {}
-_MANY = 20_000
+_KNOWN: LRUCache[Any, frozenset[type[Base]]] = LRUCache(10_000)
 
 
 def models_in(statement: Any) -> frozenset[type[Base]]:
@@ -56,8 +56,6 @@ def models_in(statement: Any) -> frozenset[type[Base]]:
         walk.visit(statement, frozenset())
         found = frozenset(walk.models)
         if key is not None:
-            if len(_KNOWN) >= _MANY:
-                _KNOWN.clear()
             _KNOWN[key] = found
     return found
 

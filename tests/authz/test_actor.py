@@ -378,6 +378,12 @@ def test_why_not() -> None:
     assert hidden.roles == ()
 
 
+def test_why_of_the_directory() -> None:
+    told = explain(actor(TREE, ("nurse", WARD.id)), "org_unit:read", LAST)
+
+    assert [c.role for c in told.by] == ["nurse"]
+
+
 def test_why_of_own_rows() -> None:
     somebody = actor(TREE)
     mine = RoleGrant(tenant_id=TREE.tenant_id, person_id=somebody.person_id, unit_id=CLINIC.id)

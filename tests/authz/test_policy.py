@@ -4,18 +4,21 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from authz import policy
 from authz.lint import check, declarations
 from authz.policy import Engine, PolicyError
+from authz.reach import Reach
 from authz.templates import (
     ADMINS,
     POLICIES,
     TEMPLATES,
     VARIANTS,
     VIEWER,
+    Template,
     Variant,
     load_policy,
     parse,
@@ -57,8 +60,8 @@ def files(tmp_path: Path) -> Write:
     return write
 
 
-def compiled_small(files: tuple[Path, ...]) -> dict[str, object]:
-    return dict(Engine(files).templates())
+def compiled_small(files: tuple[Path, ...]) -> dict[str, Template]:
+    return Engine(files).templates()
 
 
 def test_a_small_policy_compiles(files: Write) -> None:
@@ -146,6 +149,29 @@ has_relation(unit: Unit, "unit", row: Note) if unit = row.unit;
 """
     with pytest.raises(PolicyError):
         compiled_small(files("", more))
+
+
+def test_a_patient_is_reached_by_the_sites_alone(files: Write) -> None:
+    text = SMALL.replace("Encounter", "Patient").replace(
+        "unit: Unit }", "site: Unit, everywhere: Unit }"
+    )
+    text += '  "read" if "nurse" on "site";\n  "read" if "biller" on "everywhere";\n}\n'
+    text += """
+has_relation(unit: Unit, "site", row: Patient) if site in row.sites and unit = site.unit;
+has_relation(unit: Unit, "everywhere", row: Patient) if unit = row.everywhere;
+"""
+    with pytest.raises(PolicyError, match="reaches into another type"):
+        compiled_small(files(whole=text))
+    with_one = text.replace('  "read" if "biller" on "everywhere";\n', "")
+    assert compiled_small(files(whole=with_one))["patient:read"].reach is Reach.SITE
+
+
+def test_constants_that_hold_add_nothing(files: Write) -> None:
+    subject = Engine(files('"read" if "nurse" on "unit";')).subjects["Encounter"]
+    same, other = (SimpleNamespace(left=1, cmp="Eq", right=n) for n in (1, 2))
+
+    assert policy._term("", subject, [same], {}) == (set(), frozenset())
+    assert policy._term("", subject, [other], {}) is None
 
 
 def test_words_inside_strings_and_comments_are_free() -> None:

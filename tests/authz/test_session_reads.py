@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy import Integer as Whole
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Session, aliased, make_transient_to_detached
+from sqlalchemy.sql.elements import quoted_name
 
 from authz.guard import GuardedSession, Unguarded, guarded_session, settings_for
 from authz.session import _Guarded
@@ -203,6 +204,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "write in a cte": lambda: select(Patient).add_cte(
         update(Patient).values(given_name="x").cte("w")
     ),
+    "name that is not quoted": lambda: select(column(quoted_name("(select 1)", quote=False))),
     "update of a table": lambda: update(P).values(given_name="x"),
     "insert into a table": lambda: insert(P).values(given_name="x"),
     "delete from a table": lambda: delete(E),
@@ -233,6 +235,22 @@ def test_a_session_without_an_actor_is_refused() -> None:
 @pytest.mark.anyio
 async def test_functions_without_tables_pass(nurse: GuardedSession) -> None:
     assert await nurse.scalar(select(func.length("abc"), literal_column("0"))) == 3
+    assert await nurse.scalar(select(func.length("abc")).order_by(text("1"))) == 3
+
+
+@pytest.mark.anyio
+async def test_all_grants_of_a_person_are_there_for_judging(
+    here: World, nurse: GuardedSession
+) -> None:
+    """A person is the actor's to manage only if no grant lies elsewhere: those must be seen to be judged."""
+    for person in here.people:
+        running = {
+            g.id for g in here.of(RoleGrant) if g.person_id == person.id and g.valid_until is None
+        }
+        assert {g.id for g in await nurse.grants_of(person.id)} == running
+    foreign = make.tree()
+    stranger = make.person(foreign.tenant)
+    assert await nurse.grants_of(stranger.id) == []
 
 
 def test_a_statement_is_walked_once_for_each_shape() -> None:
