@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -122,5 +123,8 @@ def test_libraries_are_not_quoted() -> None:
 def test_configuring_takes_the_root_logger(monkeypatch: pytest.MonkeyPatch) -> None:
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", list(root.handlers))
-    configure()
-    assert any(isinstance(h.formatter, WithoutValues) for h in root.handlers)
+    try:
+        configure()
+        assert any(isinstance(h.formatter, WithoutValues) for h in root.handlers)
+    finally:
+        structlog.reset_defaults()
