@@ -2,7 +2,7 @@
 
 import datetime as dt
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import strawberry
@@ -12,7 +12,7 @@ from api.graph.encounters import local_id
 from api.graph.organization import OrgUnit, clinic_of, node_argument, unit_of
 from api.graph.patients import Patient, patient_of
 from api.graph.practitioners import Practitioner, practitioner_of
-from api.graph.relay import Connection, Info, Node, root
+from api.graph.relay import After, Connection, First, Info, Node, Wanted, Within, root
 from api.plan.compile import Compiler
 from api.plan.fetch import get, page
 from api.plan.mapping import Row, attribute, column, computed, enum_name, one, table
@@ -110,7 +110,7 @@ def _conditions(values: dict[str, Any]) -> Any:
 @strawberry.type
 class Query:
     @root("appointment:read", "An appointment; null where there is none that you may see.")
-    async def appointment(self, info: Info, id: strawberry.ID) -> Appointment | None:
+    async def appointment(self, info: Info, id: Wanted) -> Appointment | None:
         return await get(info._raw_info, Appointment, id)
 
     @root(
@@ -120,12 +120,18 @@ class Query:
     async def appointments(
         self,
         info: Info,
-        node: strawberry.ID | None = None,
-        practitioner: strawberry.ID | None = None,
-        patient: strawberry.ID | None = None,
-        calendar: CalendarInput | None = None,
-        first: int = 50,
-        after: str | None = None,
+        node: Within = None,
+        practitioner: Annotated[
+            strawberry.ID | None, strawberry.argument(description="Only with this practitioner.")
+        ] = None,
+        patient: Annotated[
+            strawberry.ID | None, strawberry.argument(description="Only of this patient.")
+        ] = None,
+        calendar: Annotated[
+            CalendarInput | None, strawberry.argument(description="Only of this day or week.")
+        ] = None,
+        first: First = 50,
+        after: After = None,
     ) -> Connection[Appointment] | None:
         known, unit = node_argument(info, node)
         good_practitioner, practitioner_id = local_id(practitioner, "Practitioner")

@@ -1,7 +1,7 @@
 """Charges, invoices, accounts and the charge master. A balance adds up only what the asker may read as billing."""
 
 import datetime as dt
-from typing import Any
+from typing import Annotated, Any
 
 import strawberry
 from sqlalchemy import (
@@ -22,7 +22,19 @@ from api.graph.encounters import local_id
 from api.graph.ledger import ZERO, ledger, total
 from api.graph.organization import OrgUnit, clinic_of, node_argument
 from api.graph.patients import Patient, patient_of, prefix
-from api.graph.relay import Connection, Info, Money, Node, money, root, value_type
+from api.graph.relay import (
+    After,
+    Connection,
+    First,
+    Info,
+    Money,
+    Node,
+    Wanted,
+    Within,
+    money,
+    root,
+    value_type,
+)
 from api.plan.compile import Compiler
 from api.plan.fetch import get, page
 from api.plan.mapping import (
@@ -90,7 +102,7 @@ class Invoice(Node):
         """Whose bill it is."""
 
     @many("read", joined("invoice_id", "id"), group=None, order=lambda line: [line.id])
-    def lines(self, first: int = 100) -> list[InvoiceLine] | None:
+    def lines(self, first: First = 100) -> list[InvoiceLine] | None:
         """What was charged."""
 
 
@@ -223,18 +235,22 @@ def _entry_conditions(values: dict[str, Any]) -> Any:
 @strawberry.type
 class Query:
     @root("invoice:read", "An invoice; null where there is none that you may see.")
-    async def invoice(self, info: Info, id: strawberry.ID) -> Invoice | None:
+    async def invoice(self, info: Info, id: Wanted) -> Invoice | None:
         return await get(info._raw_info, Invoice, id)
 
     @root("invoice:read", "Issued invoices that you may see, latest first.")
     async def invoices(
         self,
         info: Info,
-        node: strawberry.ID | None = None,
-        patient: strawberry.ID | None = None,
-        state: InvoiceState | None = None,
-        first: int = 50,
-        after: str | None = None,
+        node: Within = None,
+        patient: Annotated[
+            strawberry.ID | None, strawberry.argument(description="Only of this patient.")
+        ] = None,
+        state: Annotated[
+            InvoiceState | None, strawberry.argument(description="Only in this state.")
+        ] = None,
+        first: First = 50,
+        after: After = None,
     ) -> Connection[Invoice] | None:
         known, unit = node_argument(info, node)
         good, patient_id = local_id(patient, "Patient")
@@ -253,7 +269,11 @@ class Query:
         )
 
     @root("patient:read_billing", "What a patient owes; null where you may not read that.")
-    async def account(self, info: Info, patient: strawberry.ID) -> Account | None:
+    async def account(
+        self,
+        info: Info,
+        patient: Annotated[strawberry.ID, strawberry.argument(description="Whose account.")],
+    ) -> Account | None:
         kind, _, rest = patient.partition(":")
         return await get(info._raw_info, Account, f"Account:{rest}") if kind == "Patient" else None
 
@@ -261,10 +281,14 @@ class Query:
     async def charge_master(
         self,
         info: Info,
-        search: str | None = None,
-        on: dt.date | None = None,
-        first: int = 50,
-        after: str | None = None,
+        search: Annotated[
+            str | None, strawberry.argument(description="Start of the code or of the description.")
+        ] = None,
+        on: Annotated[
+            dt.date | None, strawberry.argument(description="The day; today without one.")
+        ] = None,
+        first: First = 50,
+        after: After = None,
     ) -> Connection[ChargeMasterEntry] | None:
         words = fold(search) if search is not None else None
         if words == "":

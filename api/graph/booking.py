@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 import strawberry
 from graphql import GraphQLObjectType, GraphQLResolveInfo
@@ -18,7 +18,7 @@ from api.context import Context
 from api.graph.appointments import Appointment
 from api.graph.encounters import local_id
 from api.graph.payloads import UserError, payload_errors
-from api.graph.relay import Info, root, value_type
+from api.graph.relay import GIVEN, Info, root, value_type
 from api.plan.binds import Inputs, encode
 from api.plan.compile import Compiler, Details, Hidden
 from api.plan.fetch import PLANS, response_path, whole
@@ -256,6 +256,7 @@ async def why_not(context: Context, agent: Agent, unit: Any, booking: Booking) -
     async with guarded_session(context.cell, context.actor) as session:
         await session.allow(BOOK, ("patient",))
         earlier = await settle(session, agent, unit, booking)
+        await session.flush()
         await still_valid(await driver(session), context)
         await session.commit()
         return earlier
@@ -265,7 +266,7 @@ async def why_not(context: Context, agent: Agent, unit: Any, booking: Booking) -
 class Mutation:
     @root("appointment:book", "Book a visit. A taken time is refused, whoever asks first.")
     async def book_appointment(
-        self, info: Info, input: BookAppointmentInput
+        self, info: Info, input: Annotated[BookAppointmentInput, GIVEN]
     ) -> BookAppointmentPayload | None:
         return await book(info._raw_info, input)
 
@@ -274,7 +275,7 @@ class Mutation:
         "Move a visit to another time: a new appointment, the old one cancelled.",
     )
     async def reschedule_appointment(
-        self, info: Info, input: RescheduleAppointmentInput
+        self, info: Info, input: Annotated[RescheduleAppointmentInput, GIVEN]
     ) -> RescheduleAppointmentPayload | None:
         async def command(work: Work) -> uuid.UUID:
             appointment = await work.load(Appointments, input.id, "Appointment")
@@ -299,7 +300,7 @@ class Mutation:
 
     @root("appointment:cancel", "Cancel a visit; its time is free at once.")
     async def cancel_appointment(
-        self, info: Info, input: ChangeAppointmentInput
+        self, info: Info, input: Annotated[ChangeAppointmentInput, GIVEN]
     ) -> ChangeAppointmentPayload | None:
         async def command(work: Work) -> uuid.UUID:
             appointment = await work.load(Appointments, input.id, "Appointment")
@@ -310,7 +311,7 @@ class Mutation:
 
     @root("appointment:check_in", "The patient is here.")
     async def check_in_appointment(
-        self, info: Info, input: ChangeAppointmentInput
+        self, info: Info, input: Annotated[ChangeAppointmentInput, GIVEN]
     ) -> ChangeAppointmentPayload | None:
         async def command(work: Work) -> uuid.UUID:
             appointment = await work.load(Appointments, input.id, "Appointment")

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, DateTime, Uuid
 from api.graph.organization import OrgUnit, clinic_of, node_argument, unit_of
 from api.graph.patients import Patient, patient_of
 from api.graph.practitioners import Practitioner, practitioner_of
-from api.graph.relay import Connection, Info, Node, root
+from api.graph.relay import After, Connection, First, Info, Node, Wanted, Within, root
 from api.plan.compile import Compiler
 from api.plan.fetch import get, page
 from api.plan.mapping import (
@@ -70,7 +70,7 @@ class Encounter(Node):
 
     @many("read", of_encounter, group=FieldGroup.CLINICAL, order=lambda n: [n.id.desc()])
     def notes(
-        self, first: int = 20
+        self, first: First = 20
     ) -> list[Annotated["Note", strawberry.lazy("api.graph.notes")]] | None:
         """Notes of the visit, latest first: signed ones and your own drafts."""
 
@@ -81,13 +81,13 @@ class Encounter(Node):
         order=lambda o: [o.effective_at.desc(), o.id.desc()],
     )
     def observations(
-        self, first: int = 50
+        self, first: First = 50
     ) -> list[Annotated["Observation", strawberry.lazy("api.graph.observations")]] | None:
         """Measurements and findings of the visit, latest first."""
 
     @many("read", of_encounter, group=FieldGroup.CLINICAL, order=lambda c: [c.id.desc()])
     def conditions(
-        self, first: int = 50
+        self, first: First = 50
     ) -> list[Annotated["Condition", strawberry.lazy("api.graph.conditions")]] | None:
         """Diagnoses of the visit."""
 
@@ -134,17 +134,19 @@ def local_id(value: strawberry.ID | None, prefix: str) -> tuple[bool, Any]:
 @strawberry.type
 class Query:
     @root("encounter:read", "An encounter; null where there is none that you may see.")
-    async def encounter(self, info: Info, id: strawberry.ID) -> Encounter | None:
+    async def encounter(self, info: Info, id: Wanted) -> Encounter | None:
         return await get(info._raw_info, Encounter, id)
 
     @root("encounter:read", "Encounters that you may see, latest first.")
     async def encounters(
         self,
         info: Info,
-        node: strawberry.ID | None = None,
-        filter: EncounterFilter | None = None,
-        first: int = 50,
-        after: str | None = None,
+        node: Within = None,
+        filter: Annotated[
+            EncounterFilter | None, strawberry.argument(description="Only these.")
+        ] = None,
+        first: First = 50,
+        after: After = None,
     ) -> Connection[Encounter] | None:
         wanted = filter or EncounterFilter()
         known, unit = node_argument(info, node)

@@ -1,11 +1,11 @@
 """`node` and `nodes`: any object again by its id, as Relay's and Apollo's caches want it."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import strawberry
 from graphql import GraphQLObjectType, GraphQLSchema
 
-from api.graph.relay import Info, Node, root
+from api.graph.relay import Info, Node, Wanted, root
 from api.plan.fetch import get
 from api.plan.mapping import parse_id
 from api.plan.union import by_ids
@@ -27,7 +27,7 @@ def mapped_type(schema: GraphQLSchema, prefix: str) -> Any:
 @strawberry.type
 class Query:
     @root("own", "Any object by its id; null where there is none that you may see.")
-    async def node(self, info: Info, id: strawberry.ID) -> Node | None:
+    async def node(self, info: Info, id: Wanted) -> Node | None:
         parsed = parse_id(id)
         type_ = mapped_type(info._raw_info.schema, parsed[0]) if parsed else None
         return await get(info._raw_info, type_, id) if type_ else None
@@ -36,7 +36,13 @@ class Query:
         "own",
         "Objects by their ids, in that order; null in the place of each that you may not see.",
     )
-    async def nodes(self, info: Info, ids: list[strawberry.ID]) -> list[Node | None] | None:
+    async def nodes(
+        self,
+        info: Info,
+        ids: Annotated[
+            list[strawberry.ID], strawberry.argument(description="Their ids, at most 100.")
+        ],
+    ) -> list[Node | None] | None:
         if len(ids) > MOST:
             raise Invalid(f"At most {MOST} ids at once.", path=("ids",))
         return await by_ids(info._raw_info, ids, mapped_type)

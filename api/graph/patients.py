@@ -21,7 +21,7 @@ from sqlalchemy.orm import aliased
 
 from api.graph.ledger import total
 from api.graph.organization import OrgUnit, node_argument
-from api.graph.relay import Connection, Info, Money, Node, money, root
+from api.graph.relay import After, Connection, First, Info, Money, Node, Wanted, Within, money, root
 from api.plan.compile import Compiler
 from api.plan.fetch import get, page
 from api.plan.mapping import (
@@ -111,7 +111,7 @@ class Patient(Node):
         order=lambda e: [e.started_at.desc(), e.id.desc()],
     )
     def encounters(
-        self, first: int = 20
+        self, first: First = 20
     ) -> list[Annotated["Encounter", strawberry.lazy("api.graph.encounters")]] | None:
         """The patient's visits, latest first, at the places where you may read them."""
 
@@ -122,13 +122,13 @@ class Patient(Node):
         order=lambda a: [a.starts_at.desc(), a.id.desc()],
     )
     def appointments(
-        self, first: int = 20
+        self, first: First = 20
     ) -> list[Annotated["Appointment", strawberry.lazy("api.graph.appointments")]] | None:
         """The patient's appointments, latest first, at the places where you may read them."""
 
     @many("read", _upcoming, group=FieldGroup.SCHEDULING, order=lambda a: [a.starts_at, a.id])
     def upcoming_appointments(
-        self, first: int = 20
+        self, first: First = 20
     ) -> list[Annotated["Appointment", strawberry.lazy("api.graph.appointments")]] | None:
         """Appointments from now on, earliest first."""
 
@@ -139,13 +139,13 @@ class Patient(Node):
         order=lambda o: [o.effective_at.desc(), o.id.desc()],
     )
     def observations(
-        self, first: int = 20
+        self, first: First = 20
     ) -> list[Annotated["Observation", strawberry.lazy("api.graph.observations")]] | None:
         """Measurements and findings, latest first."""
 
     @many("read", of_patient, group=FieldGroup.CLINICAL, order=lambda c: [c.id.desc()])
     def conditions(
-        self, first: int = 50
+        self, first: First = 50
     ) -> list[Annotated["Condition", strawberry.lazy("api.graph.conditions")]] | None:
         """Problems and diagnoses, latest first."""
 
@@ -156,7 +156,7 @@ class Patient(Node):
         order=lambda i: [i.issued_at.desc(), i.id.desc()],
     )
     def invoices(
-        self, first: int = 20
+        self, first: First = 20
     ) -> list[Annotated["Invoice", strawberry.lazy("api.graph.billing")]] | None:
         """Invoices, latest first, of the places where you may read them."""
 
@@ -167,7 +167,7 @@ class Patient(Node):
     )
 
     @many("read", _sites, group=None, order=lambda unit: [unit.name, unit.id])
-    def sites(self, first: int = 50) -> list[OrgUnit] | None:
+    def sites(self, first: First = 50) -> list[OrgUnit] | None:
         """Where the patient is seen."""
 
 
@@ -246,7 +246,7 @@ def _with_mrn(row: Row, c: Compiler, walks_model: bool) -> ColumnElement[bool]:
 @strawberry.type
 class Query:
     @root("patient:read", "A patient; null where there is none that you may see.")
-    async def patient(self, info: Info, id: strawberry.ID) -> Patient | None:
+    async def patient(self, info: Info, id: Wanted) -> Patient | None:
         return await get(info._raw_info, Patient, id)
 
     @root(
@@ -256,11 +256,15 @@ class Query:
     async def patients(
         self,
         info: Info,
-        node: strawberry.ID | None = None,
-        filter: PatientFilter | None = None,
-        order_by: PatientOrder = PatientOrder.FAMILY_NAME_ASC,
-        first: int = 50,
-        after: str | None = None,
+        node: Within = None,
+        filter: Annotated[
+            PatientFilter | None, strawberry.argument(description="Only these.")
+        ] = None,
+        order_by: Annotated[
+            PatientOrder, strawberry.argument(description="In which order.")
+        ] = PatientOrder.FAMILY_NAME_ASC,
+        first: First = 50,
+        after: After = None,
     ) -> Connection[Patient] | None:
         known, unit = node_argument(info, node)
         if not known:

@@ -3,12 +3,12 @@
 import re
 import uuid
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import strawberry
 
 from api.graph.payloads import UserError, payload_errors
-from api.graph.relay import Info, Money, root, value_type
+from api.graph.relay import GIVEN, Info, Money, root, value_type
 from api.plan.write import Payload, Work, perform
 from domain.billing import Invoice as Invoices
 from domain.billing import PaymentMethod, minor_units, own_tenant, record_payment
@@ -78,7 +78,7 @@ def receipt(given: RecordPaymentInput, posting_id: uuid.UUID, tenant: Tenant) ->
 class Mutation:
     @root("payment:record", "Take a payment; answers a receipt, never the account.")
     async def record_payment(
-        self, info: Info, input: RecordPaymentInput
+        self, info: Info, input: Annotated[RecordPaymentInput, GIVEN]
     ) -> RecordPaymentPayload | None:
         async def judged(work: Work) -> tuple[Any, Any]:
             unit = work.unit(input.unit, "unit")

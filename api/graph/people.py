@@ -1,13 +1,13 @@
 """People who work here: names for everyone, logins and addresses for those who manage them."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import strawberry
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import aliased
 
 from api.graph.organization import node_argument
-from api.graph.relay import Connection, Info, Node, root, value_type
+from api.graph.relay import After, Connection, First, Info, Node, Within, root, value_type
 from api.plan.fetch import get, page
 from api.plan.mapping import column, instant, table
 from api.plan.page import Listing
@@ -61,7 +61,11 @@ class Viewer:
         ]
 
     @root("own", "What you may do at a node, as `resource:action`; empty for an unknown node.")
-    def permissions(self, info: Info, node: strawberry.ID) -> list[str]:
+    def permissions(
+        self,
+        info: Info,
+        node: Annotated[strawberry.ID, strawberry.argument(description="The unit.")],
+    ) -> list[str]:
         known, unit = node_argument(info, node)
         return permissions_at(info.context.actor, unit) if known and unit else []
 
@@ -95,9 +99,9 @@ class Query:
     async def people(
         self,
         info: Info,
-        node: strawberry.ID | None = None,
-        first: int = 50,
-        after: str | None = None,
+        node: Within = None,
+        first: First = 50,
+        after: After = None,
     ) -> Connection[Person] | None:
         known, unit = node_argument(info, node)
         if not known:

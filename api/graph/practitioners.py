@@ -1,13 +1,13 @@
 """Practitioners, and the rooms and devices that an appointment can block."""
 
-from typing import Any, Optional
+from typing import Annotated, Any, Optional
 
 import strawberry
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import aliased
 
 from api.graph.organization import node_argument
-from api.graph.relay import Connection, Info, Node, root
+from api.graph.relay import After, Connection, First, Info, Node, Within, root
 from api.plan.fetch import listed, page
 from api.plan.mapping import column, computed, enum_name, joined, one, parse_id, table
 from api.plan.page import Listing
@@ -67,9 +67,9 @@ class Query:
     async def practitioners(
         self,
         info: Info,
-        node: strawberry.ID | None = None,
-        first: int = 50,
-        after: str | None = None,
+        node: Within = None,
+        first: First = 50,
+        after: After = None,
     ) -> Connection[Practitioner] | None:
         known, unit = node_argument(info, node)
         if not known:
@@ -92,7 +92,11 @@ class Query:
         "practitioner:read", "Everything that can be booked at a clinic or one of its departments."
     )
     async def bookable_resources(
-        self, info: Info, clinic: strawberry.ID
+        self,
+        info: Info,
+        clinic: Annotated[
+            strawberry.ID, strawberry.argument(description="The clinic or department.")
+        ],
     ) -> list[BookableResource] | None:
         known, unit = node_argument(info, clinic)
         parsed = parse_id(clinic, "OrgUnit")

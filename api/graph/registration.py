@@ -3,13 +3,13 @@
 import datetime as dt
 import uuid
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import strawberry
 
 from api.graph.patients import Patient
 from api.graph.payloads import UserError, payload_errors
-from api.graph.relay import Info, root, value_type
+from api.graph.relay import GIVEN, Info, root, value_type
 from api.plan.write import Payload, Work, perform
 from domain.patients import Demographics, Mrn, Sex, update_demographics
 from domain.patients import add_site as add_site_command
@@ -148,7 +148,7 @@ def patient_at(work: Work, patient_id: uuid.UUID, unit: Any) -> tuple[Any, list[
 class Mutation:
     @root("patient:create", "Register a patient who is new to the health system.")
     async def register_patient(
-        self, info: Info, input: RegisterPatientInput
+        self, info: Info, input: Annotated[RegisterPatientInput, GIVEN]
     ) -> RegisterPatientPayload | None:
         async def command(work: Work) -> uuid.UUID:
             unit = work.unit(input.unit, "unit")
@@ -170,7 +170,7 @@ class Mutation:
 
     @root("patient:update", "Correct a patient's demographics, from any site where you may.")
     async def update_patient(
-        self, info: Info, input: UpdatePatientInput
+        self, info: Info, input: Annotated[UpdatePatientInput, GIVEN]
     ) -> UpdatePatientPayload | None:
         async def command(work: Work) -> uuid.UUID:
             patient, sites = await work.patient(input.id, "id")
@@ -194,7 +194,7 @@ class Mutation:
         "See a patient of the health system here for the first time: record number, birth date and family name must match.",
     )
     async def admit_patient(
-        self, info: Info, input: AdmitPatientInput
+        self, info: Info, input: Annotated[AdmitPatientInput, GIVEN]
     ) -> AdmitPatientPayload | None:
         async def command(work: Work) -> uuid.UUID:
             unit = work.unit(input.unit, "unit")
@@ -211,7 +211,7 @@ class Mutation:
         "patient:add_site", "Let a patient whom you see be seen at a further clinic or department."
     )
     async def add_patient_site(
-        self, info: Info, input: AddPatientSiteInput
+        self, info: Info, input: Annotated[AddPatientSiteInput, GIVEN]
     ) -> AddPatientSitePayload | None:
         async def command(work: Work) -> uuid.UUID:
             patient, _ = await work.patient(input.patient, "patient")

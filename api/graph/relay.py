@@ -1,7 +1,7 @@
 """What all subjects share: Relay's Node and connections, money, user errors, and the mark of a root field."""
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, dataclass_transform
+from typing import Annotated, Any, Generic, TypeVar, dataclass_transform
 
 import strawberry
 from sqlalchemy import ColumnElement, Numeric, Text, cast, func, select
@@ -13,6 +13,18 @@ from domain.organization import Tenant
 
 T = TypeVar("T")
 Info = strawberry.Info[Context, None]
+
+
+First = Annotated[int, strawberry.argument(description="How many rows at the most, 0 to 100.")]
+After = Annotated[
+    str | None, strawberry.argument(description="The cursor behind which the page begins.")
+]
+Within = Annotated[
+    strawberry.ID | None,
+    strawberry.argument(description="A unit of the tree: only rows at it or below."),
+]
+Wanted = Annotated[strawberry.ID, strawberry.argument(description="Its id.")]
+GIVEN = strawberry.argument(description="What is asked for.")
 
 
 def root(action: str, description: str) -> Callable[[Callable[..., Any]], Any]:

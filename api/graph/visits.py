@@ -1,13 +1,14 @@
 """Starting and finishing encounters; writing and signing their notes."""
 
 import uuid
+from typing import Annotated
 
 import strawberry
 
 from api.graph.encounters import Encounter, local_id
 from api.graph.notes import Note
 from api.graph.payloads import UserError, payload_errors
-from api.graph.relay import Info, root, value_type
+from api.graph.relay import GIVEN, Info, root, value_type
 from api.plan.write import Payload, Work, perform
 from domain.appointments import Appointment as Appointments
 from domain.encounters import Encounter as Encounters
@@ -93,7 +94,7 @@ class SignNotePayload:
 class Mutation:
     @root("encounter:start", "Begin a visit, of a walk-in or of an appointment.")
     async def start_encounter(
-        self, info: Info, input: StartEncounterInput
+        self, info: Info, input: Annotated[StartEncounterInput, GIVEN]
     ) -> StartEncounterPayload | None:
         async def command(work: Work) -> uuid.UUID:
             unit = work.unit(input.unit, "unit")
@@ -123,7 +124,7 @@ class Mutation:
 
     @root("encounter:finish", "End a visit.")
     async def finish_encounter(
-        self, info: Info, input: FinishEncounterInput
+        self, info: Info, input: Annotated[FinishEncounterInput, GIVEN]
     ) -> FinishEncounterPayload | None:
         async def command(work: Work) -> uuid.UUID:
             encounter = await work.load(Encounters, input.id, "Encounter")
@@ -133,7 +134,9 @@ class Mutation:
         return await perform(info._raw_info, "finishEncounter", ENCOUNTER, input, command)
 
     @root("note:write_draft", "Begin a note; only you see it until you sign it.")
-    async def write_note(self, info: Info, input: WriteNoteInput) -> WriteNotePayload | None:
+    async def write_note(
+        self, info: Info, input: Annotated[WriteNoteInput, GIVEN]
+    ) -> WriteNotePayload | None:
         async def command(work: Work) -> uuid.UUID:
             encounter = await work.load(Encounters, input.encounter, "Encounter", "encounter")
             unit = info.context.actor.tree.units[encounter.unit_id]
@@ -155,7 +158,9 @@ class Mutation:
         return await perform(info._raw_info, "writeNote", NOTE, input, command)
 
     @root("note:sign", "Sign your own draft; from then on it never changes.")
-    async def sign_note(self, info: Info, input: SignNoteInput) -> SignNotePayload | None:
+    async def sign_note(
+        self, info: Info, input: Annotated[SignNoteInput, GIVEN]
+    ) -> SignNotePayload | None:
         async def command(work: Work) -> uuid.UUID:
             note = await work.load(Notes, input.id, "Note")
             agent = await work.require("note:sign", note)

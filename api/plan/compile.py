@@ -37,10 +37,15 @@ from api.plan.judge import Judge
 from api.plan.mapping import FieldGroup, Leaf, Link, Row, Struct, Table, attribute, mapped
 from authz.actor import Actor
 from authz.masks import Shown
+from domain.errors import Invalid
 
 BACKREF = "strawberry-definition"
 EMPTY_LIST: ColumnElement[Any] = raw("'[]'::json")
 Details = list[FieldDetails]
+ALIAS = 63
+"""What PostgreSQL keeps of a column's name, which becomes the name in the response."""
+MOST = 100
+"""Rows of a page or of a nested list."""
 
 
 class Hidden(NamedTuple):
@@ -140,6 +145,8 @@ class Compiler(Judge):
         grouped = collect_subfields(
             self.schema, self.fragments, self.variables, self.operation, type_, details
         ).grouped_field_set
+        if any(len(response) > ALIAS for response in grouped):
+            raise Invalid(f"An alias has at most {ALIAS} characters.")
         return [(response, found, found[0].node.name.value) for response, found in grouped.items()]
 
     def object(
@@ -363,8 +370,10 @@ class Arguments:
 
 
 def bounded(first: int) -> int:
-    """A page size within what a page may hold; the HTTP layer has refused larger ones before."""
-    return max(0, min(int(first), 100))
+    """A page size. Raises Invalid for one out of bounds."""
+    if not 0 <= first <= MOST:
+        raise Invalid(f"A page holds 0 to {MOST} rows.", path=("first",))
+    return first
 
 
 def table_of(type_: GraphQLObjectType | GraphQLInterfaceType) -> Table | None:

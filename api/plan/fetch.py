@@ -13,7 +13,7 @@ from sqlalchemy.orm import aliased
 
 from api.context import Context
 from api.plan.binds import Inputs
-from api.plan.compile import EMPTY_LIST, Compiler, Details, Node
+from api.plan.compile import EMPTY_LIST, Compiler, Details, Node, bounded
 from api.plan.mapping import FieldGroup, Row, mapped, parse_id
 from api.plan.page import Listing, Pager, connection, reach
 from api.plan.run import Answer, Builder, Built, Plans, answer, open_sealed, variables
@@ -152,8 +152,7 @@ async def page(
     """
     context: Context = info.context
     actor = context.actor
-    if not 0 <= first <= 100:
-        raise Invalid("A page holds 0 to 100 rows.", path=("first",))
+    bounded(first)
     cursor = _cursor(after)
     within = reach(actor, listing.resource, node)
     if within is None:
