@@ -299,11 +299,11 @@ def connection(
     for response, found, name in c.fields(type_, details):
         value = state.part(type_, name, found, (*path, response))
         state.out += [raw(f"'{response}'"), value]
-    found_cursor = (
-        raw("true")
-        if pager.last is None
-        else select(func.count() > raw("0")).select_from(pager.last).scalar_subquery()
-    )
+    # An aggregate makes it one row, also of an empty page of which only totals are asked.
+    found_cursor = func.count() >= raw("0")
+    if pager.last is not None:
+        last = select(func.count() > raw("0")).select_from(pager.last)
+        found_cursor = found_cursor & last.scalar_subquery()
     hidden = [
         h._replace(number=func.coalesce(func.sum(h.number).filter(rn <= pager.first), raw("0")))
         for h in state.hidden
