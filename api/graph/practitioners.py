@@ -24,7 +24,6 @@ class Practitioner(Node):
     given_name: str | None = column("read", "Given names.")
     family_name: str | None = column("read", "Family name.")
     specialty: str | None = column("read", "What they practise.")
-    npi: str | None = column("read", "National Provider Identifier (US).")
     active: bool | None = column("read", "False once they have left.")
 
 

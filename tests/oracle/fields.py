@@ -108,7 +108,7 @@ _TYPES = (
         "Practitioner",
         "practitioner",
         "practitioner:read",
-        columns("givenName familyName specialty npi active"),
+        columns("givenName familyName specialty active"),
     ),
     Type(
         "BookableResource",
