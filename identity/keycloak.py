@@ -155,10 +155,12 @@ class Realm:
     async def create(self, representation: Json) -> None:
         """Make the realm out of a whole representation, in one transaction of Keycloak's. Conflict: it exists.
 
-        Rights over a new realm come only with a new token, so the token is renewed either way.
+        Repeated where Keycloak fails (its role cache does when another realm is made or removed at the same moment):
+        a second try of what succeeded unseen ends in Conflict. Rights over a new realm come only with a new token,
+        so the token is renewed either way.
         """
         try:
-            await self._call("create realm", lambda: self._admin.a_create_realm(representation))
+            await self._ask("create realm", lambda: self._admin.a_create_realm(representation))
         finally:
             self._connection.token = None
 

@@ -16,8 +16,10 @@ from domain.control import IdentityCluster, RegistryState, TenantEntry
 from domain.errors import NotFound
 from domain.organization import MfaPolicy, Tenant, TenantState
 from domain.people import Person, RoleGrant
+from identity.drift import drift
 from identity.jobs import defer_sync, defer_sync_tenant
 from identity.keycloak import Realm
+from identity.realms import SERVICE_ACCOUNTS, RealmPlan
 from identity.sync import cell_session
 from identity.tenants import Platform, Progress, silent
 
@@ -73,6 +75,24 @@ async def set_mfa_policy(session: AsyncSession, agent: Agent, policy: MfaPolicy)
         .distinct()
     )
     await defer_sync(session, agent.tenant_id, administrators)
+
+
+async def drift_of(platform: Platform, slug: str) -> list[str]:
+    """In which points the realm is not what the template and the platform say. Raises NotFound, KeycloakFailure."""
+    tenant_id, url, name = await _entry(platform.control, slug)
+    async with cell_session(platform.cell, tenant_id) as session:
+        tenant = await session.get_one(Tenant, tenant_id)
+    portals = platform.portals
+    plan = RealmPlan(
+        name=name,
+        tenant_id=tenant_id,
+        mfa=MfaPolicy(tenant.mfa_policy),
+        portal_redirects=portals.redirects,
+        admin_redirects=portals.admin_redirects,
+        backchannel_logout=f"{portals.backchannel_logout}/{name}",
+        secrets=dict.fromkeys(SERVICE_ACCOUNTS, ""),  # Keycloak does not show them for comparing
+    )
+    return await drift(await platform.accounts.as_master(url, name), plan)
 
 
 async def _entry(control: AsyncEngine, slug: str) -> tuple[UUID, str, str]:

@@ -25,6 +25,7 @@ async def revoke_session(
     session: AsyncSession, agent: Agent, person_id: uuid.UUID, sid: str
 ) -> None:
     """Refuse every token of one session from the next request on. Repeating it is no error."""
+    await _forget_ended(session, agent)
     await session.execute(_revoked(agent, sid))
     record(session, agent, "person:manage", person_id)
     await defer_end_session(session, agent.tenant_id, person_id, sid)
@@ -37,9 +38,8 @@ async def note_ended_session(session: AsyncSession, agent: Agent, subject: str, 
     )
     if person_id is None:
         return False
-    news = await session.scalar(
-        _revoked(agent, sid).returning(RevokedSession.sid),
-    )
+    await _forget_ended(session, agent)
+    news = await session.scalar(_revoked(agent, sid).returning(RevokedSession.sid))
     if news is not None:
         record(session, agent, "person:manage", person_id)
     return news is not None
@@ -71,8 +71,8 @@ def _revoked(agent: Agent, sid: str) -> Insert:
     )
 
 
-async def forget_ended(session: AsyncSession, agent: Agent) -> None:
-    """Remove the tenant's revoked sessions whose tokens have all expired."""
+async def _forget_ended(session: AsyncSession, agent: Agent) -> None:
+    """Remove the tenant's revoked sessions whose tokens have all expired, so that the table stays small."""
     await session.execute(
         delete(RevokedSession).where(
             RevokedSession.tenant_id == agent.tenant_id, RevokedSession.until < agent.now

@@ -16,7 +16,7 @@ from domain.audit import Agent
 from domain.errors import DomainError, NotFound
 from domain.organization import MfaPolicy, PolicyVariant
 from identity.keycloak import Account, Denied, KeycloakFailure
-from identity.lifecycle import resume_tenant, set_mfa_policy, suspend_tenant
+from identity.lifecycle import drift_of, resume_tenant, set_mfa_policy, suspend_tenant
 from identity.platform import listed, open_platform, portals_at
 from identity.provisioning import PersonDraft
 from identity.realms import RealmTaken
@@ -138,6 +138,17 @@ def mfa(
 
     _run(change)
     console.print(f"[bold]{slug}[/]: a second factor is asked of {policy.value}.")
+
+
+@app.command(name="drift")
+def drift_(slug: Slug) -> None:
+    """Compare a health system's realm with the template; exit code 1 where they differ. Changes nothing."""
+    findings = _run(lambda platform, _: drift_of(platform, slug))
+    for finding in findings:
+        console.print(f"  {finding}", highlight=False)
+    if findings:
+        raise typer.Exit(1)
+    console.print(f"[bold]{slug}[/]: the realm is as it should be.")
 
 
 def _person(user_name: str, name: str) -> PersonDraft:

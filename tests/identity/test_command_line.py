@@ -76,7 +76,11 @@ def test_from_nothing_to_a_login_and_back(caretree: Caretree, slug: str) -> None
     again = caretree("create", "--slug", slug, "--name", "Mercy Health", "--mfa", "none")
     assert again.exit_code == 0, again.output
     assert "password:" not in again.output
+    assert "as it should be" in caretree("drift", slug).output
     assert caretree("mfa", slug, "all").exit_code == 0
+    drifted = caretree("drift", slug)  # the worker has not run
+    assert drifted.exit_code == 1
+    assert drifted.output.strip() == "The default role does not hold what the MFA policy says."
     suspended = caretree("suspend", slug)
     assert suspended.exit_code == 0, suspended.output
     assert "suspended" in caretree("list").output

@@ -220,6 +220,23 @@ async def test_a_temporary_password_must_be_changed(world: World) -> None:
         assert admin.trail == ["password"]
 
 
+async def test_an_app_can_be_preset(world: World) -> None:
+    """For people of a demonstration: password and authenticator app are known from the start, and set once."""
+    login = FirstLogin(PASSWORD, temporary=False, totp_secret="a-secret-of-the-demo")
+    made = await world.tenant(MfaPolicy.ALL, admin_login=login)
+    realm = await world.platform.accounts.realm(made.tenant_id, SVC_IDENTITY)
+    user = await realm.find_user("admin")
+    assert user
+    await set_first_login(realm, user["id"], login)
+    kinds = sorted(c["type"] for c in await realm.credentials(user["id"]))
+    assert kinds == ["otp", "password"]
+    async with browser(made) as admin:
+        admin.totp = login.totp_secret
+        tokens = await admin.login("admin", PASSWORD)
+        assert admin.trail == ["password", "otp"]
+        assert (await world.loader.actor(tokens["access_token"])).session.mfa
+
+
 async def test_tokens_say_little(world: World) -> None:
     """No role of a clinic, no name: what a token says can be read wherever it is logged."""
     made = await world.tenant(MfaPolicy.NONE)
