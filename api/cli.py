@@ -3,6 +3,7 @@
 Only the module of the command that is called is imported. Whatever goes wrong ends in one sentence and exit code 1.
 """
 
+import os
 import pkgutil
 import sys
 import traceback
@@ -16,9 +17,10 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 import api.commands
-from api.settings import SettingsError
+from api.settings import PREFIX, SettingsError
 
 GROUP = "caretree.commands"
+SETTINGS = "caretree.settings"
 problems = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -75,9 +77,19 @@ def _named(name: str, made: typer.Typer | Callable[..., Any]) -> Any:
     return command
 
 
+def settle() -> None:
+    """Where the environment says nothing at all, take the settings that a development checkout offers."""
+    if any(name.upper().startswith(PREFIX) for name in os.environ):
+        return
+    for point in entry_points(group=SETTINGS):
+        os.environ.update(point.load()())
+
+
 def main() -> None:
     """Run a command as a process does: exit code 0, 1 with a sentence, 2 for a call that cannot be understood."""
     try:
+        if sys.argv[1:2] != ["dev"]:
+            settle()
         app()
     except SettingsError as error:
         fail(str(error))

@@ -81,7 +81,10 @@ class Settings(BaseSettings):
         """The value of a setting that this process cannot do without. Raises SettingsError."""
         value = getattr(self, name)
         if value is None:
-            raise SettingsError(f"{PREFIX}{name.upper()} is not set.")
+            raise SettingsError(
+                f"{PREFIX}{name.upper()} is not set: docs/operating.md says to what; in a checkout,"
+                " `make up` sets everything."
+            )
         return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
     def control_url(self, name: str = "database_url") -> str:

@@ -40,7 +40,6 @@ def tree(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         )
     cell = database.async_engine("caretree_app")
     asyncio.run(Keyring(FileKeyProvider(tmp_path / "keys"), cell).create(tenant_id))
-    monkeypatch.delenv("CARETREE_SYNTHEA", raising=False)
     monkeypatch.setenv("CARETREE_DATABASE_URL", database.app_url)
     monkeypatch.setenv("CARETREE_KEY_FILE", str(tmp_path / "keys"))
     return tree

@@ -90,10 +90,10 @@ def target(database: Database, app_engine: AsyncEngine) -> Target:
 
 @pytest.fixture(scope="session")
 def synthea() -> Path:
-    """The sample bundles, at CARETREE_SYNTHEA or beside the repository."""
-    path = Path(os.environ.get("CARETREE_SYNTHEA") or ROOT / SYNTHEA)
+    """The sample bundles, at SYNTHEA_BUNDLES or beside the repository."""
+    path = Path(os.environ.get("SYNTHEA_BUNDLES") or ROOT / SYNTHEA)
     if not path.is_file():
         pytest.fail(
-            f"The sample bundles are missing: set CARETREE_SYNTHEA to bundles.tar.xz ({path})."
+            f"The sample bundles are missing: set SYNTHEA_BUNDLES to bundles.tar.xz ({path})."
         )
     return path

@@ -1,0 +1,16 @@
+"""Settings for the product's commands in a checkout whose stack runs: `caretree import …` needs no preparation there."""
+
+from dev.faults import Fault
+from dev.product import Product
+from dev.servers import Stack, root
+
+
+def settings() -> dict[str, str]:
+    """The product's settings on the running stack of this checkout; nothing where there is none."""
+    if not (root() / "state.json").is_file():
+        return {}
+    try:
+        stack = Stack(root())
+        return Product(stack).settings() if "postgres" in stack.running() else {}
+    except Fault:
+        return {}
