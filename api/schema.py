@@ -11,7 +11,9 @@ from typing import Any
 import strawberry
 from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.name_converter import NameConverter
 from strawberry.tools import merge_types
+from strawberry.utils.str_converters import to_camel_case
 
 import api.graph
 from api.graph.payloads import UserError
@@ -41,6 +43,19 @@ def _aware(text: str) -> dt.datetime:
     return value.astimezone(dt.UTC)
 
 
+class Names(NameConverter):
+    """Strawberry's names, worked out once each: it asks for them at every argument of every call."""
+
+    def apply_naming_config(self, name: str) -> str:
+        """`birth_date` as `birthDate`."""
+        return _camel(name)
+
+
+@cache
+def _camel(name: str) -> str:
+    return to_camel_case(name)
+
+
 class Unguarded(Exception):
     """The schema names fields for which nobody has said which action opens them; the process must not start."""
 
@@ -53,7 +68,7 @@ def build_schema() -> strawberry.Schema:
         query=_merged("Query", modules),
         mutation=_merged("Mutation", modules),
         types=_further(modules),
-        config=StrawberryConfig(scalar_map=SCALARS),
+        config=StrawberryConfig(scalar_map=SCALARS, name_converter=Names()),
         execution_context_class=PassThrough,
     )
     known = frozenset[str]().union(*(load_policy(v).permissions for v in VARIANTS))
