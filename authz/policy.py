@@ -30,6 +30,7 @@ from authz.templates import (
     Variant,
     as_json,
     load_policy,
+    parse,
     permissions,
     source_hash,
     sources,
@@ -311,7 +312,18 @@ def compile_variant(variant: Variant, folder: Path = POLICIES) -> str:
     """The template file of a variant, made from the policy files."""
     files = sources(variant, folder)
     engine = Engine(files)
-    return as_json(engine.templates(), engine.roles, source_hash(files))
+    templates = engine.templates()
+    text = as_json(templates, engine.roles, source_hash(files))
+    if _sets(parse(variant, text).permissions) != _sets(templates):
+        raise PolicyError("the templates do not come back from their file as they went in")
+    return text
+
+
+def _sets(templates: Mapping[str, Template]) -> dict[str, Any]:
+    return {
+        name: (t.reach, {role: frozenset(residuals) for role, residuals in t.roles.items()})
+        for name, t in templates.items()
+    }
 
 
 def write(folder: Path = TEMPLATES, policies: Path = POLICIES) -> list[Path]:

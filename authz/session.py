@@ -18,6 +18,7 @@ from sqlalchemy.orm.interfaces import ORMOption
 from authz.actor import Actor, Grant
 from authz.criteria import Criterion, own, reading, writing
 from authz.decisions import require
+from authz.reach import Reach
 from authz.refusals import Unguarded
 from authz.settings import WRITES, settings_for, split
 from authz.statements import models_in, rows_of, values_of
@@ -86,7 +87,13 @@ class GuardedSession(AsyncSession):
         return self.sync_session.actor
 
     async def require(self, permission: str, target: Any, also: Iterable[str] = ()) -> Grant | None:
-        """As `authz.guard.require`, and open the permission for writing; answers the grant that allows it."""
+        """As `authz.guard.require`, and open the permission for writing; answers the grant that allows it.
+
+        Where a person is judged by all their grants, the session reads those itself.
+        """
+        if self.actor.predicate(*split(permission)).reach is Reach.HOME:
+            person = target[0] if isinstance(target, tuple) else target
+            target = person and (person, await self.grants_of(person.id))
         grant = require(self.actor, permission, target)
         await self._open(permission, also, target)
         return grant
@@ -162,6 +169,8 @@ def _execute(state: ORMExecuteState) -> None:
         models = frozenset()  # it says the tenant itself
     if not models:
         return  # nothing of a tenant's
+    if not state.is_orm_statement:
+        raise Unguarded("classes inside a statement that is not about them")
     target = None
     if state.is_insert:
         target = _insert(session, state)

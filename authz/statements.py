@@ -5,7 +5,6 @@ without any; so such a statement is refused as a whole.
 """
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import (
@@ -23,9 +22,9 @@ from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.operators import custom_op
 from sqlalchemy.sql.selectable import AliasedReturnsRows, TextualSelect, Values
-from sqlalchemy.sql.visitors import HasTraverseInternals
 from sqlalchemy.util import LRUCache
 
+from authz.entities import check, entity, parts
 from authz.refusals import Unguarded
 from domain.model import Base
 
@@ -54,6 +53,7 @@ def models_in(statement: Any) -> frozenset[type[Base]]:
     if found is None:
         walk = _Walk(statement)
         walk.visit(statement, frozenset())
+        check(statement)
         found = frozenset(walk.models)
         if key is not None:
             _KNOWN[key] = found
@@ -99,15 +99,15 @@ class _Walk:
             self.visit(element.element, frozenset())
 
     def _inside(self, element: Any, covered: frozenset[Any]) -> None:
-        parts = list(_parts(element))
+        inner = list(parts(element))
         if isinstance(element, Select | Update | Delete | Insert):
             own = {
-                p if isinstance(p, Table) else getattr(p, "table", None) for p in parts if _orm(p)
+                p if isinstance(p, Table) else getattr(p, "table", None) for p in inner if _orm(p)
             }
             if isinstance(element, Update | Delete | Insert) and _orm(element.table):
                 own.add(element.table)
             covered = covered | {t for t in own if t is not None}
-        for part in parts:
+        for part in inner:
             self.visit(part, covered)
 
 
@@ -134,27 +134,13 @@ def _refuse_verbatim_column(element: ColumnClause[Any]) -> None:
         raise Unguarded("a name that is not quoted")
 
 
-def _parts(element: Any) -> Iterator[Any]:
-    """The children of an element; of a SELECT without the tables that it derives from its columns."""
-    if isinstance(element, Select):
-        skip = ("_correlate", "_correlate_except")
-        yield from HasTraverseInternals.get_children(element, omit_attrs=skip)
-        yield from element._independent_ctes
-        for target, on, left, _ in element._setup_joins:
-            yield from (x for x in (target, on, left) if hasattr(x, "get_children"))
-    else:
-        yield from element.get_children()
-
-
 def _orm(element: Any) -> bool:
     return bool(_ORM & set(element._annotations))
 
 
 def _mapped(element: Any) -> type[Base] | None:
     """The mapped class that an element is, or is an alias or a column of."""
-    annotations = element._annotations
-    entity = annotations.get("parententity") or annotations.get("parentmapper")
-    mapper = getattr(entity, "mapper", None)
+    mapper = getattr(entity(element), "mapper", None)
     return mapper.class_ if mapper is not None else None
 
 

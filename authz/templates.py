@@ -94,12 +94,7 @@ def source_hash(files: tuple[Path, ...]) -> str:
 
 
 def as_json(templates: Mapping[str, Template], roles: tuple[str, ...], source: str) -> str:
-    """The reviewable form: stable order, one line a role with its conditions."""
-    lines = [
-        f'"source": {json.dumps(source)},',
-        f'"roles": {json.dumps(roles)},',
-        '"permissions": {',
-    ]
+    """The reviewable form: stable order, one line a role with its conditions. `digest` is of all the rest."""
     blocks = []
     for name, template in sorted(templates.items()):
         held = [
@@ -108,13 +103,25 @@ def as_json(templates: Mapping[str, Template], roles: tuple[str, ...], source: s
         ]
         head = f' "{name}": {{"reach": "{template.reach.value}", "roles": {{\n'
         blocks.append(head + ",\n".join(held) + "}}")
-    return "{" + "\n".join([*lines, ",\n".join(blocks)]) + "}}\n"
+    body = (
+        f'"source": {json.dumps(source)},\n"roles": {json.dumps(roles)},\n"permissions": {{\n'
+        + ",\n".join(blocks)
+        + "}}\n"
+    )
+    return f'{{"digest": "{_digest(body)}",\n{body}'
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def parse(variant: Variant, text: str) -> Policy:
     """Read what `as_json` wrote. Raises PolicyError for anything else."""
+    head, _, rest = text.partition("\n")
     try:
         body = json.loads(text)
+        if head != f'{{"digest": "{_digest(rest)}",':
+            raise PolicyError(f"the templates of {variant.name} were changed by hand")
         roles = tuple(body["roles"])
         permissions = {name: _template(value) for name, value in body["permissions"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -122,8 +129,7 @@ def parse(variant: Variant, text: str) -> Policy:
     stray = {r for t in permissions.values() for r in t.roles} - {*roles, ANYONE}
     if stray or not permissions or not all(t.roles for t in permissions.values()):
         raise PolicyError(f"the templates of {variant.name} are not whole")
-    version = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return Policy(variant, version, roles, permissions)
+    return Policy(variant, body["digest"][:16], roles, permissions)
 
 
 @cache

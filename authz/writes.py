@@ -151,8 +151,8 @@ def row_view(row: Any, model: type[Base] | None = None, *, before: bool = False)
         else:
             history = state.attrs[name].history
             value, given = state.dict.get(name), name in state.dict
-            if before and history.deleted:
-                value = history.deleted[0]
+            if before and history.added:  # a value that was set unseen is not what the row was
+                value = history.deleted[0] if history.deleted else None
         default = attribute.columns[0].default
         if not given and default is not None and default.is_scalar:
             value = default.arg

@@ -1,5 +1,6 @@
 """The compiler: what it refuses, that every rule counts, and that the committed templates are its own."""
 
+import hashlib
 import re
 import shutil
 from collections.abc import Callable
@@ -242,10 +243,39 @@ BROKEN = {
 }
 
 
+def signed(text: str) -> str:
+    """The text with the digest that a file of templates carries."""
+    rest = text.removeprefix("{")
+    return f'{{"digest": "{hashlib.sha256(rest.encode()).hexdigest()}",\n{rest}'
+
+
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_templates_are_refused(case: str) -> None:
-    with pytest.raises(PolicyError):
-        parse(VARIANTS[0], BROKEN[case])
+    with pytest.raises(PolicyError, match=r"read|whole|absent"):
+        parse(VARIANTS[0], signed(BROKEN[case]))
+
+
+def test_templates_changed_by_hand_are_refused() -> None:
+    text = (TEMPLATES / "admins_inherit.json").read_text()
+    with pytest.raises(PolicyError, match="by hand"):
+        parse(VARIANTS[0], text.replace('{"sensitivity": 0}', "{}"))
+
+
+def test_what_a_file_of_templates_cannot_hold_is_refused(tmp_path: Path) -> None:
+    """Two conditions on one column, or a word that stands for the actor, would come back as another rule."""
+    shutil.copytree(POLICIES, tmp_path / "p")
+    file = tmp_path / "p" / "encounters.polar"
+    twice = 'note.kind = "nursing" and has_role_at'
+    for strange in (
+        'note.kind in ["nursing", "progress"] and note.kind = kind and',
+        'note.kind = "$actor" and',
+    ):
+        text = file.read_text().replace(twice, f"{strange} has_role_at")
+        assert text != file.read_text()
+        (tmp_path / "p" / "encounters.polar").write_text(text)
+        with pytest.raises(PolicyError):
+            policy.compile_variant(VARIANTS[0], tmp_path / "p")
+        shutil.copy(POLICIES / "encounters.polar", file)
 
 
 def test_write_and_stale_agree(tmp_path: Path) -> None:

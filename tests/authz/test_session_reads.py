@@ -158,6 +158,15 @@ async def test_refresh_and_merge_reach_nothing_else(here: World, nurse: GuardedS
 
 
 @pytest.mark.anyio
+async def test_merging_without_loading_is_refused(here: World, nurse: GuardedSession) -> None:
+    forged = Patient(tenant_id=here.tenant_id, id=uuid.uuid4(), mrn="x")
+    make_transient_to_detached(forged)
+    with pytest.raises(Unguarded):
+        await nurse.merge(forged, load=False)
+    assert list(nurse) == []
+
+
+@pytest.mark.anyio
 async def test_tenant_tables_show_the_own_health_system(
     here: World, nurse: GuardedSession, database: Database
 ) -> None:
