@@ -129,7 +129,7 @@ class _Execution:
         if value is None:
             return None
         if isinstance(value, Values):
-            return self.values(value, found)
+            return self.values(value, found, path)
         if isinstance(value, Listing):
             return self.connection(value, found, path)
         if isinstance(value, list):
@@ -180,10 +180,10 @@ class _Execution:
             return None
         value = shape.value(self.sight, row)
         if isinstance(shape, Struct) and value is not None:
-            return self.values(Values(shape.type, value), nodes)
+            return self.values(Values(shape.type, value), nodes, path)
         return value
 
-    def values(self, values: Values, found: list[FieldNode]) -> dict[str, Any]:
+    def values(self, values: Values, found: list[FieldNode], path: Path) -> dict[str, Any]:
         """An object without a row: a Money, the viewer."""
         out: dict[str, Any] = {}
         for response, nodes in self.under(values.type, found).items():
@@ -194,14 +194,14 @@ class _Execution:
             value = values.of[name]
             if callable(value):
                 value = value(self.arguments(nodes[0]))
-            out[response] = self.nested(value, nodes, (response,))
+            out[response] = self.nested(value, nodes, (*path, response))
         return out
 
     def nested(self, value: Any, nodes: list[FieldNode], path: Path) -> Any:
         if isinstance(value, Values):
-            return self.values(value, nodes)
+            return self.values(value, nodes, path)
         if isinstance(value, Picked):
-            return self.picked(value, nodes, ("viewer", *path))
+            return self.picked(value, nodes, path)
         if isinstance(value, list):
             return [self.nested(item, nodes, path) for item in value]
         return value

@@ -237,7 +237,7 @@ def _instant(text: str | None) -> dt.datetime | None:
 def _state(asked: Arguments, row: Any) -> bool:
     state = asked.get("state")
     said: str = row.state.replace("-", "_").upper()
-    return bool(state in (None, said))
+    return state is None or said == str(state)
 
 
 def appointments(sight: Sight, args: Arguments) -> Picked:

@@ -1,5 +1,7 @@
 """The tenant's switches and the other health system: the same questions, other answers, again as the oracle says."""
 
+from typing import Any
+
 import pytest
 
 from tests import who
@@ -20,7 +22,7 @@ under_each_switch = pytest.mark.parametrize(
 
 async def ask_all(stage: Stage, one: who.Who, switches: Switches, system: int) -> None:
     """Lists, nodes of all ids, and what may be done at a node."""
-    more = {"switches": switches, "system": system}
+    more: dict[str, Any] = {"switches": switches, "system": system}
     for root, type_name in LISTS.items():
         await stage.check(one, f"{{{root}(first:100){connection(type_name, 1)}}}", {}, **more)
     parts = " ".join(f"...on {t.name}{everything(t.name, 0)}" for t in NODE_TYPES)
