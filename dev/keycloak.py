@@ -101,7 +101,8 @@ class Keycloak:
                 "keycloak", "bootstrap_secret", draw=secret
             ),
             "JAVA_OPTS_KC_HEAP": HEAP,
-            "JAVA_OPTS_APPEND": "-Dliquibase.analytics.enabled=false",
+            "JAVA_OPTS_APPEND": f"{java.QUICK} -Djava.io.tmpdir={self.folder.own('tmp')}"
+            " -Dliquibase.analytics.enabled=false",
         }
 
     def _database(self, admin_url: str) -> None:
@@ -143,7 +144,6 @@ class Keycloak:
         account = self.folder.account
         ids = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
         log = self.folder.log("keycloak")
-        log.parent.chmod(0o700)
         with log.open("wb") as output:
             process = subprocess.Popen(  # type: ignore[call-overload]  # ids differ in type, all are right
                 [str(home / "bin" / "kc.sh"), *arguments],

@@ -204,7 +204,9 @@ def _hand_over(folder: Folder, place: Path) -> None:
 
 
 def _build(folder: Folder, commands: Commands, place: Path) -> None:
-    env = commands.environment(JAVA_HOME=str(java.home(folder, commands)))
+    env = commands.environment(
+        JAVA_HOME=str(java.home(folder, commands)), JAVA_OPTS_APPEND=java.QUICK
+    )
     try:
         commands.run([place / "bin" / "kc.sh", *BUILD], timeout=300, env=env)
     except Failed as failed:
