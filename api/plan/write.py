@@ -152,6 +152,7 @@ async def perform(
             found = await _once(work, operation, given, command)
             more = await extra(work, found) if extra is not None else {}
             parts = await _answered(info, connection, payload, found, more)
+            await session.flush()
             # Again: the command may have waited for another, and what changed meanwhile counts.
             await still_valid(connection, context)
             await session.commit()

@@ -96,7 +96,7 @@ async def register(
         tenant_id=agent.tenant_id, id=key, **{"sensitivity": 0, "active": True} | columns
     )
     # Sites first: a patient without a visible site is invisible, and an invisible row cannot be inserted.
-    await session.execute(sites_of(agent, key, clinic_id, both(place), copies(patient)))
+    await see(session, agent, key, place, copies(patient))
     session.add(patient)
     with refusals():
         await session.flush()
@@ -165,7 +165,7 @@ async def admit(
         "sensitivity": 0,
         "active": True,
     }
-    await session.execute(sites_of(agent, found, clinic_id, both(place), known))
+    await see(session, agent, found, place, known)
     await copy_to_sites(session, agent, found)
     patient = await session.get(
         Patient, {"tenant_id": agent.tenant_id, "id": found}, populate_existing=True
@@ -181,7 +181,7 @@ async def add_site(session: AsyncSession, agent: Agent, patient: Patient, place:
     clinic_id = clinic_of(place)
     await hold(session, "patient", agent.tenant_id, patient.id, shared=True)
     await session.refresh(patient)
-    await session.execute(sites_of(agent, patient.id, clinic_id, both(place), copies(patient)))
+    await see(session, agent, patient.id, place, copies(patient))
     record(session, agent, "patient:add_site", patient.id, place.id, clinic_id=clinic_id)
     return patient
 
@@ -208,7 +208,7 @@ async def seen_at(session: AsyncSession, agent: Agent, patient_id: uuid.UUID, pl
         await hold(session, "patient", agent.tenant_id, patient_id, shared=True)
         site = await site_at(session, agent, patient_id, clinic_id)
         if site is not None:
-            await session.execute(sites_of(agent, patient_id, clinic_id, [place.id], copies(site)))
+            await see(session, agent, patient_id, place, copies(site))
     if site is None:
         raise NotFound(path=("patientId",))
     return Seen(clinic_id, place.id, patient_id, site.sensitivity)
@@ -240,23 +240,23 @@ async def site_at(
     )
 
 
-def both(place: Place) -> list[uuid.UUID]:
-    """The clinic, and the department if the place is one."""
-    clinic_id = clinic_of(place)
-    return [clinic_id] if place.id == clinic_id else [clinic_id, place.id]
-
-
-def sites_of(
+async def see(
+    session: AsyncSession,
     agent: Agent,
     patient_id: uuid.UUID,
-    clinic_id: uuid.UUID,
-    unit_ids: list[uuid.UUID],
+    place: Place,
     copied: dict[str, Any],
-) -> Any:
-    """The insert of those sites of a clinic that are missing."""
-    shared = {"tenant_id": agent.tenant_id, "patient_id": patient_id, "clinic_id": clinic_id}
-    rows = [shared | copied | {"unit_id": unit_id} for unit_id in unit_ids]
-    return insert(PatientSite).values(rows).on_conflict_do_nothing()
+) -> None:
+    """Write the site at `place` where it is missing; a department's brings its clinic's along.
+
+    Who has a role at the department alone cannot write the clinic's: `make_clinic_site` (migration 0009) does.
+    """
+    key = {"tenant_id": agent.tenant_id, "unit_id": place.id, "patient_id": patient_id}
+    row = key | copied | {"clinic_id": clinic_of(place)}
+    await session.execute(insert(PatientSite).values(row).on_conflict_do_nothing())
+    if place.id != place.clinic_id:
+        beside = func.make_clinic_site(agent.tenant_id, patient_id, place.id, type_=Integer())
+        await session.execute(select(beside))
 
 
 async def copy_to_sites(session: AsyncSession, agent: Agent, patient_id: uuid.UUID) -> None:
