@@ -13,7 +13,10 @@ from lxml import html
 
 STEPS = 20
 PERIOD = 30
-COMPLAINTS = "//*[@id='kc-error-message' or contains(@id,'input-error') or contains(@class,'alert-error')]//text()"
+COMPLAINTS = (
+    "//*[@id='kc-error-message' or contains(@id,'input-error')]//text()"
+    "|//*[contains(@class,'pf-m-danger')]//*[contains(@class,'kc-feedback-text')]//text()"
+)
 
 
 class LoginFailed(Exception):

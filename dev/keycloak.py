@@ -170,6 +170,8 @@ class Keycloak:
         except BaseException:
             self._stop()
             raise
+        # From here on it is a daemon that outlives us; its note says that it runs, and nobody waits for it.
+        process.returncode = 0
 
     def _healthy(self) -> bool:
         port = self.state.get("keycloak", "management_port")
