@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from domain.control import IdentityCluster, ServiceAccount, TenantEntry
+from domain.control import IdentityCluster, RegistryState, ServiceAccount, TenantEntry
 from domain.sealing import SecretSealer
 from identity.keycloak import MASTER, Account, Keycloak, Realm
 
@@ -40,6 +40,12 @@ class Accounts:
             self._known[key] = await self._read(tenant_id, client_id)
         url, name, account = self._known[key]
         return await self.cluster(url).realm(name, account)
+
+    async def tenants(self) -> list[UUID]:
+        """Every health system of the registry that is made."""
+        made = TenantEntry.state != RegistryState.CREATING
+        async with self._control.connect() as connection:
+            return list(await connection.scalars(select(TenantEntry.id).where(made)))
 
     async def as_master(self, url: str, name: str) -> Realm:
         """A realm as the provisioning client: also one that is not made yet or is disabled."""

@@ -20,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from identity.accounts import Accounts, NoAccount
+from identity.housekeeping import FORGET_KEYS, KEEP_HOUSE, forget_keys, keep_house
 from identity.keycloak import Invalid, NotFound
 from identity.realms import SVC_IDENTITY, SVC_POLICY
 from identity.sync import UserTaken, cell_session, subject_of, sync_person, sync_tenant
@@ -198,6 +199,9 @@ def make_app(dsn: str) -> procrastinate.App:
         app.task(name=name, queue=QUEUE, pass_context=True, retry=Backoff())(task)
     stalled = app.task(name=RETRY_STALLED, queue=QUEUE, pass_context=True)(_retry_stalled)
     app.periodic(cron="* * * * *")(stalled)
+    app.task(name=FORGET_KEYS, queue=QUEUE, pass_context=True)(forget_keys)
+    house = app.task(name=KEEP_HOUSE, queue=QUEUE, pass_context=True)(keep_house)
+    app.periodic(cron="17 3 * * *")(house)
     return app
 
 

@@ -1,0 +1,37 @@
+"""What is due each day: room for the coming months' audit events, and idempotency keys that have served."""
+
+import datetime as dt
+from typing import Any
+from uuid import UUID
+
+import procrastinate
+
+from domain.audit import Agent
+from domain.keys import forget
+from identity.sync import cell_session
+
+KEEP_HOUSE = "cell:keep_house"
+FORGET_KEYS = "cell:forget_keys"
+MONTHS = 3
+"""Partitions of the audit trail that are there beforehand, this month's aside."""
+
+
+async def keep_house(context: procrastinate.JobContext, timestamp: int) -> None:
+    """Make the coming partitions; then a job for each health system, so that none waits for another."""
+    del timestamp  # when the library says it was due
+    app = context.app
+    await app.connector.execute_query_async("select make_audit_partitions(%(n)s)", n=MONTHS)
+    for tenant_id in await _accounts(context).tenants():
+        await app.configure_task(FORGET_KEYS).defer_async(tenant_id=str(tenant_id))
+
+
+async def forget_keys(context: procrastinate.JobContext, *, tenant_id: str) -> None:
+    """Delete a health system's idempotency keys of more than a day ago."""
+    tenant = UUID(tenant_id)
+    cell = context.additional_context["identity"].cell
+    async with cell_session(cell, tenant) as session:
+        await forget(session, Agent(tenant_id=tenant, now=dt.datetime.now(dt.UTC)))
+
+
+def _accounts(context: procrastinate.JobContext) -> Any:
+    return context.additional_context["identity"].accounts
