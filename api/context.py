@@ -21,6 +21,8 @@ class StaleActor(Exception):
     """The person, their grants, the health system or the session have changed since the actor was made."""
 
 
+Place = tuple[str, uuid.UUID]
+"""A resource and a node of the tree."""
 Masked = tuple[tuple[str, ...], str, int]
 
 
@@ -40,14 +42,25 @@ class Context:
         default_factory=list
     )  # of the rows that an answer shows, for read audit
 
-    async def read(self, resources: frozenset[str], statement: Statement, lane: Lane) -> Row | None:
+    async def read(
+        self,
+        resources: frozenset[str],
+        statement: Statement,
+        lane: Lane,
+        place: Place | None = None,
+    ) -> Row | None:
         """Run one statement under the actor's settings and stamp; its row, or None.
 
+        `place`: rows of this resource are asked for at or below this node only, so no other places are opened.
         Raises StaleActor where the person, their grants, the tenant or the session have changed, and the
         errors of `domain.pipeline`.
         """
         actor = self.actor
-        settings = memo(actor, resources, lambda a: settings_statement(settings_for(a, resources)))
+        settings = memo(
+            actor,
+            (resources, place),
+            lambda a: settings_statement(settings_for(a, resources, place=place)),
+        )
         stamped = memo(actor, "stamp", stamp)
         fresh, rows = await self.pipeline.unit(
             settings, stamped, statement, lane=lane, deadline=self.deadline

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from uuid import UUID
 
 from authz.actor import Actor
 from authz.scope import union
@@ -26,17 +27,22 @@ def settings_for(
     actor: Actor,
     resources: Iterable[str] | None = None,
     write: Mapping[str, Iterable[str]] | None = None,
+    place: tuple[str, UUID] | None = None,
 ) -> Settings:
     """Pairs for `set_config(…, true)`: the tenant, and the scopes of reading and writing placed tables.
 
     `resources`: those to be read, by default every placed one. `write`: the resource whose table is written ->
-    the permissions (`payment:record`) that the command was allowed. What is not named stays closed.
+    the permissions (`payment:record`) that the command was allowed. What is not named stays closed. `place`: a
+    resource of which only rows at or below a node are asked for. Fewer places can only show fewer rows, and the
+    server reads a list of ids at each use of a table: 0.3 µs an id.
     """
     wanted = None if resources is None else frozenset(resources)
     kept: dict[frozenset[str] | None, Settings] = actor.__dict__.setdefault("settings", {})
     settings = kept.get(wanted)
     if settings is None:
         settings = kept[wanted] = _reading(actor, wanted)
+    if place is not None:
+        settings = tuple(_narrowed(actor, name, value, *place) for name, value in settings)
     if write:
         known = placed(actor.policy)
         settings += tuple(
@@ -55,6 +61,13 @@ def _reading(actor: Actor, resources: frozenset[str] | None) -> Settings:
         if resources is None or resource in resources
     )
     return (("app.tenant", str(actor.tenant_id)), *scopes)
+
+
+def _narrowed(actor: Actor, name: str, value: str, resource: str, node: UUID) -> tuple[str, str]:
+    """One setting, cut to a node where it lists places: `*` costs nothing and stays."""
+    if name != f"app.scope_{resource}" or value == "*":
+        return name, value
+    return name, actor.predicate(resource, "read").scope.within(actor.tree, node).literal()
 
 
 def split(permission: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from sqlalchemy import literal_column as raw
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import aliased
 
-from api.context import Context
+from api.context import Context, Place
 from api.plan.binds import Inputs
 from api.plan.compile import EMPTY_LIST, Compiler, Details, Node, bounded
 from api.plan.mapping import FieldGroup, Row, mapped, parse_id
@@ -34,8 +34,11 @@ async def run(
     variant: Any,
     values: Mapping[str, Any],
     lane: Lane = "point",
+    place: Place | None = None,
 ) -> Answer | None:
     """Run a root field's plan; None where its statement returns no row.
+
+    `place`: the resource whose rows the root field itself looks for, and the node below which.
 
     Raises what the unit driver raises, and `StaleActor` where the actor has changed since.
     """
@@ -43,7 +46,9 @@ async def run(
     actor = context.actor
     plan = PLANS.plan(info, actor, variant, build)
     statement = plan.statement(Inputs(variables(info), values, actor))
-    row = await context.read(plan.resources, statement, lane)
+    if place is not None and place[0] in plan.elsewhere:
+        place = None  # nested rows of this resource may lie at any place
+    row = await context.read(plan.resources, statement, lane, place)
     if row is None:
         return None
     got = answer(plan, row)
@@ -173,6 +178,7 @@ async def page(
         variant=("page", listing, within.variant, cursor is not None, variant),
         values={**values, "first": first, "after": cursor, "reach": within},
         lane="page",
+        place=None if node is None else (listing.resource, node),
     )
     if got is not None and got.extra[0] not in (b"t", b"true"):
         raise Invalid(START_AGAIN, path=("after",))

@@ -22,6 +22,8 @@ class Judge:
         self.binds = Binds()
         self.facts = Facts(actor)
         self.resources: set[str] = set()
+        self.elsewhere: set[str] = set()
+        """Resources whose rows are asked for beside a page's own walk, and so at any place."""
 
     def tenant(self) -> ColumnElement[Any]:
         """The actor's health system, as a parameter."""
@@ -40,6 +42,10 @@ class Judge:
 
     def _judged(self, predicate: Predicate, row: Row, place_of: str) -> ColumnElement[bool]:
         """Render a predicate; `place_of` names the parent's resource where only the place is asked."""
+        self.elsewhere.add(predicate.resource)
+        return self._rendered(predicate, row, place_of)
+
+    def _rendered(self, predicate: Predicate, row: Row, place_of: str = "") -> ColumnElement[bool]:
         resource, action = predicate.resource, predicate.action
         self.resources.add(resource)
 
@@ -68,4 +74,4 @@ class Judge:
         if len(residuals) != 1:
             raise LookupError(f"the conditions of {resource}:read differ by grant")
         bare = replace(predicate, branches=((EVERYWHERE, residuals.pop()),))
-        return self._judged(bare, row, "")
+        return self._rendered(bare, row)

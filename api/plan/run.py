@@ -45,6 +45,7 @@ class Plan:
     sql: str
     getters: tuple[Getter, ...]
     resources: frozenset[str]
+    elsewhere: frozenset[str]
     facts: tuple[tuple[Fact, Any], ...]
     hidden: tuple[Hidden, ...]
     sealed: tuple[SealedPath, ...]
@@ -123,6 +124,7 @@ def finish(compiler: Compiler, built: Built) -> Plan:
         str(compiled),
         tuple(getters),
         frozenset(compiler.resources),
+        frozenset(compiler.elsewhere),
         tuple(compiler.facts.kept.items()),
         tuple(built.hidden),
         tuple(compiler.sealed),
