@@ -12,6 +12,7 @@ from sqlalchemy import ARRAY, BindParameter, Uuid, bindparam
 from sqlalchemy.types import TypeEngine
 
 from authz.actor import Actor
+from domain.errors import Invalid
 
 
 class Inputs(NamedTuple):
@@ -92,7 +93,10 @@ def syntax_kinds(node: Any) -> set[str]:
 
 
 def encode(value: Any) -> bytes | None:
-    """A Python value in PostgreSQL's text form. Raises TypeError for a type that no plan sends."""
+    """A Python value in PostgreSQL's text form.
+
+    Raises Invalid for a text that PostgreSQL cannot hold, TypeError for a type that no plan sends.
+    """
     if value is None:
         return None
     kind = type(value)
@@ -100,6 +104,8 @@ def encode(value: Any) -> bytes | None:
         return bytes(value)
     if kind is str:
         text: str = value
+        if "\0" in text:
+            raise Invalid("A text has no NUL character.")
         return text.encode()
     if kind is bool:
         return b"t" if value else b"f"

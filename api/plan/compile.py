@@ -44,6 +44,8 @@ EMPTY_LIST: ColumnElement[Any] = raw("'[]'::json")
 Details = list[FieldDetails]
 ALIAS = 63
 """What PostgreSQL keeps of a column's name, which becomes the name in the response."""
+PAIRS = 50
+"""What one `json_build_object` takes: a function of PostgreSQL has at most 100 arguments."""
 MOST = 100
 """Rows of a page or of a nested list."""
 
@@ -135,10 +137,10 @@ class Compiler(Judge):
 
     # -- selection ------------------------------------------------------------------------------
 
-    def label(self) -> int:
-        """A number that no other alias of the statement has."""
+    def label(self) -> str:
+        """The end of a name that no other alias of the statement has, nor a name of a client's: no `$` there."""
         self.count += 1
-        return self.count
+        return f"${self.count}"
 
     def fields(self, type_: GraphQLObjectType, details: Details) -> list[tuple[str, Details, str]]:
         """The selected fields of an object: (response name, their nodes, field name)."""
@@ -147,6 +149,8 @@ class Compiler(Judge):
         ).grouped_field_set
         if any(len(response) > ALIAS for response in grouped):
             raise Invalid(f"An alias has at most {ALIAS} characters.")
+        if len(grouped) > PAIRS and table_of(type_) is None:
+            raise Invalid(f"A {type_.name} answers at most {PAIRS} fields.")
         return [(response, found, found[0].node.name.value) for response, found in grouped.items()]
 
     def object(
@@ -288,15 +292,16 @@ class Compiler(Judge):
         query: Select[Any],
         found: Details,
         path: tuple[str, ...],
-        k: int,
+        k: str,
     ) -> ColumnElement[Any]:
         columns, inner = self.object(type_, child, found, query, path)
-        rows = self.rows(inner, columns, k)
-        row = rows.c.j if inner.hidden else rows.table_valued()
+        whole = not columns or bool(inner.hidden)
+        rows = self.rows(inner, columns, k, whole)
+        row = rows.c.j if whole else rows.table_valued()
         if link.many:
             value: ColumnElement[Any] = func.coalesce(func.json_agg(row), EMPTY_LIST)
         else:
-            value = row if inner.hidden else func.row_to_json(row)
+            value = row if whole else func.row_to_json(row)
         outs = [value.label("j")]
         for i in range(len(inner.hidden)):
             total = func.sum(rows.c[f"h{i}"]) if link.many else rows.c[f"h{i}"]
@@ -307,9 +312,9 @@ class Compiler(Judge):
             node.hidden.append(hidden._replace(number=func.coalesce(lateral.c[f"h{i}"], raw("0"))))
         return lateral.c.j
 
-    def rows(self, inner: Node, columns: Sequence[Label[Any]], k: int) -> Any:
-        """The child rows as a sub-select: their JSON columns, or one JSON and the counts of what is hidden."""
-        if not inner.hidden:
+    def rows(self, inner: Node, columns: Sequence[Label[Any]], k: str, whole: bool) -> Any:
+        """The child rows as a sub-select: their JSON columns, or one JSON (`whole`) and the counts of what is hidden."""
+        if not whole:
             return inner.base.with_only_columns(*columns, maintain_column_froms=True).subquery(
                 f"r{k}"
             )
@@ -369,9 +374,9 @@ class Arguments:
         return self.compiler.binds.argument(self.definition, self.node, name, type_, chosen)
 
 
-def bounded(first: int) -> int:
-    """A page size. Raises Invalid for one out of bounds."""
-    if not 0 <= first <= MOST:
+def bounded(first: int | None) -> int:
+    """A page size. Raises Invalid for one out of bounds, and for null, which a nullable variable can be."""
+    if first is None or not 0 <= first <= MOST:
         raise Invalid(f"A page holds 0 to {MOST} rows.", path=("first",))
     return first
 

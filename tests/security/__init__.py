@@ -1,0 +1,1 @@
+"""Attacks that were tried, each by the way that an attacker has."""
