@@ -31,6 +31,7 @@ RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 KEPT = 1_000
 LONGEST_KEPT = 32 * 1024
 COSTS_KEPT = 64
+SIZED = (int, float)  # 100.0 is an Int too
 
 
 @dataclass(slots=True)
@@ -120,7 +121,9 @@ class Documents:
             return operation.measure.cost
         # Lists count by their length; what cannot be a page size is left to coercion.
         values = [variables.get(name) for name in operation.sizes]
-        key = tuple([len(v) if type(v) is list else v if type(v) is int else None for v in values])
+        key = tuple(
+            [len(v) if type(v) is list else v if type(v) in SIZED else None for v in values]
+        )
         cost = operation.costs.get(key)
         if cost is None:
             measure = Meter(self.schema, operation.document, variables).operation(operation.node)

@@ -77,9 +77,15 @@ class Meter:
         }
         self.known: dict[str, Measure] = {}
         self.open: set[str] = set()
+        self.defaults: dict[str, Any] = {}
 
     def operation(self, operation: OperationDefinitionNode) -> Measure:
         """The measure of an operation. Raises RecursionError where fields are nested without end."""
+        self.defaults = {
+            definition.variable.name.value: _literal(definition.default_value)
+            for definition in operation.variable_definitions or ()
+            if definition.default_value is not None
+        }
         root = self.schema.get_root_type(operation.operation)
         found = self.selection(operation.selection_set, root)
         directives = found.directives + len(operation.directives or ())
@@ -147,17 +153,25 @@ class Meter:
     def _size(self, value: Any, default: Any) -> int:
         if isinstance(value, VariableNode):
             self.sizes.add(value.name.value)
-            found = self.variables.get(value.name.value, default)
+            found = self._variable(value.name.value, default)
         elif isinstance(value, IntValueNode):
-            found = int(value.value) if len(value.value) < 10 else CAP
+            found = _literal(value)
         else:
             found = default
-        return max(1, min(CAP, found)) if type(found) is int else UNSIZED
+        # 100.0 is an Int too, to those who take variables.
+        return max(1, int(min(CAP, found))) if type(found) in (int, float) else UNSIZED
+
+    def _variable(self, name: str, default: Any = None) -> Any:
+        """What the request gives, else what the operation says, else `default`; null is nothing of these."""
+        given = self.variables.get(name)
+        if given is None:
+            given = self.defaults.get(name)
+        return default if given is None else given
 
     def _length(self, value: Any) -> int:
         if isinstance(value, VariableNode):
             self.sizes.add(value.name.value)
-            given = self.variables.get(value.name.value)
+            given = self._variable(value.name.value)
             return len(given) if isinstance(given, list) else 1
         return len(value.values) if isinstance(value, ListValueNode) else 1
 
@@ -186,6 +200,13 @@ def _definition(parent: Any, name: str) -> GraphQLField | None:
         found: GraphQLField | None = parent.fields.get(name)
         return found
     return None
+
+
+def _literal(value: Any) -> Any:
+    """What a literal of a document comes to: a page size, or a list of unknown items; None for anything else."""
+    if isinstance(value, IntValueNode):
+        return int(value.value) if len(value.value) < 10 else CAP
+    return [None] * len(value.values) if isinstance(value, ListValueNode) else None
 
 
 def _is_list(type_: Any) -> bool:

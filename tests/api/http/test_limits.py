@@ -45,6 +45,16 @@ def test_cost_is_rows_times_columns() -> None:
     assert measure(nested % "99999999999").cost >= CAP
 
 
+def test_a_default_of_a_variable_is_a_page_size_too() -> None:
+    nested = "query($n: Int! = %s) { patient(id: 1) { siblings(first: $n) { name } } }"
+    assert measure(nested % "90").cost == 1 + 90 * 2
+    assert measure(nested % "90", n=7).cost == 1 + 7 * 2
+    assert measure(nested % "90", n=None).cost == 1 + 90 * 2
+    assert measure(nested % "99999999999").cost >= CAP
+    # An Int in a variable may be written as a float.
+    assert measure(nested % "90", n=95.0).cost == 1 + 95 * 2
+
+
 def test_a_bomb_is_measured_in_linear_time() -> None:
     def seconds(fragments: int) -> float:
         document = parse(bomb(fragments))
@@ -125,9 +135,12 @@ async def test_a_page_size_in_a_variable_counts() -> None:
     query = "query($n:Int!){patient(id:1){siblings(first:$n){siblings(first:$n){name}}}}"
     small = await ask(query, {"n": 10})
     assert small.json()["extensions"]["cost"] == 1 + 10 * (1 + 10 * 2)
-    large = await ask(query, {"n": 1000})
-    assert code(large) == "OPERATION_TOO_COMPLEX"
-    assert "data" not in large.json()
+    for size in (1000, 1000.0):
+        large = await ask(query, {"n": size})
+        assert code(large) == "OPERATION_TOO_COMPLEX"
+        assert "data" not in large.json()
+    # What stands in the document is refused with it.
+    assert code(await ask(query.replace("Int!", "Int!=1000"))) == "OPERATION_TOO_COMPLEX"
 
 
 def test_documents_are_kept_up_to_a_bound() -> None:
