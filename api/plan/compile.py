@@ -278,7 +278,7 @@ class Compiler(Judge):
         node.hidden.append(Hidden(path, link.group, cast(~visible, Integer)))
         return case((visible, value))
 
-    def derived(self, node: Node, link: Link, get: Any, k: int) -> tuple[Select[Any], Row]:
+    def derived(self, node: Node, link: Link, get: Any, k: str) -> tuple[Select[Any], Row]:
         """Children that are no table's rows: the builder asks for the policy at each alias itself."""
         rows = link.build(node.row, self, get).correlate(node.row).lateral(f"t{k}")
         return select(rows), rows
