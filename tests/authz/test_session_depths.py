@@ -99,6 +99,9 @@ SHOWN: dict[str, Way] = {
     "cte": lambda key: select(true()).where(
         exists(select(1).select_from(select(Patient.id).where(is_(key)).cte("c")))
     ),
+    "one cte twice": lambda key: (lambda c: union_all(select(c.c.id), select(c.c.id)))(
+        select(Patient.id).where(is_(key)).cte("twice")
+    ),
     "recursive cte": lambda key: (
         lambda c: select(
             c.union_all(

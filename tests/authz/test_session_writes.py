@@ -329,6 +329,29 @@ async def test_a_payment_is_taken_by_who_cannot_read_the_ledger(here: World, hel
 
 
 @pytest.mark.anyio
+async def test_a_person_is_judged_by_grants_that_the_manager_cannot_see(
+    here: World, held: Open, database: Database
+) -> None:
+    clinic = here.made.clinics[0]
+    mine, above = make.person(here.made.tenant), make.person(here.made.tenant)
+    make.save(
+        database,
+        mine,
+        above,
+        make.grant(mine, "nurse", clinic),
+        make.grant(above, "nurse", clinic),
+        make.grant(above, "system_admin", here.made.root),
+    )
+    session = held(("clinic_admin", clinic))
+    assert await session.require("person:manage", await load(session, mine))
+    for told in (await load(session, above), (await load(session, above), [])):
+        with pytest.raises(Forbidden):
+            await session.require("person:manage", told)
+    with pytest.raises(NotFound):
+        await session.require("person:manage", None)
+
+
+@pytest.mark.anyio
 async def test_deleting_is_judged(here: World, held: Open) -> None:
     clinic = here.made.clinics[0]
     session = held(("provider", clinic))
