@@ -138,6 +138,7 @@ def order(**values: object) -> TenantOrder:
         "admin_login": FirstLogin(PASSWORD, temporary=False),
         "privacy_officer_login": FirstLogin(PASSWORD, temporary=False),
         "otp_code_reusable": True,
+        "region": "test",
     }
     return TenantOrder(**(plain | values))  # type: ignore[arg-type]  # each caller's own fields
 
@@ -151,7 +152,7 @@ async def platform(
     provider = FileKeyProvider(tmp_path / "keys.json")
     sealer = SecretSealer(provider)
     accounts = Accounts(control, sealer, keycloak.account)
-    await register_cluster(control, "test", region="local", url=keycloak.url)
+    await register_cluster(control, "test", region="test", url=keycloak.url)
     portals = Portals((CALLBACK,), (ADMIN_CALLBACK,), "http://127.0.0.1:9/backchannel-logout")
     yield Platform(control, cell, accounts, sealer, Keyring(provider, cell), portals)
     await accounts.close()

@@ -92,7 +92,7 @@ def test_problems_are_one_sentence(caretree: Caretree, slug: str) -> None:
     nowhere = "postgresql://caretree@127.0.0.1:9/caretree"
     for arguments, changes, sentence in (
         (order, {"keycloak_admin_client_secret": "wrong"}, "Keycloak refuses"),
-        (order, {"key_file": None}, "CARETREE_KEY_FILE is not set."),
+        (order, {"key_file": None}, "CARETREE_KEY_FILE is not set"),
         (("create", "--slug", "No", "--name", "Mercy"), {}, "A slug has"),
         (("create", "--slug", slug, "--name", "Mercy", "--mfa", "some"), {}, "--mfa"),
         (("suspend", "nowhere"), {}, "There is no such health system."),

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.audit import Agent
 from domain.organization import MfaPolicy
 from domain.people import Person
+from identity.accounts import Accounts
 from identity.jobs import SYNC_PERSON, Backoff, Resources, defer_sync, make_app, work_off
 from identity.keycloak import Invalid, Json, Realm, Unavailable
 from identity.provisioning import (
@@ -26,7 +27,7 @@ from identity.revocation import revoke_session, revoke_sessions
 from identity.sync import FirstLogin, UserTaken, cell_session, set_first_login, sync_person
 from identity.tenants import MadeTenant
 from tests.identity.browser import Browser, LoginFailed
-from tests.identity.conftest import CALLBACK, PASSWORD, World
+from tests.identity.conftest import CALLBACK, PASSWORD, KeycloakServer, World
 
 pytestmark = [pytest.mark.anyio, pytest.mark.keycloak]
 
@@ -232,18 +233,19 @@ async def test_a_grant_of_later_marks_later(world: World, owner_engine: AsyncEng
     assert MARKER in {role["name"] for role in roles}
 
 
-async def test_a_job_waits_out_an_outage(world: World, owner_engine: AsyncEngine) -> None:
+async def test_a_job_waits_out_an_outage(
+    world: World, owner_engine: AsyncEngine, keycloak: KeycloakServer
+) -> None:
     made = await world.tenant()
     await new_person(world, made)
-    accounts = type(world.platform.accounts)(
-        world.platform.control,
-        world.platform.sealer,
-        world.platform.accounts._master,
-    )
     async with owner_engine.begin() as connection:
         down = "update control.identity_cluster set url = 'http://127.0.0.1:9' where name = 'test'"
         await connection.execute(text(down))
-    await work_off(world.worker_url, Resources(world.platform.cell, accounts))
+    platform = world.platform
+    # A worker that has just started: it knows no address yet.
+    fresh = Accounts(platform.control, platform.sealer, keycloak.account)
+    await work_off(world.worker_url, Resources(platform.cell, fresh))
+    await fresh.close()
     assert await waiting(owner_engine, made) == ["todo"]
     async with owner_engine.begin() as connection:
         await connection.execute(
@@ -253,7 +255,6 @@ async def test_a_job_waits_out_an_outage(world: World, owner_engine: AsyncEngine
         await connection.execute(text("update procrastinate_jobs set scheduled_at = now()"))
     await world.work()
     assert await user(world, made) is not None
-    await accounts.close()
 
 
 async def test_what_a_dead_worker_had_begun_is_taken_up_again(
