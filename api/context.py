@@ -41,6 +41,7 @@ class Context:
     ids: list[bytes] = field(
         default_factory=list
     )  # of the rows that an answer shows, for read audit
+    stamped: bool = False  # whether the database has been asked if the actor still stands
 
     async def read(
         self,
@@ -62,6 +63,7 @@ class Context:
             lambda a: settings_statement(settings_for(a, resources, place=place)),
         )
         stamped = memo(actor, "stamp", stamp)
+        self.stamped = True
         fresh, rows = await self.pipeline.unit(
             settings, stamped, statement, lane=lane, deadline=self.deadline
         )
@@ -98,6 +100,7 @@ class Context:
         """Raises StaleActor where the actor has changed since it was made."""
         tenant = (("app.tenant", str(self.actor.tenant_id)),)
         stamped = memo(self.actor, "stamp", stamp)
+        self.stamped = True
         (fresh,) = await self.pipeline.unit(tenant, stamped, deadline=self.deadline)
         if not fresh:
             raise StaleActor()

@@ -164,16 +164,19 @@ class GraphQLEndpoint:
         context = ports.context(task.actor, task.request_id)
         async with asyncio.timeout(self.deadline):
             result = await self.execute(task, context)
-            if result.errors and await self.worth_another(task, result):
+            if await self.worth_another(task, result, context):
                 context = ports.context(task.actor, task.request_id)
                 result = await self.execute(task, context)
             if ports.hooks.after is not None:
                 await ports.hooks.after(task.actor, task.operation, context.ids, context.masked)
         return _answer(result, context, cost, task.request_id)
 
-    async def worth_another(self, task: "Task", result: ExecutionResult) -> bool:
-        """Whether a query failed only because its actor has changed, or its connection died under it."""
+    async def worth_another(self, task: "Task", result: ExecutionResult, context: Context) -> bool:
+        """Whether a query was answered for an actor who has changed, or its connection died under it."""
         met = [origin(error) for error in result.errors or ()]
+        if task.operation.is_query and not context.stamped:
+            # Nothing was read, so nothing has said yet that the actor still stands.
+            met.append(await _stale(context))
         if any(isinstance(error, StaleActor) for error in met):
             # Known from now on, also to the request that follows a refused mutation.
             task.actor = await self.ports().authenticate(task.token, fresh=True)
@@ -210,6 +213,14 @@ class Task:
     actor: Actor
     token: str
     request_id: uuid.UUID
+
+
+async def _stale(context: Context) -> StaleActor | None:
+    try:
+        await context.still_valid()
+    except StaleActor as error:
+        return error
+    return None
 
 
 def _bearer(proofs: list[bytes]) -> str:

@@ -66,24 +66,25 @@ class Answer:
 
 
 class Plans:
-    """The plans of a process, by document node, conditions and variant; the oldest leave first.
+    """The plans of a process, by document nodes, conditions and variant; the oldest leave first.
 
+    All the nodes of a field: which ones meet under a name depends on the operation and on its conditions.
     Under one key lie plans for different policies: one serves an actor for whom all its facts hold.
     """
 
     def __init__(self, size: int = PLANS) -> None:
         self.size = size
         self.plans: OrderedDict[Any, tuple[Any, list[Plan]]] = OrderedDict()
-        self.conditions: OrderedDict[int, tuple[Any, tuple[str, ...]]] = OrderedDict()
+        self.conditions: OrderedDict[Any, tuple[Any, tuple[str, ...]]] = OrderedDict()
 
     def plan(
         self, info: GraphQLResolveInfo[Any], actor: Actor, variant: Any, build: Builder
     ) -> Plan:
         """The plan of this root field that serves this actor; made where it is not there yet."""
-        node = info.field_nodes[0]
-        names = self._condition_names(info, node)
+        nodes = tuple([id(node) for node in info.field_nodes])
+        names = self._condition_names(info, nodes)
         values = variables(info)
-        key = (id(node), tuple([values.get(name) for name in names]), variant)
+        key = (nodes, tuple([values.get(name) for name in names]), variant)
         found = self.plans.get(key)
         if found is None:
             # The nodes are kept, so that their ids stay theirs as long as the plan lives.
@@ -98,11 +99,13 @@ class Plans:
         del found[1][FORMS:]
         return plan
 
-    def _condition_names(self, info: GraphQLResolveInfo[Any], node: FieldNode) -> tuple[str, ...]:
-        kept = self.conditions.get(id(node))
+    def _condition_names(
+        self, info: GraphQLResolveInfo[Any], nodes: tuple[int, ...]
+    ) -> tuple[str, ...]:
+        kept = self.conditions.get(nodes)
         if kept is None:
             names = condition_variables(info.field_nodes, info.fragments)
-            kept = self.conditions[id(node)] = (info.field_nodes, names)
+            kept = self.conditions[nodes] = (info.field_nodes, names)
             if len(self.conditions) > self.size:
                 self.conditions.popitem(last=False)
         return kept[1]

@@ -91,3 +91,23 @@ async def test_a_value_object_answers_a_bounded_number_of_fields(desk: Desk) -> 
     assert set(answer["data"]["patients"].values()) == {1}
     answer = (await desk.ask(totals(51))).json()
     assert answer["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+
+
+async def test_fields_that_meet_under_one_name_depend_on_the_conditions(desk: Desk) -> None:
+    query = "query($x: Boolean!) { patients { nodes { id } } patients @include(if: $x) { nodes { mrn } } }"
+    for both in (False, True, False):
+        [node] = (await desk.ask(query, x=both)).json()["data"]["patients"]["nodes"]
+        assert set(node) == ({"id", "mrn"} if both else {"id"})
+
+
+async def test_operations_of_one_document_are_planned_apart(desk: Desk) -> None:
+    query = """query More { ...Few patients { nodes { mrn } } } query Less { ...Few }
+        fragment Few on Query { patients { nodes { id } } }"""
+    for name, fields in (("More", {"id", "mrn"}), ("Less", {"id"}), ("More", {"id", "mrn"})):
+        answer = await desk.http.post(
+            "/graphql",
+            json={"query": query, "operationName": name},
+            headers={"authorization": f"Bearer {desk.house.token()}"},
+        )
+        [node] = answer.json()["data"]["patients"]["nodes"]
+        assert set(node) == fields

@@ -158,6 +158,7 @@ def context(who: Actor, request_id: uuid.UUID) -> Context:
         keyring=None,  # type: ignore[arg-type]  # the small schema opens nothing
         cell=None,  # type: ignore[arg-type]  # and commands nothing
         request_id=request_id,
+        stamped=True,  # there is nobody to ask whether the actor still stands
     )
 
 
