@@ -2,14 +2,14 @@
 
 import datetime as dt
 import hashlib
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from uuid import UUID
 
 from authz.masks import Mask, mask
 from authz.reach import Reach
-from authz.scope import EVERYWHERE, NOWHERE, Predicate, Residual, Scope, nodes_of, places_of
+from authz.scope import EVERYWHERE, Predicate, Residual, Scope, reached
 from authz.templates import ANYONE, Policy
 from authz.tree import Tree
 
@@ -66,6 +66,10 @@ class Actor:
     def _predicates(self) -> dict[tuple[str, str], Predicate]:
         return {}
 
+    @cached_property
+    def _scopes(self) -> dict[tuple[Reach, frozenset[UUID]], Scope]:
+        return {}
+
     def predicate(self, resource: str, action: str) -> Predicate:
         """Which rows this actor may do that on. Raises PolicyError for a permission that no policy declares."""
         found = self._predicates.get((resource, action))
@@ -101,7 +105,7 @@ def _join(actor: Actor, resource: str, action: str) -> Predicate:
     for grant in actor.grants:
         for residual in template.roles.get(grant.role, ()):
             nodes.setdefault(residual, set()).add(grant.unit_id)
-    scopes = {r: _scope(template.reach, actor.tree, n) for r, n in nodes.items()}
+    scopes = {r: _scope(actor, template.reach, frozenset(n)) for r, n in nodes.items()}
     for residual in template.roles.get(ANYONE, ()):
         scopes[residual] = EVERYWHERE
     branches = [
@@ -121,10 +125,12 @@ def _join(actor: Actor, resource: str, action: str) -> Predicate:
     )
 
 
-def _scope(reach: Reach, tree: Tree, nodes: Iterable[UUID]) -> Scope:
-    if reach is Reach.EVERYWHERE:
-        return EVERYWHERE if any(n in tree for n in nodes) else NOWHERE
-    return places_of(tree, nodes) if reach.placed else nodes_of(tree, nodes)
+def _scope(actor: Actor, reach: Reach, nodes: frozenset[UUID]) -> Scope:
+    """The places under the nodes; most permissions of an actor share theirs."""
+    found = actor._scopes.get((reach, nodes))
+    if found is None:
+        found = actor._scopes[reach, nodes] = reached(actor.tree, reach, nodes)
+    return found
 
 
 def _implied(residual: Residual, scope: Scope, scopes: dict[Residual, Scope], tree: Tree) -> bool:

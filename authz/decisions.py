@@ -6,9 +6,9 @@ from typing import Any
 
 from authz.actor import Actor, Grant
 from authz.conditions import ACTOR, Condition, Residual
-from authz.reach import Reach, holds
+from authz.reach import holds
 from authz.refusals import Forbidden, Reason
-from authz.scope import Predicate, Scope, nodes_of, places_of
+from authz.scope import Predicate, reached
 from authz.settings import split
 from domain.errors import NotFound
 
@@ -40,7 +40,7 @@ def allowing(actor: Actor, predicate: Predicate, target: Any) -> Iterable[Grant]
     """The grants of the actor each of which alone allows it."""
     for grant in actor.grants:
         residuals = residuals_of(actor, predicate, grant)
-        if reached(actor, predicate, grant, target) and any(
+        if covered(actor, predicate, grant, target) and any(
             not unmet(actor, r, target) for r in residuals
         ):
             yield grant
@@ -52,17 +52,10 @@ def residuals_of(actor: Actor, predicate: Predicate, grant: Grant) -> tuple[Resi
     return template.roles.get(grant.role, ())
 
 
-def reached(actor: Actor, predicate: Predicate, grant: Grant, target: Any) -> bool:
+def covered(actor: Actor, predicate: Predicate, grant: Grant, target: Any) -> bool:
     """Whether the target lies below the node of the grant, as the permission reaches it."""
-    return holds(predicate.reach, actor.tenant_id, scope_of(actor, predicate.reach, grant), target)
-
-
-def scope_of(actor: Actor, reach: Reach, grant: Grant) -> Scope:
-    """The places of one grant."""
-    if reach is Reach.EVERYWHERE:
-        return Scope(grant.unit_id in actor.tree)
-    make = places_of if reach.placed else nodes_of
-    return make(actor.tree, (grant.unit_id,))
+    scope = reached(actor.tree, predicate.reach, (grant.unit_id,))
+    return holds(predicate.reach, actor.tenant_id, scope, target)
 
 
 def unmet(actor: Actor, residual: Residual, target: Any) -> tuple[Condition, ...]:
@@ -79,7 +72,7 @@ def reason(actor: Actor, permission: str, target: Any) -> Reason:
     missed = {
         c
         for grant in actor.grants
-        if reached(actor, predicate, grant, target)
+        if covered(actor, predicate, grant, target)
         for residual in residuals_of(actor, predicate, grant)
         for c in unmet(actor, residual, target)
     }

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from authz.actor import Actor
-from authz.decisions import reached, residuals_of, unmet
+from authz.decisions import covered, residuals_of, unmet
 from authz.reach import Reach
 from authz.settings import split
 from authz.templates import ANYONE
@@ -62,7 +62,7 @@ def explain(actor: Actor, permission: str, target: Any) -> Explanation:
                 grant.unit_id,
                 grant.granted_by,
                 grant.valid_until,
-                reached(actor, predicate, grant, target),
+                covered(actor, predicate, grant, target),
                 bool(residuals),
                 tuple(map(str, fewest)),
             )

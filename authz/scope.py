@@ -25,6 +25,7 @@ __all__ = [
     "Scope",
     "nodes_of",
     "places_of",
+    "reached",
     "union",
 ]
 
@@ -128,6 +129,13 @@ def nodes_of(tree: Tree, nodes: Iterable[UUID]) -> Scope:
     return Scope(False, (), tuple(sorted(found)))
 
 
+def reached(tree: Tree, reach: Reach, nodes: Iterable[UUID]) -> Scope:
+    """The scope of roles held at the nodes, as rows of this reach are placed."""
+    if reach is Reach.EVERYWHERE:
+        return EVERYWHERE if any(n in tree for n in nodes) else NOWHERE
+    return places_of(tree, nodes) if reach.placed else nodes_of(tree, nodes)
+
+
 def union(scopes: Iterable[Scope], tree_clinics: Callable[[UUID], UUID | None]) -> Scope:
     """Everything that one of the scopes covers. `tree_clinics` gives a unit's clinic."""
     clinics: set[UUID] = set()
@@ -168,6 +176,8 @@ class Predicate:
     @cached_property
     def scope(self) -> Scope:
         """Every place where some branch allows something."""
+        if len(self.branches) == 1:
+            return self.branches[0][0]
         units = self.tree.units
         return union(
             (scope for scope, _ in self.branches),
