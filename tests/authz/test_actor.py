@@ -477,3 +477,23 @@ def test_a_model_without_a_policy_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 def test_reach_knows_which_rows_are_placed() -> None:
     assert [r for r in Reach if r.placed] == [Reach.UNIT, Reach.SITE]
     assert Policy(VARIANTS[0], "", (), {"a:b": Template(Reach.UNIT, {})}).template("a", "b")
+
+
+def test_settings_are_cut_to_a_node_and_never_widened() -> None:
+    both = actor(TREE, ("nurse", CLINIC.id), ("nurse", LAST.id))
+    admin = actor(TREE, ("system_admin", TREE.root))
+    asked = ("patient", "encounter")
+
+    cut = dict(settings_for(both, asked, place=("patient", CLINIC.id)))
+    assert cut["app.scope_patient"] == f"{{{CLINIC.id}}}"
+    assert cut["app.scope_encounter"] == both.predicate("encounter", "read").scope.literal()
+    assert dict(settings_for(both, asked, place=("patient", AWAY.id)))["app.scope_patient"] == (
+        f"{{{LAST.id}}}"
+    )
+    assert (
+        dict(settings_for(both, asked, place=("patient", FOREIGN.root.id)))["app.scope_patient"]
+        == "{}"
+    )
+    assert (
+        dict(settings_for(admin, asked, place=("patient", CLINIC.id)))["app.scope_patient"] == "*"
+    )

@@ -344,6 +344,7 @@ async def test_a_person_is_judged_by_grants_that_the_manager_cannot_see(
     )
     session = held(("clinic_admin", clinic))
     assert await session.require("person:manage", await load(session, mine))
+    told: Any
     for told in (await load(session, above), (await load(session, above), [])):
         with pytest.raises(Forbidden):
             await session.require("person:manage", told)
