@@ -106,7 +106,7 @@ def test_sensitivity_follows_the_patient_by_a_foreign_key(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", MAPPERS)
+@pytest.mark.parametrize("name", sorted(MAPPERS))
 def test_a_relationship_is_never_loaded_behind_ones_back(name: str) -> None:
     for relationship in MAPPERS[name].relationships:
         assert relationship.lazy == "raise", str(relationship)
@@ -152,7 +152,7 @@ def test_every_table_of_a_cell_is_behind_a_forced_wall(owner: Connection) -> Non
     assert {n for n in open_ if not n.startswith("procrastinate_")} == {"alembic_version"}
 
 
-@pytest.mark.parametrize("name", MAPPERS)
+@pytest.mark.parametrize("name", sorted(MAPPERS))
 def test_policies_are_those_of_the_models_wall(owner: Connection, name: str) -> None:
     model = MAPPERS[name].class_
     found = owner.execute(
@@ -185,7 +185,7 @@ def test_the_planner_knows_that_a_place_implies_its_tenant(owner: Connection, na
     assert "clinic_id tenant_id unit_id" in found
 
 
-@pytest.mark.parametrize("name", MAPPERS)
+@pytest.mark.parametrize("name", sorted(MAPPERS))
 def test_the_application_may_change_what_may_change_and_no_place(
     owner: Connection, name: str
 ) -> None:
