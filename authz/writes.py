@@ -132,7 +132,8 @@ class Writes:
         )
         if not alone:
             return row
-        if not new and row.id not in self._companions:
+        nobody = new and predicate.reach is Reach.HOME  # a new person holds no grant yet
+        if not nobody and row.id not in self._companions:
             raise Unguarded("a patient or a person is judged with sites or grants: use `require`")
         return row, self._companions.get(row.id, ())
 

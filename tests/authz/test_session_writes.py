@@ -240,6 +240,15 @@ async def test_a_patient_is_made_with_the_sites(here: World, held: Open) -> None
 
 
 @pytest.mark.anyio
+async def test_nobody_makes_a_patient_that_is_nowhere(here: World, held: Open) -> None:
+    session = held(("system_admin", here.made.root))
+    await session.allow("patient:create")
+    session.add(make.patient(here.made.tenant))
+    with pytest.raises(Unguarded):
+        await session.flush()
+
+
+@pytest.mark.anyio
 async def test_a_known_patient_is_changed_with_the_sites_or_by_statement(
     here: World, held: Open
 ) -> None:
@@ -350,6 +359,17 @@ async def test_a_person_is_judged_by_grants_that_the_manager_cannot_see(
             await session.require("person:manage", told)
     with pytest.raises(NotFound):
         await session.require("person:manage", None)
+
+
+@pytest.mark.anyio
+async def test_a_new_person_holds_no_grant(here: World, held: Open) -> None:
+    session = held(("clinic_admin", here.made.clinics[0]))
+    await session.allow("person:manage")
+    session.add(make.person(here.made.tenant))
+    await session.flush()
+    session.add(make.person(make.tenant()))
+    with pytest.raises(Unguarded):
+        await session.flush()
 
 
 @pytest.mark.anyio
