@@ -113,7 +113,8 @@ def questions(dice: random.Random, variant: Variant, count: int) -> Iterator[tup
     while count:
         here = dice.choice(worlds())
         place = dice.choice(worlds()) if dice.random() < 0.1 else here
-        resource, model = dice.choice(list(subjects().items()))
+        resource = "patient" if dice.random() < 0.2 else dice.choice(list(subjects()))
+        model = subjects()[resource]
         row = dice.choice(place.of(model))
         held = [
             (dice.choice(ROLES), _near(dice, here.tree, row)) for _ in range(dice.randint(1, 3))

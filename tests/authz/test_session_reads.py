@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from sqlalchemy import (
     DDL,
-    Connection,
     column,
     delete,
     exists,
@@ -25,10 +24,10 @@ from sqlalchemy import (
 )
 from sqlalchemy import Integer as Whole
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.orm import Session, aliased, make_transient_to_detached
+from sqlalchemy.orm import aliased, make_transient_to_detached
 from sqlalchemy.sql.elements import quoted_name
 
-from authz.guard import GuardedSession, Unguarded, guarded_session, settings_for
+from authz.guard import GuardedSession, Unguarded, guarded_session
 from authz.session import _Guarded
 from authz.statements import models_in
 from domain.encounters import Encounter
@@ -286,22 +285,3 @@ async def test_without_grants_nothing_shows(here: World, app_engine: AsyncEngine
     async with guarded_session(app_engine, actor(here.tree)) as session:
         for model in (Patient, Encounter, OrgUnit, Person, PatientSite):
             assert list(await session.scalars(select(model))) == []
-
-
-def bare(connection: Connection, asker: Any) -> set[uuid.UUID]:
-    """Row-level security alone: the settings of an actor, no predicate in the statement."""
-    for name, value in settings_for(asker):
-        connection.execute(select(func.set_config(name, value, True)))
-    with Session(connection) as session:
-        return set(session.scalars(select(Encounter.id)))
-
-
-def test_row_level_security_alone_shows_the_scope_and_no_more(here: World, app: Connection) -> None:
-    asker = actor(
-        here.tree, ("nurse", here.made.clinics[1].id), ("biller", here.made.departments[2][0].id)
-    )
-    predicate = asker.predicate("encounter", "read")
-    shown = bare(app, asker)
-    inside = {e.id for e in here.of(Encounter) if predicate.scope.covers(e.clinic_id, e.unit_id)}
-
-    assert {e.id for e in here.of(Encounter) if predicate.allows(e)} <= shown == inside
