@@ -146,6 +146,30 @@ async def claim(
     return result
 
 
+async def claim_for(
+    session: AsyncSession,
+    agent: Agent,
+    operation: str,
+    key: str,
+    input_hash: bytes,
+    result_id: uuid.UUID,
+) -> None:
+    """Let a key that this transaction has claimed answer another row: a mutation changed one instead of making it.
+
+    Rows of keys are never updated; whoever waits for this one finds the new.
+    """
+    await session.execute(
+        delete(IdempotencyKey).where(
+            IdempotencyKey.tenant_id == agent.tenant_id,
+            IdempotencyKey.person_id == agent.person_id,
+            IdempotencyKey.operation == operation,
+            IdempotencyKey.key == key,
+        ),
+        execution_options={"synchronize_session": False},
+    )
+    await claim(session, agent, operation, key, input_hash, result_id)
+
+
 async def forget(session: AsyncSession, agent: Agent) -> None:
     """Delete the tenant's idempotency keys that are older than 24 hours."""
     await session.execute(

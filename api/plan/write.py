@@ -27,7 +27,7 @@ from authz.guard import Forbidden, GuardedSession, Reason, guarded_session
 from domain.audit import Agent, Outcome, record
 from domain.database import refusal_of
 from domain.errors import DomainError, NotAllowed, NotFound, StaleVersion
-from domain.keys import claim
+from domain.keys import claim, claim_for
 from domain.model import Base, new_id
 from domain.patients import Patient, PatientSite, sites_visible
 from domain.pipeline import Row, Statement
@@ -193,9 +193,15 @@ async def _once(work: Work, operation: str, given: Any, command: Command) -> uui
     key = getattr(given, "idempotency_key", None)
     if key is None:
         return await command(work)
-    earlier = await claim(work.session, work.agent, operation, key, input_hash(given), work.new_id)
-    work.repeated = earlier is not None
-    return earlier if earlier is not None else await command(work)
+    asked = (work.session, work.agent, operation, key, input_hash(given))
+    earlier = await claim(*asked, work.new_id)
+    if earlier is not None:
+        work.repeated = True
+        return earlier
+    found = await command(work)
+    if found != work.new_id:
+        await claim_for(*asked, found)
+    return found
 
 
 def input_hash(given: Any) -> bytes:

@@ -1,0 +1,221 @@
+"""The mutations as data: who may carry out each by permissions.md, who sees its target and may not, and its input."""
+
+import datetime as dt
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from domain.patients import Patient
+from domain.people import Person
+from domain.practitioners import Practitioner
+from tests import make
+from tests.api.commands.office import Office, System, soon
+
+ADMINS = frozenset({"clinic_admin", "regional_director", "system_admin"})
+CLINICAL = frozenset({"nurse", "provider"}) | ADMINS
+SCHEDULING = frozenset({"provider", "front_desk"}) | ADMINS
+EVERYBODY = CLINICAL | {"front_desk", "biller", "system_viewer", "privacy_officer", "auditor"}
+SEE_PATIENTS = EVERYBODY - {"auditor"}
+SEE_ENCOUNTERS = SEE_PATIENTS - {"privacy_officer"}
+SEE_APPOINTMENTS = SEE_ENCOUNTERS - {"biller"}
+LOWEST = {
+    "system_admin": "system",
+    "system_viewer": "system",
+    "privacy_officer": "system",
+    "auditor": "system",
+    "regional_director": "r",
+}
+"""Role -> where it is held; the others are of clinics."""
+
+Input = dict[str, Any]
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Scene:
+    """What a mutation is about: a system, the place, and who asks."""
+
+    office: Office
+    system: System
+    place: str
+    asker: Person
+
+    @property
+    def unit(self) -> Any:
+        return self.system.units[self.place]
+
+    @property
+    def clinic(self) -> str:
+        return self.place[:1]
+
+    def patient(self) -> Patient:
+        return self.system.patient(self.place)
+
+    def own(self) -> Practitioner:
+        """The practitioner that the asker is."""
+        return self.system.practitioners[self.asker.id]
+
+    def encounter(self, **values: Any) -> Any:
+        made = make.encounter(self.patient(), self.unit, **values)
+        self.system.save(made)
+        return made
+
+    def note(self, author: Person, **values: Any) -> Any:
+        made = make.note(self.encounter(), author, **{"kind": "nursing", "state": "draft"} | values)
+        self.system.save(made)
+        return made
+
+    def appointment(self, **values: Any) -> Any:
+        doctor = self.system.doctor(self.place)
+        times = {"starts_at": soon(next(_numbers)), **values}
+        made = make.appointment(self.patient(), self.unit, doctor, **times)
+        self.system.save(made, make.block(made))
+        return made
+
+
+@dataclass(frozen=True)
+class Case:
+    """`may`: the roles that are allowed at the place. `sees`: those that read what the input names.
+
+    Whoever may not is told FORBIDDEN for what they see and NOT_FOUND for what they do not; `anywhere` says that
+    all in the input but the place is new, so that everybody of the health system sees it.
+    """
+
+    mutation: str
+    action: str
+    may: frozenset[str]
+    sees: frozenset[str]
+    given: Callable[[Scene], Input]
+    anywhere: bool = False
+
+    def expected(self, role: str) -> str:
+        """The outcome for somebody who holds the role over the place."""
+        if role in self.may:
+            return "DONE"
+        return "FORBIDDEN" if role in self.sees or self.anywhere else "NOT_FOUND"
+
+    @property
+    def beside(self) -> str:
+        """The outcome for somebody of the health system who holds nothing over the place."""
+        return "FORBIDDEN" if self.anywhere else "NOT_FOUND"
+
+
+def registered(scene: Scene) -> Input:
+    named = {"familyName": f"Zyxwvutson{next(_numbers)}", "givenName": "Ana"}
+    return {"unit": scene.system.unit(scene.place), "demographics": named}
+
+
+def updated(scene: Scene) -> Input:
+    demographics = {"city": "Zyxwvutson"}
+    return {"id": f"Patient:{scene.patient().id}", "version": 1, "demographics": demographics}
+
+
+def admitted(scene: Scene) -> Input:
+    elsewhere = scene.system.patient("c")
+    born = elsewhere.birth_date
+    assert isinstance(born, dt.date)
+    return {
+        "unit": scene.system.unit(scene.place),
+        "mrn": elsewhere.mrn,
+        "birthDate": born.isoformat(),
+        "familyName": elsewhere.family_name,
+    }
+
+
+def added(scene: Scene) -> Input:
+    # From the clinic to one of its departments; at a department to itself, which is no change.
+    further = {"a": "a2"}.get(scene.place, scene.place)
+    return {"patient": f"Patient:{scene.patient().id}", "unit": scene.system.unit(further)}
+
+
+def started(scene: Scene) -> Input:
+    patient = f"Patient:{scene.patient().id}"
+    return {"unit": scene.system.unit(scene.place), "patient": patient, "reason": "Zyxwvutson"}
+
+
+def finished(scene: Scene) -> Input:
+    return {"id": f"Encounter:{scene.encounter().id}", "version": 1}
+
+
+def written(scene: Scene) -> Input:
+    encounter = f"Encounter:{scene.encounter().id}"
+    return {"encounter": encounter, "kind": "NURSING", "body": "Zyxwvutson"}
+
+
+def signed(scene: Scene) -> Input:
+    return {"id": f"Note:{scene.note(scene.asker).id}", "version": 1}
+
+
+def booked(scene: Scene) -> Input:
+    doctor = scene.system.doctor(scene.place)
+    return {
+        "unit": scene.system.unit(scene.place),
+        "patient": f"Patient:{scene.patient().id}",
+        "practitioner": f"Practitioner:{doctor.id}",
+        "startsAt": soon(next(_numbers)).isoformat(),
+        "minutes": 30,
+        "reason": "Zyxwvutson",
+    }
+
+
+def rescheduled(scene: Scene) -> Input:
+    starts_at = soon(next(_numbers)).isoformat()
+    return {
+        "id": f"Appointment:{scene.appointment().id}",
+        "version": 1,
+        "startsAt": starts_at,
+        "minutes": 30,
+    }
+
+
+def changed(scene: Scene) -> Input:
+    return {"id": f"Appointment:{scene.appointment().id}", "version": 1}
+
+
+def paid(scene: Scene) -> Input:
+    return {
+        "unit": scene.system.unit(scene.place),
+        "patient": f"Patient:{scene.patient().id}",
+        "amount": "12.50",
+        "currency": "USD",
+        "method": "CASH",
+        "reference": "Zyxwvutson",
+        "unapplied": True,
+    }
+
+
+CASES = (
+    Case("registerPatient", "patient:create", SCHEDULING, EVERYBODY, registered, anywhere=True),
+    Case("updatePatient", "patient:update", SCHEDULING, SEE_PATIENTS, updated),
+    Case("admitPatient", "patient:admit", SCHEDULING, EVERYBODY, admitted, anywhere=True),
+    Case("addPatientSite", "patient:add_site", SCHEDULING, SEE_PATIENTS, added),
+    Case("startEncounter", "encounter:start", CLINICAL, SEE_PATIENTS, started),
+    Case("finishEncounter", "encounter:finish", CLINICAL - {"nurse"}, SEE_ENCOUNTERS, finished),
+    Case("writeNote", "note:write_draft", CLINICAL, SEE_ENCOUNTERS, written),
+    Case("signNote", "note:sign", CLINICAL, CLINICAL, signed),
+    Case("bookAppointment", "appointment:book", SCHEDULING, EVERYBODY, booked, anywhere=True),
+    Case(
+        "rescheduleAppointment",
+        "appointment:reschedule",
+        SCHEDULING,
+        SEE_APPOINTMENTS,
+        rescheduled,
+    ),
+    Case("cancelAppointment", "appointment:cancel", SCHEDULING, SEE_APPOINTMENTS, changed),
+    Case(
+        "checkInAppointment",
+        "appointment:check_in",
+        SCHEDULING | {"nurse"},
+        SEE_APPOINTMENTS,
+        changed,
+    ),
+    Case(
+        "recordPayment",
+        "payment:record",
+        frozenset({"front_desk", "biller"}) | ADMINS,
+        SEE_PATIENTS,
+        paid,
+    ),
+)
+BY_MUTATION = {case.mutation: case for case in CASES}
