@@ -1,5 +1,6 @@
 """Two addresses that need no token: where a health system's people log in, and where Keycloak announces logouts."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from identity.tokens import MAX_BYTES, Tokens
 
 _OIDC = "protocol/openid-connect"
 _UNCACHED = {"cache-control": "no-store"}
+SECONDS = 10.0
+"""How long a body may take to arrive."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,16 @@ def _try_again(error: IdentityUnavailable) -> Response:
 
 
 async def _body(request: Request) -> bytes:
-    """The body, or nothing for one that is larger than a token can be."""
+    """The body, or nothing for one that is larger than a token can be, or slower than Keycloak is."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BYTES + 100:
-            return b""
+    try:
+        async with asyncio.timeout(SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BYTES + 100:
+                    return b""
+    except TimeoutError:
+        return b""
     return bytes(body)
 
 

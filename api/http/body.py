@@ -63,24 +63,20 @@ def _is_json(content_type: bytes) -> bool:
 
 
 async def read(receive: Receive) -> bytes:
-    """The whole body. Raises Problem for one that is too long or too slow, Disconnected."""
-    message = await receive()
-    if message["type"] != "http.request":
-        raise Disconnected()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        try:
-            async with asyncio.timeout(SECONDS):
-                body = await _rest(receive, body)
-        except TimeoutError:
-            raise refused("The request did not arrive in time.", 408) from None
+    """The whole body. Raises Problem for one that is too long or too slow (its first byte too), Disconnected."""
+    try:
+        async with asyncio.timeout(SECONDS):
+            body = await _whole(receive)
+    except TimeoutError:
+        raise refused("The request did not arrive in time.", 408) from None
     if len(body) > MAX_BYTES:
         raise refused(f"A request has at most {MAX_BYTES} bytes.", 413)
     return body
 
 
-async def _rest(receive: Receive, first: bytes) -> bytes:
-    parts, size, more = [first], len(first), True
+async def _whole(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    size, more = 0, True
     while more and size <= MAX_BYTES:
         message = await receive()
         if message["type"] != "http.request":

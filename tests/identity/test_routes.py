@@ -154,6 +154,19 @@ async def test_what_is_no_announcement(house: House, client: httpx.AsyncClient) 
     assert (await client.post("/login/mercy")).status_code == 405
 
 
+async def test_an_announcement_that_does_not_arrive(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("identity.routes.SECONDS", 0.05)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"logout_token="
+        await asyncio.sleep(30)
+
+    answer = await asyncio.wait_for(client.post("/backchannel-logout/any", content=slow()), 5)
+    assert answer.status_code == 400
+
+
 @asynccontextmanager
 async def listening(app: Starlette) -> AsyncIterator[str]:
     """A real server on a free port."""

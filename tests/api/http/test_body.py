@@ -142,6 +142,18 @@ async def test_a_body_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None
     assert caught.value.status == 408  # type: ignore[attr-defined]  # a Problem
 
 
+async def test_a_body_that_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "SECONDS", 0.05)
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(30)
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    with pytest.raises(Exception, match="in time") as caught:
+        await asyncio.wait_for(body.read(receive), 5)
+    assert caught.value.status == 408  # type: ignore[attr-defined]  # a Problem
+
+
 async def test_a_sender_who_leaves_gets_nothing() -> None:
     sent: list[Any] = []
 
