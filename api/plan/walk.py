@@ -38,7 +38,7 @@ from domain.model import Base
 
 COUNTED = 1000
 """Totals are counted so far; beyond, `totalCountIsExact` is false."""
-SAMPLED = 1500
+SAMPLED = 1300
 """Rows of several places that are read to count COUNTED different ones."""
 MOST: ColumnElement[Any] = raw("101")
 """The largest page and the row behind it: as a constant it tells the planner how little is wanted."""
@@ -294,36 +294,54 @@ class Pager:
 
     # -- how many -------------------------------------------------------------------------------
 
-    def total(self) -> Any:
-        """How many rows there are in all, counted up to one more than COUNTED."""
-        row, id_ = self.source("n")
-        rows = select(attribute(row, id_)).where(*self.inside(row), *self.filtered(row))
+    def total(self) -> ColumnElement[Any]:
+        """How many rows there are in all, counted up to one more than COUNTED; computed once."""
         several = self.listing.by_unit and self.reach.shape in (Shape.FEW, Shape.MANY)
-        if several:
-            rows = rows.distinct()
         if not self.by_place:
-            return self._counted(rows, COUNTED + 1, "counted")
-        places = self._unnested("each")
-        most = SAMPLED if several else COUNTED + 1
-        per = self._anywhere("m", places, most)
-        found = select(per.c.id).select_from(places).join(per, true())
-        if not several:
-            return self._counted(found, most, "counted")
-        sample = found.limit(raw(str(most))).cte("sampled")
+            row, id_ = self.source("n")
+            rows = self._in_order(row, id_)
+            rows = rows.order_by(None).distinct() if several else rows
+            counted = self._counted(rows, COUNTED + 1)
+        elif several:
+            counted = self._different()
+        else:
+            counted = self._counted(self._everywhere("m", COUNTED + 1), COUNTED + 1)
+        once = select(counted.label("number")).cte("total")
+        return select(once.c.number).scalar_subquery()
+
+    def _different(self) -> ColumnElement[Any]:
+        """How many rows of several places, each once. A sample is enough, or else they are counted one by one."""
+        sample = self._everywhere("m", SAMPLED).limit(raw(str(SAMPLED))).cte("sampled")
         once = select(sample.c.id).distinct().subquery("once_each")
-        different = select(func.count()).select_from(once).scalar_subquery()
+        different = select(func.count().label("number")).select_from(once).cte("different")
+        number = select(different.c.number).scalar_subquery()
         size = select(func.count()).select_from(sample).scalar_subquery()
-        # A sample that is not all, and yet has few different rows: only then they are counted one by one.
-        enough = (size < raw(str(most))) | (different > raw(str(COUNTED)))
-        return case((enough, different), else_=self._counted(rows, COUNTED + 1, "counted"))
+        enough = (size < raw(str(SAMPLED))) | (number > raw(str(COUNTED)))
+        row, id_ = self.source("n")
+        every = select(attribute(row, id_)).where(*self.inside(row), *self.filtered(row))
+        return case((enough, number), else_=self._counted(every.distinct(), COUNTED + 1))
 
-    def _anywhere(self, label: str, places: Any, most: int) -> Any:
-        """Rows of each place in no order."""
+    def _everywhere(self, label: str, most: int) -> Select[Any]:
+        """Ids of up to so many rows of each place."""
+        places = self._unnested("each")
         row, id_ = self.source(label)
-        rows = select(attribute(row, id_).label("id"))
-        rows = rows.where(*self.inside(row, places.c.place), *self.filtered(row))
-        return rows.limit(raw(str(most))).correlate(places).lateral(f"{label}_place")
+        rows = self._in_order(row, id_, places.c.place).limit(self._unforeseen(most))
+        per = rows.correlate(places).lateral(f"{label}_place")
+        return select(per.c.id).select_from(places).join(per, true())
 
-    def _counted(self, rows: Select[Any], most: int, name: str) -> Any:
-        capped = rows.limit(raw(str(most))).subquery(name)
+    def _in_order(self, row: Row, id_: str, place: ColumnElement[Any] | None = None) -> Select[Any]:
+        """Ids to be counted. In the order of an index, so that it is walked no further than counting goes."""
+        rows = select(attribute(row, id_).label("id"))
+        rows = rows.where(*self.inside(row, place), *self.filtered(row))
+        return rows.order_by(*self.order(row, id_))
+
+    def _unforeseen(self, most: int) -> ColumnElement[Any]:
+        """A limit that is no constant: the planner then expects a tenth of the rows, and walks an index in order.
+
+        For a constant above what it thinks to find it would read all of a place, which may hold a hundred times more.
+        """
+        return raw(str(most)) + self.first * raw("0")
+
+    def _counted(self, rows: Select[Any], most: int) -> ColumnElement[Any]:
+        capped = rows.limit(self._unforeseen(most)).subquery("counted")
         return select(func.count()).select_from(capped).scalar_subquery()
