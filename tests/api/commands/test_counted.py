@@ -1,0 +1,93 @@
+"""Admissions are counted by person in a real Valkey; who cannot be counted is refused."""
+
+import uuid
+
+import pytest
+
+from api.rates import LIMITS, RateLimited, Rates, RatesUnavailable
+from tests.api.commands.cases import BY_MUTATION, Scene
+from tests.api.commands.office import Office
+
+pytestmark = pytest.mark.anyio
+
+MINUTE = LIMITS["patient:admit"][0].amount
+WRONG = {"mrn": "none", "birthDate": "1980-05-17", "familyName": "None"}
+
+
+async def test_too_many_tries_are_refused(office: Office) -> None:
+    desk, other = (office.here.person("front_desk@a", fresh=True) for _ in range(2))
+    place = {"unit": office.here.unit("a")}
+    for _ in range(MINUTE):
+        assert (await office.do(desk, "admitPatient", **WRONG, **place)).outcome == "NO_MATCH"
+    known = BY_MUTATION["admitPatient"].given(Scene(office, office.here, "a", desk))
+    before = office.snapshot()
+    refused = await office.do(desk, "admitPatient", **known)
+    assert refused.error["code"] == "RATE_LIMITED"
+    assert 1 <= refused.error["retryAfter"] <= 60
+    assert office.snapshot() == before
+    assert (await office.do(other, "admitPatient", **known)).outcome == "DONE"
+
+
+async def test_a_failed_admission_stays_on_record(office: Office) -> None:
+    desk = office.here.person("front_desk@a", fresh=True)
+    before, known = office.snapshot(), len(office.events())
+    answer = await office.do(desk, "admitPatient", **WRONG, unit=office.here.unit("a"))
+    assert answer.user_error["code"] == "NO_MATCH"
+    assert answer.user_error["path"] is None
+    (event,) = office.events()[known:]
+    assert (event["action"], event["outcome"]) == ("patient:admit", "failed")
+    assert (event["person_id"], event["request_id"]) == (desk.id, answer.request_id)
+    assert event["subject_ids"] == []
+    changed = {t for t, digest in office.snapshot().items() if digest != before[t]}
+    assert changed == {"audit_event"}
+
+
+@pytest.mark.parametrize("part", ["mrn", "birthDate", "familyName"])
+async def test_any_difference_is_the_same_mismatch(office: Office, part: str) -> None:
+    desk = office.here.person("front_desk@a", fresh=True)
+    given = BY_MUTATION["admitPatient"].given(Scene(office, office.here, "a", desk))
+    near = given | {part: WRONG[part] if part != "birthDate" else "1980-05-18"}
+    right = await office.do(desk, "admitPatient", **WRONG, unit=given["unit"])
+    answer = await office.do(desk, "admitPatient", **near)
+    assert answer.data == right.data
+    assert (await office.do(desk, "admitPatient", **given)).outcome == "DONE"
+
+
+async def test_counts_are_shared_and_each_persons_own(redis_url: str) -> None:
+    tenant, one, other = (uuid.uuid4() for _ in range(3))
+    here, there = Rates(redis_url), Rates(redis_url)
+    for i in range(MINUTE):
+        await (here, there)[i % 2].count("patient:admit", tenant, one)
+    for rates in (here, there):
+        with pytest.raises(RateLimited) as refused:
+            await rates.count("patient:admit", tenant, one)
+        assert 1 <= refused.value.retry_after <= 60
+        await rates.count("patient:admit", tenant, other)
+        await rates.close()
+
+
+@pytest.mark.parametrize("url", [None, "redis://127.0.0.1:1/0"])
+async def test_nobody_is_admitted_uncounted(url: str | None) -> None:
+    rates = Rates(url)
+    with pytest.raises(RatesUnavailable):
+        await rates.count("patient:admit", uuid.uuid4(), uuid.uuid4())
+    await rates.close()
+
+
+async def test_without_redis_the_rest_goes_on(office: Office) -> None:
+    desk = office.here.person("front_desk@a", fresh=True)
+    scene = Scene(office, office.here, "a", desk)
+    held = office.wiring.rates
+    away = Rates("redis://127.0.0.1:1/0")
+    object.__setattr__(office.wiring, "rates", away)
+    try:
+        before = office.snapshot()
+        refused = await office.do(desk, "admitPatient", **BY_MUTATION["admitPatient"].given(scene))
+        assert refused.error["code"] == "UNAVAILABLE"
+        assert office.snapshot()["patient_site"] != before["patient_site"]  # the scene's own
+        assert office.snapshot()["audit_event"] == before["audit_event"]
+        given = BY_MUTATION["updatePatient"].given(scene)
+        assert (await office.do(desk, "updatePatient", **given)).outcome == "DONE"
+    finally:
+        object.__setattr__(office.wiring, "rates", held)
+        await away.close()
