@@ -236,8 +236,8 @@ def _instant(text: str | None) -> dt.datetime | None:
 
 def _state(asked: Arguments, row: Any) -> bool:
     state = asked.get("state")
-    said: str = row.state.replace("-", "_").upper()
-    return state is None or said == str(state)
+    said = row.state.replace("-", "_").upper()
+    return state is None or bool(said == state)
 
 
 def appointments(sight: Sight, args: Arguments) -> Picked:
@@ -299,7 +299,7 @@ def charge_master(sight: Sight, args: Arguments) -> Picked:
         if words is None or search is None:
             return in_force
         code = entry.code.startswith(search.strip().upper())
-        return in_force and (code or entry.description_key.startswith(words))
+        return bool(in_force and (code or entry.description_key.startswith(words)))
 
     rows = sight.visible("charge_master")
     closed = not sight.anywhere("charge_master:read")

@@ -66,6 +66,14 @@ async def test_pages_of_a_node_to_the_end(stage: Stage, one: who.Who) -> None:
             await to_the_end(stage, one, root, {"node": stage.unit(place)}, 4)
 
 
+@of_the_cast
+async def test_pages_of_a_node_with_everything_in_them(stage: Stage, one: who.Who) -> None:
+    for root in AT_A_NODE:
+        text = f"query($n:ID){{{root}(first:100 node:$n){connection(LISTS[root], 1)}}}"
+        for place in NODES:
+            await stage.check(one, text, {"n": stage.unit(place)})
+
+
 TYPES_OF_ARGUMENTS = {"node": "ID", "orderBy": "PatientOrder! = FAMILY_NAME_ASC"}
 
 
