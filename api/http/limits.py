@@ -3,6 +3,7 @@
 Each fragment is measured once and remembered, so the work grows with the length of the document and not with what
 its fragments unfold to: 2^400 fields of a few kilobytes are refused as fast as 500.
 Cost is rows times columns: each field counts one, a list multiplies what is below it by its page size.
+Objects are the fields with fields of their own: each is a join, and planning takes some milliseconds for each.
 """
 
 from collections.abc import Mapping
@@ -30,9 +31,12 @@ from graphql import (
 )
 
 from api.http.errors import Code, Problem
+from api.plan.compile import BACKREF
 
 CAP = 10**9
 UNSIZED = 10  # rows that a list without a page size is taken for
+WHOLE = 200  # the same of a root field that nothing narrows: the tree of a health system
+SEALED = 10  # columns that a text is taken for which has to be opened: it can be a long one
 SIZES = ("first", "last")
 
 
@@ -48,6 +52,7 @@ class Limits:
     aliases: int = 60
     directives: int = 60
     cost: int = 25_000
+    objects: int = 100
 
 
 class Measure(NamedTuple):
@@ -59,6 +64,7 @@ class Measure(NamedTuple):
     aliases: int = 0
     directives: int = 0
     cost: int = 0
+    objects: int = 0
 
 
 class Meter:
@@ -123,7 +129,8 @@ class Meter:
             1,
             below.aliases + bool(node.alias),
             below.directives,
-            min(CAP, (below.cost + 1) * rows),
+            min(CAP, (below.cost + _columns(field)) * rows),
+            min(CAP, below.objects + bool(node.selection_set)),
         )
 
     def _fragment(self, name: str) -> Measure:
@@ -148,6 +155,8 @@ class Meter:
                 return self._size(given.get(name), field.args[name].default_value)
         if not _is_list(field.type) or getattr(parent, "name", "").endswith("Connection"):
             return 1
+        if parent is self.schema.query_type and not field.args:
+            return WHOLE
         return max([UNSIZED, *map(self._length, given.values())])
 
     def _size(self, value: Any, default: Any) -> int:
@@ -207,6 +216,13 @@ def _literal(value: Any) -> Any:
     if isinstance(value, IntValueNode):
         return int(value.value) if len(value.value) < 10 else CAP
     return [None] * len(value.values) if isinstance(value, ListValueNode) else None
+
+
+def _columns(field: GraphQLField | None) -> int:
+    """What a field costs by itself."""
+    definition = field.extensions.get(BACKREF) if field is not None else None
+    declared = (getattr(definition, "metadata", None) or {}).get("sql")
+    return SEALED if getattr(declared, "sealed", None) is not None else 1
 
 
 def _is_list(type_: Any) -> bool:

@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable
 
 import pytest
-from graphql import parse
+from graphql import get_introspection_query, parse
 
 from api.http.documents import Documents
 from api.http.errors import Problem
-from api.http.limits import CAP, Limits, Measure, Meter
+from api.http.limits import CAP, SEALED, UNSIZED, WHOLE, Limits, Measure, Meter
+from api.schema import build_schema
 from tests.api.http.tiny import SCHEMA, ask, code
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +34,9 @@ def test_measures() -> None:
     found = measure(
         'query Q @a { p: patient(id: "1") @skip(if: false) { name ... @b { sibling { x: name } } } }'
     )
-    assert found == Measure(depth=3, fields=4, root_fields=1, aliases=2, directives=3, cost=4)
+    assert found == Measure(
+        depth=3, fields=4, root_fields=1, aliases=2, directives=3, cost=4, objects=2
+    )
 
 
 def test_cost_is_rows_times_columns() -> None:
@@ -53,6 +56,24 @@ def test_a_default_of_a_variable_is_a_page_size_too() -> None:
     assert measure(nested % "99999999999").cost >= CAP
     # An Int in a variable may be written as a float.
     assert measure(nested % "90", n=95.0).cost == 1 + 95 * 2
+
+
+def test_what_a_list_without_a_page_size_and_a_sealed_text_cost() -> None:
+    core = build_schema()._schema
+
+    def cost(text: str) -> int:
+        document = parse(text)
+        return Meter(core, document, {}).operation(document.definitions[0]).cost  # type: ignore[arg-type]  # an operation
+
+    assert cost("{ organization { id name } }") == WHOLE * 3
+    assert cost('{ nodes(ids: ["a", "b"]) { id } }') == UNSIZED * 2
+    notes = "{ encounters(first: 1) { nodes { notes(first: 7) { id %s } } } }"
+    assert cost(notes % "body") - cost(notes % "") == 7 * SEALED
+
+
+def test_introspection_is_within_the_limits() -> None:
+    documents = Documents(build_schema()._schema, Limits(), open_=True)
+    assert documents.find(get_introspection_query(), None).operation(None).is_query
 
 
 def test_a_bomb_is_measured_in_linear_time() -> None:
@@ -89,6 +110,12 @@ def refused(text: str, **limits: int) -> Problem:
             "aliases",
         ),
         ("{patient(id:1){name" + " @include(if:true)" * 61 + "}}", "directives"),
+        (
+            "{patient(id:1){"
+            + " ".join(f"a{i}: sibling{{sibling{{name}}}}" for i in range(50))
+            + "}}",
+            "objects",
+        ),
         ("{patient(id:1){" + "name " * 5000 + "}}", "tokens"),
         ("{__typename" + "#\n" * 5000 + "}", "tokens"),
         ("{patient(id:1){siblings(first:100){siblings(first:100){siblings{name}}}}}", "cost"),
