@@ -38,7 +38,7 @@ STATIC = (
     Check("imports", [str(BIN / "lint-imports")]),
     Check("packages", [sys.executable, "-m", "dev.checks", "--packages"]),
 )
-OFFLINE = Check("tests without servers", [*PYTEST, "-p", "dev.offline"])
+OFFLINE = Check("tests without servers", [*PYTEST, "-p", "dev.offline", "-n", str(WORKERS)])
 _printing = threading.Lock()
 
 
@@ -101,7 +101,7 @@ def main() -> int:
     if "--packages" in sys.argv:
         return packages()
     if "--all" not in sys.argv:
-        return 0 if together([*STATIC[:1], OFFLINE, *STATIC[1:]]) else 1
+        return 0 if together([OFFLINE, *STATIC]) else 1
     static = together(STATIC)
     return 0 if whole_suite() and static else 1
 
