@@ -295,6 +295,7 @@ async def opened(database: Database, redis_url: str, folder: Path) -> AsyncItera
         async with wired(settings) as wiring:
             for system in (here, there):
                 await wiring.keyring.create(system.tenant.tenant_id)
+                await wiring.keyring.of(system.tenant.tenant_id)  # makes its keys at the first use
             contexts: list[Context] = []
 
             def context(actor: Actor, request_id: uuid.UUID) -> Context:

@@ -85,7 +85,7 @@ async def test_only_who_is_assigned_to_the_place_is_booked(office: Office) -> No
     retired = make.practitioner(office.here.tenant, active=False)
     resource = make.bookable(retired)
     office.here.save(retired, resource, make.assignment(resource, office.here.units["a"]))
-    given = booked(at)
+    given, admin = booked(at), office.here.person("system_admin@system")
     before = office.snapshot()
     for doctor in (elsewhere, unassigned, retired):
         other = given | {"practitioner": f"Practitioner:{doctor.id}"}
@@ -93,7 +93,6 @@ async def test_only_who_is_assigned_to_the_place_is_booked(office: Office) -> No
         assert answer.outcome == "NOT_BOOKABLE_HERE"
         assert answer.user_error["path"] == ["practitioner"]
     for unit in ("system", "r"):
-        admin = office.here.person("system_admin@system")
         answer = await office.do(
             admin, "bookAppointment", **given | {"unit": office.here.unit(unit)}
         )

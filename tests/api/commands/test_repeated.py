@@ -10,6 +10,11 @@ from tests.api.commands.office import OBJECTS, Office
 pytestmark = pytest.mark.anyio
 
 of_cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.mutation)
+WRONG: dict[str, dict[str, object]] = {
+    "registerPatient": {"mrn": "12345678"},
+    "bookAppointment": {"minutes": 1},
+    "recordPayment": {"amount": "0"},
+}
 KEYED = ("registerPatient", "bookAppointment", "recordPayment", "startEncounter")
 
 
@@ -77,16 +82,11 @@ async def test_keys_are_an_operations_own(office: Office) -> None:
         assert (await office.do(at.asker, case.mutation, **case.given(at) | key)).outcome == "DONE"
 
 
-@pytest.mark.parametrize("mutation", ["registerPatient", "bookAppointment", "recordPayment"])
+@pytest.mark.parametrize("mutation", WRONG)
 async def test_a_refused_request_leaves_its_key_free(office: Office, mutation: str) -> None:
     at, key = scene(office), {"idempotencyKey": f"mended {mutation}"}
     given = BY_MUTATION[mutation].given(at) | key
-    wrong: dict[str, object] = {
-        "registerPatient": {"mrn": "12345678"},
-        "bookAppointment": {"minutes": 1},
-        "recordPayment": {"amount": "0"},
-    }[mutation]
-    assert (await office.do(at.asker, mutation, **given | wrong)).user_error
+    assert (await office.do(at.asker, mutation, **given | WRONG[mutation])).user_error
     assert (await office.do(at.asker, mutation, **given)).outcome == "DONE"
 
 
