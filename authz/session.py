@@ -49,7 +49,8 @@ class _Guarded(Session):
     def apply(self, connection: Connection, resources: Iterable[str] | None = None) -> None:
         """Make the settings of row-level security for this transaction; of reading for these resources or all."""
         settings = settings_for(self.actor, resources, self.writes.opened)
-        connection.execute(select(*(func.set_config(k, v, True) for k, v in settings)))
+        calls = ", ".join(["set_config(%s, %s, true)"] * len(settings))
+        connection.exec_driver_sql(f"select {calls}", tuple(part for s in settings for part in s))
 
     # What goes round the events below is not there.
 
