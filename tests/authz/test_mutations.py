@@ -12,6 +12,7 @@ from authz.policy import Engine, Policy
 from authz.templates import ADMINS, POLICIES, VARIANTS, VIEWER, PolicyError, Variant, sources
 from tests.authz.test_permissions import compiled, wanted
 
+pytestmark = pytest.mark.slow
 BLOCK = re.compile(r"^resource (\w+) \{.*?^\}", re.MULTILINE | re.DOTALL)
 RULE = re.compile(
     r'^  "(?P<action>\w+)" if "\w+"(?: on "\w+")?;$|^(?:has_\w+|allow)\([^;]*;$', re.MULTILINE

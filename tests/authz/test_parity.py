@@ -24,6 +24,7 @@ from domain.model import Base
 from domain.people import RoleGrant
 from tests.authz.world import ROLES, World, actor, models, world
 
+pytestmark = pytest.mark.slow
 DECISIONS = 10_000
 ANYWHERE = "below every node"
 
