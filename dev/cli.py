@@ -166,6 +166,20 @@ def login(
         print(log_in(State(root() / "state.json"), person, client))
 
 
+@app.command()
+def bench(
+    patients: Annotated[
+        int | None,
+        typer.Option(help="How many; by default PATIENTS of the environment, else 500,000."),
+    ] = None,
+) -> None:
+    """Measure against hand-written SQL in one run; writes bench.json into the stack's folder."""
+    from dev.bench.main import command
+
+    with _sentences():
+        raise typer.Exit(command(patients))
+
+
 @app.command(hidden=True)
 def seed(place: Annotated[Path, typer.Argument(help="The stack's folder.")]) -> None:
     """Make the demo world; called by `up` with the stack's settings in the environment."""

@@ -11,6 +11,6 @@ def settings() -> dict[str, str]:
         return {}
     try:
         stack = Stack(root())
-        return Product(stack).settings() if "postgres" in stack.running() else {}
+        return Product(stack).settings() if stack.postgres.name in stack.running() else {}
     except Fault:
         return {}
