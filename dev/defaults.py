@@ -1,13 +1,18 @@
 """Settings for the product's commands in a checkout whose stack runs: `caretree import …` needs no preparation there."""
 
+import os
+
 from dev.faults import Fault
 from dev.product import Product
 from dev.servers import Stack, root
 
 
 def settings() -> dict[str, str]:
-    """The product's settings on the running stack of this checkout; nothing where there is none."""
-    if not (root() / "state.json").is_file():
+    """The product's settings on the running stack of this checkout; nothing where there is none.
+
+    A command that a test runs knows only what the test tells it.
+    """
+    if "PYTEST_VERSION" in os.environ or not (root() / "state.json").is_file():
         return {}
     try:
         stack = Stack(root())

@@ -35,6 +35,12 @@ class Product:
         """The API's address, as browsers and the demo world know it."""
         return f"http://localhost:{self.stack.state.get('api', 'port') or DEFAULT_PORT}"
 
+    @property
+    def moved(self) -> bool:
+        """Whether the API is on another port though none was told."""
+        port = self.stack.state.get("api", "port") or DEFAULT_PORT
+        return port != DEFAULT_PORT and not os.environ.get("CARETREE_PORT")
+
     def urls(self) -> databases.DatabaseUrls:
         """The database as each role sees it; roles and database are made if they are not there. Raises Fault."""
         draw = databases.draw_passwords

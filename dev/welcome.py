@@ -1,7 +1,7 @@
 """What `make up` says at the end: addresses, people, a first query to paste."""
 
 from dev.demo import cast
-from dev.product import Product
+from dev.product import DEFAULT_PORT, Product
 from dev.screen import Screen
 
 SHOWN = ("nurse.oak", "nurse.oak-pediatrics", "nurse.elm", "provider.oak", "front_desk.oak")
@@ -14,6 +14,10 @@ def welcome(product: Product, screen: Screen) -> None:
     """Say it. Raises ReaderGone."""
     screen.line("")
     screen.line(f"GraphQL    {product.url}/graphql", style="bold")
+    if product.moved:
+        screen.line(
+            f"           (not on port {DEFAULT_PORT}, which somebody else had taken)", style="dim"
+        )
     screen.line(f"Keycloak   {product.stack.keycloak_url}")
     screen.line("")
     screen.line("Some of the people (`.venv/bin/caretree dev people` lists all):")
