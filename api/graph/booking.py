@@ -23,12 +23,13 @@ from api.plan.binds import Inputs, encode
 from api.plan.compile import Compiler, Details, Hidden
 from api.plan.fetch import PLANS, response_path, whole
 from api.plan.mapping import parse_id
-from api.plan.run import Built, answer, variables
+from api.plan.run import Built, Plan, answer, variables
 from api.plan.write import (
     Payload,
     Work,
     agent_of,
     driver,
+    fetch_row,
     finished,
     payload_type,
     perform,
@@ -52,6 +53,7 @@ from domain.audit import Agent
 from domain.database import refusal_of
 from domain.errors import DomainError, NotFound
 from domain.patients import PatientSite
+from domain.pipeline import Row, Statement
 from domain.pipeline_errors import DatabaseError
 
 APPOINTMENT = Payload("appointment", "Appointment")
@@ -160,7 +162,7 @@ def booking_plan(c: Compiler, details: Details, info: GraphQLResolveInfo[Any]) -
 
 
 async def book(info: GraphQLResolveInfo[Any], given: BookAppointmentInput) -> Any:
-    """Book by one statement; where it gives no row, ask why, and try again or answer the first booking."""
+    """Book by one statement; where it gives no row, settle why, and try again."""
     context: Context = info.context
     unit, booking = booking_of(context, given)
     agent = allowed(context, unit)
@@ -168,13 +170,10 @@ async def book(info: GraphQLResolveInfo[Any], given: BookAppointmentInput) -> An
         for _ in range(TRIES):
             values = booking_values(agent, unit, booking)
             done = await booked(info, values)
+            if done is None:
+                done = await settled(info, agent, unit, booking, values)
             if done is not None:
                 return done
-            earlier = await why_not(context, agent, unit, booking)
-            if earlier is not None:
-                return await perform(
-                    info, "bookAppointment", APPOINTMENT, None, partial(at_once, earlier)
-                )
         raise SlotTaken()
     except DomainError as error:
         return refused(info, error)
@@ -238,28 +237,55 @@ def allowed(context: Context, unit: Any) -> Agent:
     return replace(agent, role=grant.role, grant_id=grant.id) if grant else agent
 
 
-async def booked(info: GraphQLResolveInfo[Any], values: dict[str, Any]) -> Any:
-    """Run the statement; None where it gave no row."""
+def prepared(info: GraphQLResolveInfo[Any], values: dict[str, Any]) -> tuple[Plan, Statement]:
+    """The statement that books these values, and its plan."""
     context: Context = info.context
     plan = PLANS.plan(info, context.actor, "book", lambda c, d: booking_plan(c, d, info))
-    statement = plan.statement(Inputs(variables(info), values, context.actor))
+    return plan, plan.statement(Inputs(variables(info), values, context.actor))
+
+
+async def booked(info: GraphQLResolveInfo[Any], values: dict[str, Any]) -> Any:
+    """Run the statement in a unit of its own; None where it gave no row."""
+    context: Context = info.context
+    plan, statement = prepared(info, values)
     row = await context.write(plan.resources, {"appointment": (BOOK,)}, statement)
-    if row is None:
-        return None
+    return None if row is None else told(context, plan, row)
+
+
+def told(context: Context, plan: Plan, row: Row) -> Any:
+    """The payload in the statement's row."""
     got = answer(plan, row)
     context.note_masked(got.masked)
     return finished(got.json)
 
 
-async def why_not(context: Context, agent: Agent, unit: Any, booking: Booking) -> uuid.UUID | None:
-    """See `domain.appointments.settle`; a first visit to a department is on record afterwards."""
+async def settled(
+    info: GraphQLResolveInfo[Any],
+    agent: Agent,
+    unit: Any,
+    booking: Booking,
+    values: dict[str, Any],
+) -> Any:
+    """Answer the first booking of a repeated request; else book once more. None where that gave no row again.
+
+    At a patient's first visit to a department both come in one transaction: being seen there, and the booking.
+    Raises what `domain.appointments.settle` raises, DatabaseError, StaleActor.
+    """
+    context: Context = info.context
     async with guarded_session(context.cell, context.actor) as session:
         await session.allow(BOOK, ("patient",))
         earlier = await settle(session, agent, unit, booking)
-        await session.flush()
-        await still_valid(await driver(session), context)
-        await session.commit()
-        return earlier
+        if earlier is None:
+            await session.flush()
+            plan, statement = prepared(info, values)
+            connection = await driver(session)
+            row = await fetch_row(connection, statement)
+            if row is None:
+                return None
+            await still_valid(connection, context)
+            await session.commit()
+            return told(context, plan, row)
+    return await perform(info, "bookAppointment", APPOINTMENT, None, partial(at_once, earlier))
 
 
 @strawberry.type

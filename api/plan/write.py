@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import orjson
+import psycopg
 from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type
 from graphql.execution.collect_fields import FieldDetails
 from psycopg import AsyncConnection, AsyncRawCursor
@@ -30,7 +31,7 @@ from domain.errors import DomainError, NotAllowed, NotFound, StaleVersion
 from domain.keys import claim, claim_for
 from domain.model import Base, new_id
 from domain.patients import Patient, PatientSite, sites_visible
-from domain.pipeline import Row, Statement
+from domain.pipeline import DatabaseError, Row, Statement
 from identity.actors import stamp
 
 M = TypeVar("M", bound=Base)
@@ -225,10 +226,14 @@ async def driver(session: GuardedSession) -> AsyncConnection[Any]:
 
 
 async def fetch_row(connection: AsyncConnection[Any], statement: Statement) -> Row | None:
-    """Run a planner's statement inside a transaction; its row in PostgreSQL's text form."""
+    """Run a planner's statement inside a transaction; its row in PostgreSQL's text form. Raises DatabaseError."""
     cursor = AsyncRawCursor(connection)
     values = [None if value is None else value.decode() for value in statement.params]
-    await cursor.execute(statement.sql.encode(), values)
+    try:
+        await cursor.execute(statement.sql.encode(), values)
+    except psycopg.Error as error:
+        # Without a SQLSTATE the connection is gone.
+        raise DatabaseError(error.sqlstate or "08006", error.diag.constraint_name) from None
     result = cursor.pgresult
     if result is None or result.ntuples == 0:
         return None

@@ -181,6 +181,17 @@ async def test_the_first_visit_to_a_department_is_on_record(office: Office, muta
     assert {row["unit_id"] for row in rows} == {office.here.units[p].id for p in ("a", "a1")}
 
 
+async def test_a_refused_booking_shows_the_patient_to_no_department(office: Office) -> None:
+    """The slot is taken: then the department, too, has not seen the patient."""
+    at = scene(office, "a1")
+    given = booked(at)
+    assert (await office.do(at.asker, "bookAppointment", **given)).outcome == "DONE"
+    given["patient"] = f"Patient:{office.here.patient('a').id}"
+    before = office.snapshot()
+    assert (await office.do(at.asker, "bookAppointment", **given)).outcome == "SLOT_TAKEN"
+    assert office.snapshot() == before
+
+
 async def test_what_is_written_within_one_booking(office: Office) -> None:
     """Settings, the statement, the stamp: one unit and nothing else."""
     at = scene(office)
