@@ -1,191 +1,186 @@
-"""The whole benchmark: contestants in turn on the same data, medians of the rounds' ratios, `.caretree/bench.json`."""
+"""The whole benchmark: contestants in turn on the same data, then scopes and growth of the product alone."""
 
-import json
-import platform
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import ExitStack
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import psycopg
 
 from dev.bench.contest import (
     CLINICS,
+    CONTESTANTS,
+    WITHIN,
     Contestant,
     Ground,
-    Run,
+    ask,
     clear_bookings,
     load,
     same,
     served,
 )
-from dev.bench.data import PEOPLE, Say, build
-from dev.bench.issuer import issuing
-from dev.bench.operations import MEASURED
+from dev.bench.data import PEOPLE, Say, build, inside
+from dev.bench.issuer import Issuer, issuing
+from dev.bench.operations import MEASURED, requests
+from dev.bench.watch import Seen, Watch
 from dev.databases import prepare
 
-CONTESTANTS = ("bare", "fair", "product")
-BARS = {"Point": 0.14, "List": 0.35, "Dash": 0.70, "One": 0.20, "Book": 0.40}
-"""Reach of the bare limit that is asked of the product with everything on."""
 SCOPES = ("one", "some", "all")
-SCOPE_BAR = 1.5
+GROWN = ("Point", "List")
+SMALL = 50_000
+WATCHED = 60  # requests whose statements are counted
 
 
-def bench(
+@dataclass(frozen=True)
+class Effort:
+    """How long it may take. `rounds` of `seconds` for each operation and contestant."""
+
+    rounds: int = 3
+    seconds: float = 3.0
+    clinics: int = CLINICS
+
+
+@dataclass
+class Measured:
+    """Everything that a run found out. Times in milliseconds."""
+
+    patients: int
+    clinics: int
+    small: int
+    contestants: list[Contestant] = field(default_factory=list)
+    scopes: dict[str, dict[int, float]] = field(default_factory=dict)  # p50 by clinics granted
+    growth: dict[str, tuple[float, float]] = field(default_factory=dict)  # p50 small, p50 large
+    seen: dict[str, Seen] = field(default_factory=dict)
+
+
+def smaller(patients: int, clinics: int) -> int:
+    """The size from which growth is stated: 50,000, or a tenth; each clinic still fills a page."""
+    return max(SMALL if patients > SMALL else patients // 10, clinics * 52)
+
+
+def measure(
     admin_url: str,
     folder: Path,
     patients: int,
     say: Say,
     *,
-    rounds: int = 3,
-    seconds: float = 3.0,
-    clinics: int = CLINICS,
-) -> dict[str, Any]:
-    """Measure; answers what is written to `bench.json`. Raises AssertionError where contestants differ."""
-    urls = prepare(admin_url, f"caretree_bench_{patients}")
-    build(urls.owner, admin_url, clinics, patients, say)
-    with issuing() as issuer, ExitStack() as stack:
-        issuer.enter(urls.owner)
-        ground = Ground(urls, clinics, patients, issuer, folder)
-        say("starting bare, fair and product")
-        running = [stack.enter_context(served(ground, name)) for name in CONTESTANTS]
-        same(running, ground, say)
-        for number in range(rounds):
-            one_round(running, ground, number, seconds, say)
-        scopes = by_scope(running[-1], ground, seconds, say)
-    return result(running, scopes, patients, clinics, statement_ms(urls.owner))
+    passwords: Mapping[str, str] | None = None,
+    effort: Effort | None = None,
+) -> Measured:
+    """Build what is missing and measure. Raises AssertionError where contestants answer differently."""
+    how = effort or Effort()
+    small = smaller(patients, how.clinics)
+    found = Measured(patients, how.clinics, small)
+    with issuing() as issuer:
+        ground = grounded(admin_url, folder, patients, issuer, how, say, passwords)
+        with ExitStack() as stack:
+            say("starting bare, fair and product")
+            running = [stack.enter_context(served(ground, name)) for name in CONTESTANTS]
+            found.contestants = running
+            same(running, ground, say)
+            for number in range(how.rounds):
+                one_round(running, ground, number, how, say)
+            found.seen = watched(running[-1], ground, admin_url)
+            found.scopes = by_scope(running[-1], ground, how, say)
+        if small < patients:
+            less = grounded(admin_url, folder, small, issuer, how, say, passwords)
+            found.growth = growth(less, ground, how, say)
+    return found
+
+
+def grounded(
+    admin_url: str,
+    folder: Path,
+    patients: int,
+    issuer: Issuer,
+    how: Effort,
+    say: Say,
+    passwords: Mapping[str, str] | None,
+) -> Ground:
+    """A filled database that knows the issuer."""
+    urls = prepare(admin_url, f"caretree_bench_{patients}", passwords)
+    build(urls.owner, admin_url, how.clinics, patients, say)
+    issuer.enter(urls.owner)
+    return Ground(urls, inside(admin_url, urls.owner), how.clinics, patients, issuer, folder)
 
 
 def one_round(
-    running: list[Contestant], ground: Ground, number: int, seconds: float, say: Say
+    running: list[Contestant], ground: Ground, number: int, how: Effort, say: Say
 ) -> None:
     """Each operation at each contestant; the order turns round with the rounds."""
     for operation in MEASURED:
         for contestant in running if number % 2 == 0 else reversed(running):
             seed = 1 + number * 10 + CONTESTANTS.index(contestant.name)
             load(contestant, ground, operation, 0.7, seed + 100)
-            run = load(contestant, ground, operation, seconds, seed)
+            run = load(contestant, ground, operation, how.seconds, seed)
             if operation == "Book":
                 clear_bookings(ground)
             contestant.runs.setdefault(operation, []).append(run)
             say(
-                f"round {number + 1} {operation:5} {contestant.name:8} {run.rate:7.0f}/s"
-                f" p50 {run.p50:6.2f} p99 {run.p99:6.2f} ms, CPU {run.server_us:5.0f} +"
-                f" {run.database_us:5.0f} us, bad {run.bad}"
+                f"round {number + 1} of {how.rounds}, {operation:5} {contestant.name:8}"
+                f"{run.rate:7.0f}/s, p50 {run.p50:6.2f} ms"
             )
 
 
-def by_scope(product: Contestant, ground: Ground, seconds: float, say: Say) -> dict[str, float]:
-    """p50 of List (one clinic's page) and of the page over all that one may see, by clinics granted."""
-    out: dict[str, float] = {}
-    for operation in ("List", "Everywhere"):
-        for who in SCOPES:
-            load(product, ground, operation, 0.7, 5, who, 4)
-            run = load(product, ground, operation, seconds, 6, who, 4)
-            out[f"{operation} {min(PEOPLE[who], ground.clinics)}"] = run.p50
-            say(
-                f"{operation} with {min(PEOPLE[who], ground.clinics)} clinics: p50 {run.p50:.2f} ms"
-            )
+def watched(product: Contestant, ground: Ground, admin_url: str) -> dict[str, Seen]:
+    """What the database counts for each operation, and for the wide pages of people with few and many clinics."""
+    watch = Watch(admin_url, ground.urls.app)
+    asked = [(name, name, "twenty") for name in MEASURED]
+    asked += [(f"{name} {_granted(who, ground)}", name, who) for name in WIDE for who in SCOPES]
+    out: dict[str, Seen] = {}
+    for label, operation, who in asked:
+        within = WITHIN if who == "twenty" else 1
+        drawn = requests(operation, ground.clinics, ground.patients, 3, within)
+        for _ in range(10):
+            ask(product, ground, next(drawn), who)
+        seen = watch.seen(WATCHED, lambda d=drawn, w=who: ask(product, ground, next(d), w))  # type: ignore[misc] # bound at once
+        if seen is not None:
+            out[label] = seen
+    clear_bookings(ground)
     return out
 
 
-def statement_ms(owner_url: str) -> dict[str, float]:
-    """The page's own statement in the database: what the server says it took, in the median of runs."""
-    text = (
-        "explain (analyze, format json) select p.* from (select s.family_key, s.patient_id from patient_site s"
-        " where s.tenant_id = (select tenant_id from tenant) and s.unit_id = (select id from org_unit where"
-        " level = 'clinic' order by id limit 1) and s.sensitivity = 0 order by s.family_key, s.patient_id limit 51)"
-        " k join patient p on p.tenant_id = (select tenant_id from tenant) and p.id = k.patient_id"
-    )
-    took = []
-    with psycopg.connect(owner_url) as owner:
-        for _ in range(15):
-            row = owner.execute(text).fetchone()
-            assert row is not None
-            took.append(row[0][0]["Execution Time"])
-    return {"List": statistics.median(took)}
+WIDE = ("List", "Everywhere")
 
 
-def middle(runs: list[Run], of: Callable[[Run], float]) -> float:
-    """The median of a figure."""
-    return statistics.median(of(run) for run in runs)
+def _granted(who: str, ground: Ground) -> int:
+    return min(PEOPLE[who], ground.clinics)
 
 
-def ratios(one: Contestant, limit: Contestant) -> dict[str, float]:
-    """Requests a second against a limit: the median of the rounds' own ratios."""
-    return {
-        name.lower(): round(
-            statistics.median(
-                a.rate / b.rate for a, b in zip(one.runs[name], limit.runs[name], strict=True)
-            ),
-            3,
-        )
-        for name in MEASURED
-    }
+def by_scope(
+    product: Contestant, ground: Ground, how: Effort, say: Say
+) -> dict[str, dict[int, float]]:
+    """p50 of List (one clinic's page) and of the page over all that one may see, by clinics granted."""
+    out: dict[str, dict[int, float]] = {}
+    for operation in WIDE:
+        times: dict[str, list[float]] = {who: [] for who in SCOPES}
+        for number in range(how.rounds):
+            for who in SCOPES if number % 2 == 0 else reversed(SCOPES):
+                # The same clinic for all, so that nothing but the number of grants differs.
+                load(product, ground, operation, 0.4, 5, who, within=1)
+                seconds = how.seconds / 2
+                times[who].append(load(product, ground, operation, seconds, 6, who, within=1).p50)
+        out[operation] = {_granted(who, ground): statistics.median(times[who]) for who in SCOPES}
+        for clinics, p50 in out[operation].items():
+            say(f"{operation} with {clinics} clinics: p50 {p50:.2f} ms")
+    return out
 
 
-def result(
-    running: list[Contestant],
-    scopes: dict[str, float],
-    patients: int,
-    clinics: int,
-    statements: dict[str, float],
-) -> dict[str, Any]:
-    """Everything that was measured."""
-    bare, fair, product = running
-    return {
-        "ratios": ratios(product, bare),
-        "fair": ratios(product, fair),
-        "fair_of_bare": ratios(fair, bare),
-        "bars": {name.lower(): bar for name, bar in BARS.items()},
-        "p50_ms_by_scope": scopes,
-        "scope_growth": {
-            operation: round(
-                max(v for k, v in scopes.items() if k.startswith(operation))
-                / scopes[f"{operation} 1"],
-                2,
+def growth(less: Ground, more: Ground, how: Effort, say: Say) -> dict[str, tuple[float, float]]:
+    """p50 on the small and on the large data set, in turns."""
+    out: dict[str, tuple[float, float]] = {}
+    with served(less, "product") as small, served(more, "product") as large:
+        for operation in GROWN:
+            times: tuple[list[float], list[float]] = ([], [])
+            for _ in range(how.rounds):
+                for kept, contestant, ground in (
+                    (times[0], small, less),
+                    (times[1], large, more),
+                ):
+                    load(contestant, ground, operation, 0.7, 8)
+                    kept.append(load(contestant, ground, operation, how.seconds / 2, 9).p50)
+            out[operation] = (statistics.median(times[0]), statistics.median(times[1]))
+            say(
+                f"{operation} with {less.patients:,} and {more.patients:,} patients:"
+                f" p50 {out[operation][0]:.2f} and {out[operation][1]:.2f} ms"
             )
-            for operation in ("List", "Everywhere")
-        },
-        "statement_ms": statements,
-        "contestants": {
-            c.name: {
-                name: {
-                    "rate": round(middle(runs, lambda r: r.rate)),
-                    "p50_ms": round(middle(runs, lambda r: r.p50), 2),
-                    "p99_ms": round(middle(runs, lambda r: r.p99), 2),
-                    "server_us": round(middle(runs, lambda r: r.server_us)),
-                    "database_us": round(middle(runs, lambda r: r.database_us)),
-                    "bad": sum(r.bad for r in runs),
-                }
-                for name, runs in c.runs.items()
-            }
-            for c in running
-        },
-        "data": {"patients": patients, "clinics": clinics},
-        "statements_per_request": {"reads": 3, "book": 3},
-        "versions": {
-            "python": platform.python_version(),
-            **{
-                name: version(name)
-                for name in (
-                    "strawberry-graphql",
-                    "graphql-core",
-                    "sqlalchemy",
-                    "psycopg",
-                    "uvicorn",
-                )
-            },
-        },
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
-def write(measured: dict[str, Any], folder: Path) -> Path:
-    """Keep the figures where the next reader finds them."""
-    path = folder / "bench.json"
-    path.write_text(json.dumps(measured, indent=1))
-    return path
+    return out
