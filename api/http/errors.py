@@ -31,6 +31,7 @@ RETRY_AFTER = 2  # seconds
 # What graphql-core itself says of a value; every other scalar is ours or Strawberry's, and quotes Python.
 _OWN_WORDS = re.compile(r"Expected |(Int|Float|String|Boolean|ID) cannot represent ")
 _PYTHON = re.compile(r", but encountered error .*", re.DOTALL)
+_OF_SCALAR = "Value cannot represent "  # so begins what Strawberry's own scalars say of a literal
 
 
 class Code(Enum):
@@ -124,8 +125,9 @@ def said_of(error: GraphQLError, code: Code) -> Problem:
     """graphql-core's sentence about a document or a value, without what a scalar of ours said in Python."""
     message = _PYTHON.sub(".", error.message)
     what, _, why = message.partition(": ")
-    if origin(error) is not None or (_of_variable(error) and not _OWN_WORDS.match(why)):
-        message = what + "."
+    quoted = message.startswith(_OF_SCALAR) or origin(error) is not None
+    if quoted or (_of_variable(error) and not _OWN_WORDS.match(why)):
+        message = what.rstrip(".") + "."
     problem = Problem(code, message)
     problem.at = error
     return problem

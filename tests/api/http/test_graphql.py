@@ -369,3 +369,10 @@ async def test_tokens_reach_only_who_judges_them() -> None:
 
     await ask("{__typename}", served=app(judge), authorization="bearer  a.b.c ")
     assert given == ["a.b.c"]
+
+
+async def test_what_a_scalar_says_of_a_literal_is_cut() -> None:
+    [error] = (await ask('{ at(when: "2026-02-30T00:00:00Z") }')).json()["errors"]
+    assert error["message"] == "Value cannot represent a DateTime."
+    [error] = (await ask("query($x: Int) { __typename }")).json()["errors"]
+    assert error["message"] == "Variable '$x' is never used."
