@@ -291,6 +291,7 @@ async def opened(database: Database, redis_url: str, folder: Path) -> AsyncItera
             redis_url=SecretStr(redis_url),
             key_file=folder / "keys.json",
             connections=2,
+            statement_seconds=20,  # of a busy machine
         )
         async with wired(settings) as wiring:
             for system in (here, there):

@@ -28,10 +28,10 @@ def placings(case: Case, role: str) -> list[tuple[str, str, str]]:
     if role in LOWEST:
         return [("system", "a", right), ("system", "a1", right)]
     return [
-        *((node, "a", right) for node in ("a", "r", "system")),
+        *((node, "a", right) for node in ("a", "r")),
         *((node, "a1", right) for node in ("a1", "a")),
-        *((node, "a", beside) for node in ("b", "a1", "q")),
-        *((node, "a1", beside) for node in ("a2", "b1")),
+        *((node, "a", beside) for node in ("b", "a1")),
+        ("a2", "a1", beside),
     ]
 
 
