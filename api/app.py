@@ -19,6 +19,7 @@ from api.http.metrics import Metrics
 from api.schema import build_schema
 from api.settings import Settings, load
 from api.wiring import Wiring, wired
+from authz.templates import load_all
 from identity.routes import routes as routes_of_identity
 
 log = structlog.get_logger("api")
@@ -27,6 +28,7 @@ log = structlog.get_logger("api")
 def create_app(settings: Settings) -> Starlette:
     """The ASGI application. Its parts are opened when it starts serving and closed when it stops."""
     running: list[Wiring] = []
+    load_all()  # stale or hand-edited templates keep the process from starting
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
