@@ -4,7 +4,6 @@ What a person can mend comes back as data (`userErrors`) and nothing was changed
 """
 
 import datetime as dt
-import hashlib
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -17,6 +16,7 @@ from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type
 from graphql.execution.collect_fields import FieldDetails
 from psycopg import AsyncConnection, AsyncRawCursor
 from sqlalchemy.exc import DBAPIError
+from strawberry import UNSET
 
 from api.context import Context, StaleActor
 from api.plan.binds import Inputs
@@ -194,7 +194,7 @@ async def _once(work: Work, operation: str, given: Any, command: Command) -> uui
     key = getattr(given, "idempotency_key", None)
     if key is None:
         return await command(work)
-    asked = (work.session, work.agent, operation, key, input_hash(given))
+    asked = (work.session, work.agent, operation, key, await input_hash(work, given))
     earlier = await claim(*asked, work.new_id)
     if earlier is not None:
         work.repeated = True
@@ -205,10 +205,20 @@ async def _once(work: Work, operation: str, given: Any, command: Command) -> uui
     return found
 
 
-def input_hash(given: Any) -> bytes:
-    """A hash of a mutation's input without its key: equal inputs have equal hashes."""
+async def input_hash(work: Work, given: Any) -> bytes:
+    """A hash of a mutation's input without its key: equal inputs have equal hashes.
+
+    With a key of the health system: the input may hold what is stored sealed, and could be guessed otherwise.
+    """
     values = {name: value for name, value in asdict(given).items() if name != "idempotency_key"}
-    return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS, default=str)).digest()
+    told = orjson.dumps(values, option=orjson.OPT_SORT_KEYS, default=_said)
+    hashed: bytes = (await work.sealer()).index(b"idempotency|" + told)
+    return hashed
+
+
+def _said(value: Any) -> str | list[str]:
+    """A value of an input that JSON has not; what was left out is none of the texts that could be given."""
+    return ["left out"] if value is UNSET else str(value)
 
 
 async def driver(session: GuardedSession) -> AsyncConnection[Any]:
