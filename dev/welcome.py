@@ -7,7 +7,7 @@ from dev.screen import Screen
 SHOWN = ("nurse.oak", "nurse.oak-pediatrics", "nurse.elm", "provider.oak", "front_desk.oak")
 MORE = ("clinic_admin.oak", "system_admin.mercy", "nurse.harbor", "nurse.expired")
 FIRST = "nurse.oak"
-QUERY = "{ patients(first: 5) { totalCount nodes { mrn givenName familyName birthDate } } }"
+QUERY = "{ patients(first: 5) { totalCount nodes { mrn givenName familyName maskedGroups } } }"
 
 
 def welcome(product: Product, screen: Screen) -> None:
