@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
-
 from dev import java, keycloak_home, ports, processes
 from dev.commands import Commands
 from dev.databases import prepare_one
@@ -175,13 +173,7 @@ class Keycloak:
 
     def _healthy(self) -> bool:
         port = self.state.get("keycloak", "management_port")
-        try:
-            answer = httpx.get(
-                f"http://{ports.LOOPBACK}:{port}/health/ready", trust_env=False, timeout=5
-            )
-        except httpx.HTTPError:
-            return False
-        return answer.status_code == httpx.codes.OK
+        return isinstance(port, int) and ports.answers(port, "/health/ready")
 
 
 def _mark(settings: dict[str, str]) -> str:

@@ -4,12 +4,13 @@ import httpx
 
 from dev.browser import Browser, LoginFailed
 from dev.demo import cast
-from dev.demo.logins import kept
 from dev.faults import Fault
 from dev.product import PORTAL_URL, SYSTEMS
 from dev.state import State
 from dev.welcome import described
 
+# As `dev.demo.logins` keeps them, which takes a second to import.
+PASSWORD, TOTP = "password", "totp"
 CALLBACKS = {"portal": "/callback", "admin-portal": "/admin/callback"}
 
 
@@ -24,13 +25,12 @@ def log_in(state: State, person: str, client: str = "portal") -> str:
     issuer = state.get(SYSTEMS, member.tenant, "issuer")
     if issuer is None:
         raise Fault("The demo world is not there yet: run `make up` first.")
-    try:
-        credentials = kept(state, person)
-    except LookupError:
-        raise Fault(f"{person} has no login: {described(member)}.") from None
+    kept = state.get("people", person)
+    if kept is None:
+        raise Fault(f"{person} has no login: {described(member)}.")
     browser = Browser(issuer, PORTAL_URL + CALLBACKS[client], client)
     try:
-        return browser.login(person, credentials.password, credentials.totp_secret)
+        return browser.login(person, kept[PASSWORD], kept.get(TOTP))
     except LoginFailed as failed:
         raise Fault(f"{person} cannot log in: {failed}") from None
     except httpx.HTTPError:

@@ -1,5 +1,6 @@
 """Ports on loopback: chosen once, kept, and named with their holder when somebody else has taken them."""
 
+import http.client
 import random
 import socket
 from collections.abc import Container
@@ -17,6 +18,18 @@ def is_open(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex((LOOPBACK, port)) == 0
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether a server there says yes (200) to a plain request."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def is_free(port: int) -> bool:

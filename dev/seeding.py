@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from api.settings import Settings, load
-from dev.demo import Links, Summary, seed
+from dev.demo.seed import Links, Summary, seed
 from dev.product import SYSTEMS
 from dev.state import State
 from domain.tables import load as load_tables

@@ -7,9 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
-from dev import steps
+from dev import ports, steps
 from dev.children import Children
 from dev.faults import Fault, Stopped, told
 from dev.folder import CHECKOUT
@@ -43,10 +41,7 @@ def product_plan(stack: Stack) -> Plan:
     port, product = api_port(stack), Product(stack)
 
     async def ready() -> bool:
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
-            with contextlib.suppress(httpx.HTTPError):
-                return (await http.get(f"http://127.0.0.1:{port}/readyz")).is_success
-        return False
+        return await asyncio.to_thread(ports.answers, port, "/readyz")
 
     return Plan(
         steps=[

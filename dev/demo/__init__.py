@@ -3,8 +3,3 @@
 `seed` fills a development stack, `generate` streams a world of any size. Everything is invented here: the names are
 common names of their languages, put together by chance; no record is anybody's.
 """
-
-from dev.demo.generate import generate
-from dev.demo.seed import Links, Summary, seed
-
-__all__ = ["Links", "Summary", "generate", "seed"]

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from dev.demo import Links, cast, seed
+from dev.demo import cast
 from dev.demo.logins import kept
 from dev.demo.places import SYSTEMS
+from dev.demo.seed import Links, seed
 from dev.state import State
 from domain.tables import load
 from identity.jobs import Resources, work_off
