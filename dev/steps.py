@@ -1,16 +1,18 @@
 """What has to be done before anything is served: steps that wait for each other, shown as they go."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from rich.live import Live
 from rich.table import Table
 
 from dev.faults import Fault, Stopped
-from dev.screen import Screen
+from dev.screen import ReaderGone, Screen
 
 
 class Progress(StrEnum):
@@ -44,12 +46,16 @@ class Step:
     note: str = ""
     seconds: float = 0
     fault: Fault | None = None
+    on_news: Callable[[str], None] = lambda _: None
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     def say(self, words: str) -> None:
-        """Show how it goes."""
-        if self.progress is Progress.RUNNING:
-            self.note = words
+        """Show how it goes; `on_news` hears of it when the first word is another one than before."""
+        if self.progress is not Progress.RUNNING:
+            return
+        if words.split()[:1] != self.note.split()[:1]:
+            self.on_news(words)
+        self.note = words
 
 
 async def run(steps: Sequence[Step], screen: Screen) -> bool:
@@ -63,6 +69,8 @@ async def run(steps: Sequence[Step], screen: Screen) -> bool:
             ):
                 await asyncio.gather(*tasks)
         else:
+            for step in steps:
+                step.on_news = partial(_tell, step, screen)
             await asyncio.gather(*tasks, *(_report(step, screen) for step in steps))
     finally:
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -107,6 +115,12 @@ async def _tick(step: Step, began: float) -> None:
     while True:
         step.seconds = time.monotonic() - began
         await asyncio.sleep(0.1)
+
+
+def _tell(step: Step, screen: Screen, words: str) -> None:
+    """A line about a step that goes on, from its thread; that nobody reads any more is noticed elsewhere."""
+    with contextlib.suppress(ReaderGone):
+        screen.line(f"{'…':<8} {step.name:<14}{'':8}  {words}")
 
 
 async def _report(step: Step, screen: Screen) -> None:
