@@ -10,8 +10,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.database import code_of, constraint_of, engine, refusal_of, set_tenant, sqlstate_of
-from domain.errors import DomainError
 from domain.pipeline_errors import DatabaseError
+from identity.provisioning import UserNameTaken
 from tests import make
 from tests.database import Database
 
@@ -19,16 +19,6 @@ pytestmark = pytest.mark.anyio
 
 
 NAME = "-".join(["secretive", "sam"])  # in no line of this file as it is told
-
-
-class UserNameTaken(DomainError):
-    """A subject's own error, as the commands define them."""
-
-    code = "USER_NAME_TAKEN_IN_THIS_TEST"
-    constraints = ("uq_person_tenant_id_user_name",)
-
-    def __init__(self) -> None:
-        super().__init__("That user name is taken.")
 
 
 @pytest.fixture
@@ -76,7 +66,7 @@ async def test_a_constraint_stands_for_its_subjects_error(
 ) -> None:
     error = await taken_name(careful, database)
     assert constraint_of(error) == "uq_person_tenant_id_user_name"
-    assert code_of(error) == "USER_NAME_TAKEN_IN_THIS_TEST"
+    assert code_of(error) == "USER_NAME_TAKEN"
     assert isinstance(refusal_of(error), UserNameTaken)
 
 

@@ -25,7 +25,7 @@ from domain.tables import load
 from migrations import run
 from migrations.run import CELL, CONTROL, Chain
 from tests import make
-from tests.database import ROOT, Database, create, drop
+from tests.database import ROOT, Database, create, drop, scratch
 from tests.migrations.catalogue import Catalogue, catalogue
 
 OURS = {"api", "authz", "domain", "identity", "dev", "tests", "migrations"}
@@ -235,8 +235,15 @@ def counted(database: Database) -> int:
         return int(connection.execute(text("select n from counted")).scalar_one())
 
 
-def test_a_data_migration_reaches_all_rows(database: Database, tmp_path: Path) -> None:
-    owner = Database(database.admin_url, database.name)
+@pytest.fixture
+def copied(admin_url: str, worker_id: str, template: str) -> Iterator[Database]:
+    """A migrated database of one's own: what a test changes in all rows is seen by no other test."""
+    with scratch(admin_url, f"{worker_id}_copied", template) as database:
+        yield database
+
+
+def test_a_data_migration_reaches_all_rows(copied: Database, tmp_path: Path) -> None:
+    owner = copied
     fill(owner)
     config = with_revision(owner.owner_url, tmp_path)
     command.upgrade(config, "test")
