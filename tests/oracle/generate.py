@@ -60,6 +60,10 @@ class Generator:
         self.variables[name] = (type_, plain)
         return f"${name}"
 
+    def depth(self) -> int:
+        """How many links may follow each other: mostly few, since each costs a longer plan."""
+        return self.random.choice((0, 1, 1, 2, 3))
+
     def text(self, value: str, type_: str = "String") -> Value:
         return type_, f'"{value}"', value
 
@@ -101,7 +105,7 @@ class Generator:
             types = self.random.sample(NODE_TYPES, 2)
             return f"node{self.given(id=self.id(types[0]))}{self.any_of(types)}"
         type_ = TYPES[name.title()]
-        return f"{name}{self.given(id=self.id(type_))}{self.selection(type_.name, 3)}"
+        return f"{name}{self.given(id=self.id(type_))}{self.selection(type_.name, self.depth())}"
 
     def several(self) -> str:
         types = self.random.sample(NODE_TYPES, 3)
@@ -169,7 +173,7 @@ class Generator:
             if name == "pageInfo":
                 parts.append(f"pageInfo{{{' '.join(self.random.sample(PAGE_INFO, 2))}}}")
             elif name == "nodes":
-                parts.append(f"nodes{self.selection(type_name, 2)}")
+                parts.append(f"nodes{self.selection(type_name, self.depth())}")
             elif name == "edges":
                 parts.append(f"edges{{cursor node{self.selection(type_name, 1)}}}")
             else:

@@ -70,7 +70,7 @@ async def test_pages_of_a_node_to_the_end(stage: Stage, one: who.Who) -> None:
 async def test_pages_of_a_node_with_everything_in_them(stage: Stage, one: who.Who) -> None:
     for root in AT_A_NODE:
         text = f"query($n:ID){{{root}(first:100 node:$n){connection(LISTS[root], 1)}}}"
-        for place in NODES:
+        for place in ("north", "n1", "n1a", "s1b"):
             await stage.check(one, text, {"n": stage.unit(place)})
 
 
@@ -118,7 +118,7 @@ async def test_nodes_of_all_ids_of_both_systems(stage: Stage, one: who.Who) -> N
         await stage.check(one, text, {"ids": ids[start : start + 100]})
 
 
-WITH_ALL_IDS = ("system_admin", "auditor", "clinic_admin", "ward_nurse", "ward_biller", "nobody")
+WITH_ALL_IDS = ("system_admin", "auditor", "clinic_and_ward", "ward_biller")
 
 
 @of_the_cast
@@ -126,7 +126,7 @@ async def test_node_of_ids_of_both_systems(stage: Stage, one: who.Who) -> None:
     """Some ask for every id; the others for a part each, which together is all."""
     ids, step = all_ids(stage), 60
     if one.name not in WITH_ALL_IDS:
-        ids = ids[who.CAST.index(one) % 10 :: 10]
+        ids = ids[who.CAST.index(one) % 18 :: 18]
     for start in range(0, len(ids), step):
         some = ids[start : start + step]
         declared = " ".join(f"$i{i}:ID!" for i in range(len(some)))

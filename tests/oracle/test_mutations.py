@@ -42,8 +42,14 @@ READING = (
     "charge_master:read",
 )
 """What decides over data that queries answer; the rest shows in `viewer.permissions` alone."""
-OF_COLUMNS = ("patient:read_clinical", "encounter:read_clinical", "appointment:read_scheduling")
-"""Asked of rows alone whose own reading has the same conditions."""
+IMPLIED = (
+    "patient:read_clinical",
+    "encounter:read_clinical",
+    "appointment:read_scheduling",
+    "charge:read_billing",
+    "posting:read",
+)
+"""Asked only within rows whose own reading has the same conditions (a patient's account for the last two)."""
 PERMISSIONS = "query($n:ID!){viewer{permissions(node:$n)}}"
 
 
@@ -69,7 +75,7 @@ def dropped_roles() -> Iterator[tuple[str, str, Policy]]:
 
 def dropped_conditions() -> Iterator[tuple[str, str, Policy]]:
     """Each condition under which a role may read, and the policy without it."""
-    for permission in sorted(set(READING) - set(OF_COLUMNS)):
+    for permission in sorted(set(READING) - set(IMPLIED)):
         template = POLICY.permissions[permission]
         for role, residuals in sorted(template.roles.items()):
             for i, residual in enumerate(residuals):

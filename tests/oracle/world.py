@@ -62,6 +62,7 @@ class System:
         self._prices()
         for i in range(PATIENTS):
             self._patient(i)
+        self._somebody_hidden()
 
     def key(self, name: str) -> uuid.UUID:
         """An id that is the same in every run; every second one is the twin's too."""
@@ -277,6 +278,35 @@ class System:
                 created_at=BEGUN + dt.timedelta(microseconds=pick.randrange(3) * 1_500),
             )
         )
+
+    def _somebody_hidden(self) -> None:
+        """A patient of raised sensitivity with rows of each kind, also drafts that their authors see no more."""
+        units = [self.units[place] for place in ("n1", "s1", "lone")]
+        told = {"id": self.key("patient hidden"), "mrn": "MRN-HIDDEN", "sensitivity": 1}
+        rows = make.patient_at(self.tenant, *units, **told)
+        patient = self.add(*rows)
+        for i in range(24):
+            unit = units[i % 3]
+            visit = self.add(make.encounter(patient, unit, id=self.key(f"encounter hidden {i}")))
+            doctor = self.practitioners[0]
+            bill = make.invoice(
+                patient, unit, id=self.key(f"invoice hidden {i}"), number=next(self.numbers)
+            )
+            self.add(
+                make.observation(visit, id=self.key(f"observation hidden {i}")),
+                make.condition(visit, id=self.key(f"condition hidden {i}")),
+                make.appointment(patient, unit, doctor, id=self.key(f"appointment hidden {i}")),
+                make.charge(patient, unit, id=self.key(f"charge hidden {i}")),
+                make.posting(patient, unit, id=self.key(f"posting hidden {i}")),
+                bill,
+                make.invoice_line(bill, id=self.key(f"line hidden {i}")),
+            )
+            for author in ("nurse", "provider", "clinic_admin", "director", "system_admin"):
+                key = self.key(f"note hidden {author} {i}")
+                self.bodies[key] = self.text("body")
+                writer, state = self.people[author], ("draft", "signed")[i % 2]
+                note = make.note(visit, writer, id=key, state=state, created_at=BEGUN)
+                self.add(note)
 
     def _finding(self, visit: Encounter, name: str) -> None:
         pick = self.random
