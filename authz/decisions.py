@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from authz.actor import Actor, Grant
 from authz.conditions import ACTOR, Condition, Residual
-from authz.reach import holds
+from authz.reach import Reach, holds
 from authz.refusals import Forbidden, Reason
-from authz.scope import Predicate, reached
+from authz.scope import Predicate, Scope, reached
 from authz.settings import split
 from domain.errors import NotFound
 
@@ -54,7 +55,12 @@ def residuals_of(actor: Actor, predicate: Predicate, grant: Grant) -> tuple[Resi
 
 def covered(actor: Actor, predicate: Predicate, grant: Grant, target: Any) -> bool:
     """Whether the target lies below the node of the grant, as the permission reaches it."""
-    scope = reached(actor.tree, predicate.reach, (grant.unit_id,))
+    # Worked out once for an actor, who never changes: with 400 grants it took 4 ms a decision.
+    kept: dict[tuple[Reach, UUID], Scope] = actor.__dict__.setdefault("reached", {})
+    key = (predicate.reach, grant.unit_id)
+    scope = kept.get(key)
+    if scope is None:
+        scope = kept[key] = reached(actor.tree, predicate.reach, (grant.unit_id,))
     return holds(predicate.reach, actor.tenant_id, scope, target)
 
 
