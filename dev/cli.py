@@ -188,4 +188,5 @@ def seed(place: Annotated[Path, typer.Argument(help="The stack's folder.")]) -> 
 
     with _sentences():
         state = State(place / "state.json")
-        print(make(state, lambda words: print(words, flush=True)))
+        # Whole lines are how it goes; the last one is its answer.
+        print(make(state, lambda words: print(words, flush=True)), end="")

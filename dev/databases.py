@@ -86,7 +86,7 @@ def administrator(admin_url: str) -> Iterator[Admin]:
     except psycopg.OperationalError as error:
         raise Fault(
             "PostgreSQL does not answer at the administrator's URL (DATABASE_URL, if you set it):"
-            f" {str(error).strip().splitlines()[-1]}"
+            f" {str(error).strip().splitlines()[0]}"
         ) from None
     with admin:
         _new_enough(admin.info.server_version)
