@@ -43,6 +43,8 @@ class Judge:
     def _judged(self, predicate: Predicate, row: Row, place_of: str) -> ColumnElement[bool]:
         """Render a predicate; `place_of` names the parent's resource where only the place is asked."""
         self.elsewhere.add(predicate.resource)
+        if place_of:  # asked of the parent's own places: for a patient, of all its sites
+            self.elsewhere.add(place_of)
         return self._rendered(predicate, row, place_of)
 
     def _rendered(self, predicate: Predicate, row: Row, place_of: str = "") -> ColumnElement[bool]:
