@@ -17,7 +17,7 @@ from sqlalchemy.orm import aliased
 from api.context import Context
 from api.graph.appointments import Appointment
 from api.graph.encounters import local_id
-from api.graph.payloads import UserError, payload_errors
+from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
 from api.plan.binds import Inputs, encode
 from api.plan.compile import Compiler, Details, Hidden
@@ -75,9 +75,7 @@ class BookAppointmentInput:
     rooms: list[strawberry.ID] = strawberry.field(
         default_factory=list, description="Rooms and devices that the visit needs too."
     )
-    idempotency_key: str | None = strawberry.field(
-        default=None, description="Makes a repeat of this request harmless for 24 hours."
-    )
+    idempotency_key: str | None = idempotency_key()
 
 
 @strawberry.input(description="Another time for a visit.")
@@ -89,18 +87,14 @@ class RescheduleAppointmentInput:
     practitioner: strawberry.ID | None = strawberry.field(
         default=None, description="Who sees the patient; else the same as before."
     )
-    idempotency_key: str | None = strawberry.field(
-        default=None, description="Makes a repeat of this request harmless for 24 hours."
-    )
+    idempotency_key: str | None = idempotency_key()
 
 
 @strawberry.input(description="An appointment and the version that the change is based on.")
 class ChangeAppointmentInput:
     id: strawberry.ID = strawberry.field(description="The appointment.")
     version: int = strawberry.field(description="The version that the change is based on.")
-    idempotency_key: str | None = strawberry.field(
-        default=None, description="Makes a repeat of this request harmless for 24 hours."
-    )
+    idempotency_key: str | None = idempotency_key()
 
 
 @value_type("The booked appointment.")

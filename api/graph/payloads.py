@@ -22,3 +22,10 @@ class InputError(UserError):
 def payload_errors() -> list[UserError]:
     """The field `userErrors` of a payload."""
     return strawberry.field(description="What to mend; empty when it was carried out.")
+
+
+def idempotency_key() -> str | None:
+    """The field `idempotencyKey` of an input."""
+    return strawberry.field(
+        default=None, description="Makes a repeat of this request harmless for 24 hours."
+    )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import strawberry
 
-from api.graph.payloads import UserError, payload_errors
+from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, Money, root, value_type
 from api.plan.write import Payload, Work, perform
 from domain.billing import Invoice as Invoices
@@ -36,9 +36,7 @@ class RecordPaymentInput:
     unapplied: bool = strawberry.field(
         default=False, description="Allows more than is owed at the clinic."
     )
-    idempotency_key: str | None = strawberry.field(
-        default=None, description="Makes a repeat of this request harmless for 24 hours."
-    )
+    idempotency_key: str | None = idempotency_key()
 
 
 @value_type("The proof of a payment.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import strawberry
 
 from api.graph.patients import Patient
-from api.graph.payloads import UserError, payload_errors
+from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
 from api.plan.write import Payload, Work, perform
 from domain.patients import Demographics, Mrn, Sex, update_demographics
@@ -61,9 +61,7 @@ class RegisterPatientInput:
         default=None,
         description="Their record number, where they have one; else the next is given.",
     )
-    idempotency_key: str | None = strawberry.field(
-        default=None, description="Makes a repeat of this request harmless for 24 hours."
-    )
+    idempotency_key: str | None = idempotency_key()
 
 
 @strawberry.input(description="A change of a patient's demographics.")
@@ -71,9 +69,7 @@ class UpdatePatientInput:
     id: strawberry.ID = strawberry.field(description="The patient.")
     version: int = strawberry.field(description="The version that the change is based on.")
     demographics: DemographicsInput = strawberry.field(description="What changes.")
-    idempotency_key: str | None = strawberry.field(
-        default=None, description="Makes a repeat of this request harmless for 24 hours."
-    )
+    idempotency_key: str | None = idempotency_key()
 
 
 @strawberry.input(
@@ -86,18 +82,14 @@ class AdmitPatientInput:
     mrn: str = strawberry.field(description="Their record number, exact.")
     birth_date: dt.date = strawberry.field(description="Their date of birth, exact.")
     family_name: str = strawberry.field(description="Their family name.")
-    idempotency_key: str | None = strawberry.field(
-        default=None, description="Makes a repeat of this request harmless for 24 hours."
-    )
+    idempotency_key: str | None = idempotency_key()
 
 
 @strawberry.input(description="A further site of a patient that you see.")
 class AddPatientSiteInput:
     patient: strawberry.ID = strawberry.field(description="The patient.")
     unit: strawberry.ID = strawberry.field(description="The further clinic or department.")
-    idempotency_key: str | None = strawberry.field(
-        default=None, description="Makes a repeat of this request harmless for 24 hours."
-    )
+    idempotency_key: str | None = idempotency_key()
 
 
 @value_type("The registered patient.")

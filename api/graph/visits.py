@@ -7,7 +7,7 @@ import strawberry
 
 from api.graph.encounters import Encounter, local_id
 from api.graph.notes import Note
-from api.graph.payloads import UserError, payload_errors
+from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
 from api.plan.write import Payload, Work, perform
 from domain.appointments import Appointment as Appointments
@@ -33,18 +33,14 @@ class StartEncounterInput:
     appointment: strawberry.ID | None = strawberry.field(
         default=None, description="The appointment that is kept."
     )
-    idempotency_key: str | None = strawberry.field(
-        default=None, description="Makes a repeat of this request harmless for 24 hours."
-    )
+    idempotency_key: str | None = idempotency_key()
 
 
 @strawberry.input(description="The end of a visit.")
 class FinishEncounterInput:
     id: strawberry.ID = strawberry.field(description="The encounter.")
     version: int = strawberry.field(description="The version that the change is based on.")
-    idempotency_key: str | None = strawberry.field(
-        default=None, description="Makes a repeat of this request harmless for 24 hours."
-    )
+    idempotency_key: str | None = idempotency_key()
 
 
 @strawberry.input(description="A draft of a note.")
@@ -52,18 +48,14 @@ class WriteNoteInput:
     encounter: strawberry.ID = strawberry.field(description="The visit it belongs to.")
     kind: NoteKind = strawberry.field(description="Nursing or progress.")
     body: str = strawberry.field(description="The text; stored sealed.")
-    idempotency_key: str | None = strawberry.field(
-        default=None, description="Makes a repeat of this request harmless for 24 hours."
-    )
+    idempotency_key: str | None = idempotency_key()
 
 
 @strawberry.input(description="A signature under one's own draft.")
 class SignNoteInput:
     id: strawberry.ID = strawberry.field(description="The note.")
     version: int = strawberry.field(description="The version that is signed.")
-    idempotency_key: str | None = strawberry.field(
-        default=None, description="Makes a repeat of this request harmless for 24 hours."
-    )
+    idempotency_key: str | None = idempotency_key()
 
 
 @value_type("The encounter that has begun.")
