@@ -16,6 +16,7 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from authz.delegation import CONFLICTS
 from authz.grants import fits
 from domain.audit import Agent, record
 from domain.errors import Invalid, NotFound
@@ -29,12 +30,6 @@ from identity.sync import in_force
 LOCAL = "local"
 A_WHILE = dt.timedelta(minutes=1)
 SYSTEM_ADMIN = "system_admin"
-_ADMINISTRATORS = frozenset({"system_admin", "regional_director", "clinic_admin"})
-# Auditor and privacy officer are held at the root, so every other grant lies in their subtree.
-_PAIRS = (
-    *((watcher, admin) for watcher in ("auditor", "privacy_officer") for admin in _ADMINISTRATORS),
-    ("biller", "auditor"),
-)
 _USER_NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{1,199}")
 
 
@@ -263,7 +258,8 @@ async def _must_not_clash(
         )
     )
     for other in others:
-        if (other.role, draft.role) in _PAIRS or (draft.role, other.role) in _PAIRS:
+        # Auditor and privacy officer are held at the root, so every other grant lies in their subtree.
+        if frozenset({other.role, draft.role}) in CONFLICTS:
             raise RolesConflict()
         if _place(other) == _place(draft):
             raise GrantOverlaps()

@@ -35,6 +35,7 @@ from api.plan.write import (
     perform,
     refused,
     still_valid,
+    unit_of,
 )
 from authz.guard import Forbidden, Reason, guarded_session, require
 from domain.appointments import Appointment as Appointments
@@ -186,7 +187,7 @@ async def at_once(found: uuid.UUID, _: Work) -> uuid.UUID:
 
 def booking_of(context: Context, given: BookAppointmentInput) -> tuple[Any, Booking]:
     """The unit and the booking that an input names. Raises NotFound for ids that are none."""
-    unit = unit_of(context, given.unit)
+    unit = unit_of(context, given.unit, "unit")
     patient, practitioner = (
         parse_id(given.patient, "Patient"),
         parse_id(given.practitioner, "Practitioner"),
@@ -204,15 +205,6 @@ def booking_of(context: Context, given: BookAppointmentInput) -> tuple[Any, Book
         room_ids=tuple(room[1] for room in rooms if room),
         key=given.idempotency_key,
     )
-
-
-def unit_of(context: Context, node: str) -> Any:
-    """A unit of the asker's tree. Raises NotFound."""
-    parsed = parse_id(node, "OrgUnit")
-    found = context.actor.tree.units.get(parsed[1]) if parsed else None
-    if found is None:
-        raise NotFound(path=("unit",))
-    return found
 
 
 def allowed(context: Context, unit: Any) -> Agent:

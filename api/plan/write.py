@@ -89,11 +89,7 @@ class Work:
 
     def unit(self, node: str, path: str) -> Any:
         """A unit of the asker's tree by its opaque id. Raises NotFound."""
-        parsed = parse_id(node, "OrgUnit")
-        units = self.context.actor.tree.units
-        if parsed is None or parsed[1] not in units:
-            raise NotFound(path=(path,))
-        return units[parsed[1]]
+        return unit_of(self.context, node, path)
 
     def new_row(self, unit: Any, **values: Any) -> Any:
         """A row that is about to be made at a unit, as far as the policy looks at it."""
@@ -174,6 +170,15 @@ async def _on_record(context: Context, action: str) -> None:
     async with guarded_session(context.cell, context.actor) as session:
         record(session, agent_of(context), action, outcome=Outcome.FAILED)
         await session.commit()
+
+
+def unit_of(context: Context, node: str, path: str) -> Any:
+    """A unit of the asker's tree by its opaque id; `path` is the input's field. Raises NotFound."""
+    parsed = parse_id(node, "OrgUnit")
+    found = context.actor.tree.units.get(parsed[1]) if parsed else None
+    if found is None:
+        raise NotFound(path=(path,))
+    return found
 
 
 def agent_of(context: Context) -> Agent:
