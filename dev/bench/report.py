@@ -73,6 +73,7 @@ def result(found: Measured) -> dict[str, Any]:
             "clinics": found.clinics,
             "connections": CONNECTIONS,
         },
+        "durability": found.durability,
         "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
@@ -119,7 +120,8 @@ def table(measured: dict[str, Any]) -> str:
     size = measured["data"]
     lines = [
         f"{size['patients']:,} patients, {size['encounters']:,} encounters, {size['clinics']} clinics,"
-        f" {size['connections']} connections; ratios of requests a second",
+        f" {size['connections']} connections; ratios of requests a second; "
+        + ", ".join(f"{name} {value}" for name, value in measured["durability"].items()),
         "",
         "          to bare    bar   to fair   requests/s   p50 ms   CPU us   statements   own ms",
     ]

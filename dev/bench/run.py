@@ -19,6 +19,7 @@ from dev.bench.contest import (
     served,
 )
 from dev.bench.data import PEOPLE, Say, build, inside
+from dev.bench.durable import durable
 from dev.bench.issuer import Issuer, issuing
 from dev.bench.operations import MEASURED, requests
 from dev.bench.watch import Seen, Watch
@@ -50,6 +51,7 @@ class Measured:
     scopes: dict[str, dict[int, float]] = field(default_factory=dict)  # p50 by clinics granted
     growth: dict[str, tuple[float, float]] = field(default_factory=dict)  # p50 small, p50 large
     seen: dict[str, Seen] = field(default_factory=dict)
+    durability: dict[str, str] = field(default_factory=dict)  # the server's settings by name
 
 
 def smaller(patients: int, clinics: int) -> int:
@@ -73,6 +75,7 @@ def measure(
     with issuing() as issuer:
         ground = grounded(admin_url, folder, patients, issuer, how, say, passwords)
         with ExitStack() as stack:
+            found.durability = stack.enter_context(durable(admin_url))
             say("starting bare, fair and product")
             running = [stack.enter_context(served(ground, name)) for name in CONTESTANTS]
             found.contestants = running
