@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from api.graph.encounters import local_id
-from api.graph.ledger import ZERO, ledger, total
+from api.graph.ledger import ZERO, ledger, outstanding, total
 from api.graph.organization import OrgUnit, clinic_of, node_argument
 from api.graph.patients import Patient, patient_of, prefix
 from api.graph.relay import (
@@ -176,18 +176,18 @@ class AccountAtClinic:
     description="What a patient owes, of the places whose billing you may read.",
 )
 class Account(Node):
-    charges: Money | None = struct(
-        "read_billing", "Lines of issued invoices.", money(total("charged"))
-    )
-    payments: Money | None = struct(
-        "read_billing", "Payments less their reversals.", money(total("paid"))
-    )
+    charges: Money | None = struct("read_billing", "Lines of issued invoices.", total("charged"))
+    payments: Money | None = struct("read_billing", "Payments less their reversals.", total("paid"))
     adjustments: Money | None = struct(
-        "read_billing", "Adjustments and transfers less their reversals.", money(total("adjusted"))
+        "read_billing", "Adjustments and transfers less their reversals.", total("adjusted")
     )
-    balance: Money | None = struct("read_billing", "What is still owed.", money(total("balance")))
+    balance: Money | None = struct(
+        "read_billing", "What is still owed.", money(outstanding, always=True)
+    )
     unbilled: Money | None = struct(
-        "read_billing", "Charges that no invoice holds yet; not in the balance.", money(_unbilled)
+        "read_billing",
+        "Charges that no invoice holds yet; not in the balance.",
+        money(_unbilled, always=True),
     )
 
     @one("read", joined("id", "id"))

@@ -15,6 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
+from api.graph.relay import money
 from api.plan.compile import Compiler
 from api.plan.mapping import Row, attribute
 from domain.billing import Invoice as Invoices
@@ -34,11 +35,7 @@ def ledger(patient: Row, c: Compiler) -> Select[Any]:
         invoice.total_minor.label("charged"),
         ZERO.label("paid"),
         ZERO.label("adjusted"),
-    ).where(
-        invoice.patient_id == attribute(patient, "id"),
-        invoice.state.in_([literal_column(f"'{s}'") for s in ISSUED]),
-        c.policy(invoice, "invoice"),
-    )
+    ).where(*owed(patient, invoice, c))
     # A reversal counts as what it undoes.
     kind = func.coalesce(undone.kind, posting.kind)
     is_payment = kind == literal_column("'payment'")
@@ -50,7 +47,7 @@ def ledger(patient: Row, c: Compiler) -> Select[Any]:
             case((is_payment, ZERO), else_=posting.amount_minor).label("adjusted"),
         )
         .outerjoin(undone, (undone.tenant_id == c.tenant()) & (undone.id == posting.reverses_id))
-        .where(posting.patient_id == attribute(patient, "id"), c.policy(posting, "posting"))
+        .where(*posted_for(patient, posting, c))
     )
     rows = union_all(charged.correlate(patient), posted.correlate(patient)).subquery(
         f"e{c.label()}"
@@ -62,17 +59,37 @@ def ledger(patient: Row, c: Compiler) -> Select[Any]:
     return select(rows.c.clinic_id, *sums).group_by(rows.c.clinic_id)
 
 
+def owed(patient: Row, invoice: Row, c: Compiler) -> list[ColumnElement[bool]]:
+    """The patient's invoices that count."""
+    return [
+        invoice.patient_id == attribute(patient, "id"),
+        invoice.state.in_([literal_column(f"'{s}'") for s in ISSUED]),
+        c.policy(invoice, "invoice"),
+    ]
+
+
+def posted_for(patient: Row, posting: Row, c: Compiler) -> list[ColumnElement[bool]]:
+    """The patient's postings."""
+    return [posting.patient_id == attribute(patient, "id"), c.policy(posting, "posting")]
+
+
 def total(which: str) -> Any:
-    """One sum over all clinics of the ledger, in minor units."""
+    """A Money: one sum over all clinics of the ledger, zero where there is nothing."""
 
     def build(patient: Row, c: Compiler) -> ColumnElement[Any]:
         rows = ledger(patient, c).subquery(f"s{c.label()}")
-        made = {
-            "charged": rows.c.charged,
-            "paid": rows.c.paid,
-            "adjusted": rows.c.adjusted,
-            "balance": rows.c.charged - rows.c.paid - rows.c.adjusted,
-        }
-        return select(func.coalesce(func.sum(made[which]), ZERO)).scalar_subquery()
+        return select(func.coalesce(func.sum(rows.c[which]), ZERO)).scalar_subquery()
 
-    return build
+    return money(build, always=True)
+
+
+def outstanding(patient: Row, c: Compiler) -> ColumnElement[Any]:
+    """What is charged and not posted yet, in minor units: every kind of posting counts, so none is told apart."""
+    invoice = aliased(Invoices, name=f"i{c.label()}")
+    posting = aliased(Posting, name=f"o{c.label()}")
+    charged = select(func.coalesce(func.sum(invoice.total_minor), ZERO))
+    posted = select(func.coalesce(func.sum(posting.amount_minor), ZERO))
+    return (
+        charged.where(*owed(patient, invoice, c)).correlate(patient).scalar_subquery()
+        - posted.where(*posted_for(patient, posting, c)).correlate(patient).scalar_subquery()
+    )

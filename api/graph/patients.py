@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from api.graph.ledger import total
+from api.graph.ledger import outstanding
 from api.graph.organization import OrgUnit, node_argument
 from api.graph.relay import After, Connection, First, Info, Money, Node, Wanted, Within, money, root
 from api.plan.compile import Compiler
@@ -163,7 +163,7 @@ class Patient(Node):
     balance: Money | None = struct(
         "read_billing",
         "What is still owed, of the places whose billing you may read.",
-        money(total("balance")),
+        money(outstanding, always=True),
     )
 
     @many("read", _sites, group=None, order=lambda unit: [unit.name, unit.id])

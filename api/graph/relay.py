@@ -102,25 +102,26 @@ class Money:
 
 
 def money(
-    minor: Callable[..., ColumnElement[Any]],
+    minor: Callable[..., ColumnElement[Any]], *, always: bool = False
 ) -> Callable[..., dict[str, ColumnElement[Any]]]:
-    """The fields of a Money from an expression in minor units: `minor(row, compiler)`. Null gives null."""
+    """The fields of a Money from an expression in minor units: `minor(row, compiler)`.
+
+    Null gives null; an expression that is never null says so by `always`, and is then computed once instead of twice.
+    """
 
     def build(row: Any, compiler: Any) -> dict[str, ColumnElement[Any]]:
-        return amount_of(minor(row, compiler), compiler)
+        value = minor(row, compiler)
+        made = amount_of(value, compiler)
+        return made if always else {**made, "": value.is_not(None)}
 
     return build
 
 
 def amount_of(minor: ColumnElement[Any], compiler: Any) -> dict[str, ColumnElement[Any]]:
-    """A Money's fields; the key "" holds the condition under which there is one."""
+    """A Money's fields, from an expression in minor units."""
     tenant = aliased(Tenant, name=f"c{compiler.label()}")
     here = tenant.tenant_id == compiler.tenant()
     digits = select(tenant.currency_digits).where(here).scalar_subquery()
     currency = select(tenant.currency).where(here).scalar_subquery()
     whole = cast(minor, Numeric) / func.power(raw("10::numeric"), digits)
-    return {
-        "amount": cast(func.round(whole, digits), Text),
-        "currency": currency,
-        "": minor.is_not(None),
-    }
+    return {"amount": cast(func.round(whole, digits), Text), "currency": currency}
