@@ -19,7 +19,7 @@ from domain.model import new_id
 from domain.organization import Place, clinic_of
 from domain.patients.demographics import Demographics, checked, name_key
 from domain.patients.record import COPIED, Patient, PatientSite
-from domain.plain_text import line, optional_line
+from domain.plain_text import identifier, line, optional_identifier
 from domain.versions import change
 
 NATIONAL_ID = "patient.national_id_sealed"
@@ -145,7 +145,8 @@ async def admit(
         select(
             func.find_for_admission(
                 agent.tenant_id,
-                line(mrn, "mrn", maximum=64),
+                place.id,
+                identifier(mrn, "mrn", maximum=64),
                 birth_date,
                 name_key(line(family_name, "familyName")),
                 type_=Uuid(),
@@ -298,7 +299,7 @@ def sealed_identifier(sealer: Sealer, patient_id: uuid.UUID, given: Demographics
     raw = given["national_id"]
     if not raw or not raw.strip():
         return {"national_id_sealed": None, "national_id_index": None}
-    plain = line(raw, "nationalId", maximum=40)
+    plain = identifier(raw, "nationalId", maximum=40)
     same = "".join(c for c in plain.upper() if c.isalnum())
     if not same:
         raise Invalid("An identifier has letters or digits.", path=("nationalId",))
@@ -311,12 +312,13 @@ def sealed_identifier(sealer: Sealer, patient_id: uuid.UUID, given: Demographics
 async def record_number(session: AsyncSession, agent: Agent, given: Mrn | None) -> dict[str, str]:
     """The columns of the medical record number."""
     if given is not None:
-        value = line(given.value, "mrn", maximum=64)
+        value = identifier(given.value, "mrn", maximum=64)
         if not given.assigner and SERIES.fullmatch(value):
             raise Invalid(
                 "Numbers of eight and more digits are given out in order: leave it out.",
                 path=("mrn",),
                 code="RESERVED_NUMBER",
             )
-        return {"mrn_assigner": optional_line(given.assigner, maximum=500) or "", "mrn": value}
+        assigner = optional_identifier(given.assigner, "mrn", maximum=500)
+        return {"mrn_assigner": assigner or "", "mrn": value}
     return {"mrn_assigner": "", "mrn": f"{await next_number(session, agent, 'mrn'):08d}"}

@@ -9,7 +9,7 @@ import phonenumbers
 
 from domain.errors import Invalid
 from domain.patients.record import Sex, fold
-from domain.plain_text import name, optional_line
+from domain.plain_text import name, optional_identifier, optional_line
 
 BORN_AT_THE_EARLIEST = 1875
 """Nobody alive was born before; whoever is older than the oldest person ever known is a typing error."""
@@ -120,7 +120,7 @@ def shaped(pattern: re.Pattern[str], path: str, message: str) -> Callable[[Any],
     """A check that a line, if there is one, has the shape."""
 
     def check(value: Any) -> str | None:
-        plain = optional_line(value, path, maximum=320)
+        plain = optional_identifier(value, path, maximum=320)
         if plain is not None and not pattern.fullmatch(plain):
             raise Invalid(message, path=(path,))
         return plain

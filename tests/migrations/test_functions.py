@@ -2,6 +2,7 @@
 
 import datetime as dt
 import uuid
+from dataclasses import dataclass
 
 import pytest
 from sqlalchemy import Connection, text
@@ -33,75 +34,131 @@ def seen(database: Database, tree: make.Tree, **values: object) -> Patient:
     return who
 
 
-def find(
-    app: Connection,
-    tenant: uuid.UUID,
-    mrn: str,
-    born: dt.date = BORN,
-    family: str = "ito",
-    *,
-    setting: uuid.UUID | None = None,
-) -> uuid.UUID | None:
-    app.execute(text("select set_config('app.tenant', :t, true)"), {"t": str(setting or tenant)})
-    asked = {"t": tenant, "m": mrn, "b": born, "f": family}
-    found: uuid.UUID | None = app.scalar(text("select find_for_admission(:t, :m, :b, :f)"), asked)
-    return found
+@dataclass
+class Desk:
+    """Asks as the application, for the first clinic unless told otherwise; `writes` is the scope that it has there."""
+
+    app: Connection
+    tree: make.Tree
+
+    def find(
+        self,
+        mrn: str,
+        born: dt.date = BORN,
+        family: str = "ito",
+        *,
+        tenant: uuid.UUID | None = None,
+        setting: uuid.UUID | None = None,
+        place: uuid.UUID | None = None,
+        writes: str = "*",
+    ) -> uuid.UUID | None:
+        own = self.tree.tenant.tenant_id
+        self.set("app.tenant", str(setting or own))
+        self.set("app.write_patient", writes)
+        self.set("app.scope_patient", "*")  # reading everywhere opens nothing
+        place = place or self.tree.clinics[0].id
+        asked = {"t": tenant or own, "p": place, "m": mrn, "b": born, "f": family}
+        call = text("select find_for_admission(:t, :p, :m, :b, :f)")
+        found: uuid.UUID | None = self.app.scalar(call, asked)
+        return found
+
+    def set(self, name: str, value: str) -> None:
+        self.app.execute(text("select set_config(:n, :v, true)"), {"n": name, "v": value})
 
 
-def test_an_exact_match_is_found_without_any_scope(
-    app: Connection, database: Database, tree: make.Tree
+@pytest.fixture
+def desk(app: Connection, tree: make.Tree) -> Desk:
+    return Desk(app, tree)
+
+
+def test_an_exact_match_is_found_wherever_it_is_seen(desk: Desk, database: Database) -> None:
+    who = seen(database, desk.tree, mrn="A1")
+    assert desk.find("A1") == who.id
+
+
+def test_nobody_is_found_for_a_place_outside_of_the_write_scope(
+    desk: Desk, database: Database
 ) -> None:
-    who = seen(database, tree, mrn="A1")
-    assert find(app, who.tenant_id, "A1") == who.id
+    """Where the patient is seen does not matter: the place is the one that would see them from now on."""
+    who, (here, there) = seen(database, desk.tree, mrn="F1"), desk.tree.clinics[:2]
+    department = make.unit(desk.tree.tenant, here, "department")
+    make.save(database, department)
+    for writes, places in (
+        (f"{{{here.id}}}", (here, department)),
+        (f"{{{department.id}}}", (department,)),
+        (f"{{{there.id}}}", (there,)),
+        (f"{{{here.id},{there.id}}}", (here, there, department)),
+        ("{}", ()),
+        ("", ()),
+    ):
+        for place in (here, there, department):
+            expected = who.id if place in places else None
+            assert desk.find("F1", place=place.id, writes=writes) == expected
+    assert desk.find("F1", place=uuid.uuid4()) is None
 
 
-def test_any_difference_finds_nothing(app: Connection, database: Database, tree: make.Tree) -> None:
-    who = seen(database, tree, mrn="A1")
-    assert find(app, who.tenant_id, "A2") is None
-    assert find(app, who.tenant_id, "A1", dt.date(1980, 5, 18)) is None
-    assert find(app, who.tenant_id, "A1", family="it") is None
-    assert find(app, who.tenant_id, "a1") is None
-
-
-def test_a_restricted_or_inactive_patient_is_not_found(
-    app: Connection, database: Database, tree: make.Tree
+def test_who_writes_nowhere_finds_nobody_without_a_place_either(
+    desk: Desk, database: Database
 ) -> None:
-    hidden = seen(database, tree, mrn="B1", sensitivity=1)
-    merged = seen(database, tree, mrn="B2", active=False)
-    assert find(app, hidden.tenant_id, "B1") is None
-    assert find(app, merged.tenant_id, "B2") is None
+    """As code of the revision before asks."""
+    who = seen(database, desk.tree, mrn="F2")
+    asked = {"t": who.tenant_id, "b": BORN}
+    call = text("select find_for_admission(:t, 'F2', :b, 'ito')")
+    for writes, expected in (
+        ("*", who.id),
+        (f"{{{desk.tree.clinics[0].id}}}", who.id),
+        ("{}", None),
+        ("", None),
+    ):
+        desk.find("F2", writes=writes)
+        assert desk.app.scalar(call, asked) == expected
 
 
-def test_two_who_match_are_nobody(app: Connection, database: Database, tree: make.Tree) -> None:
-    seen(database, tree, mrn="C1", mrn_assigner="old system")
-    seen(database, tree, mrn="C1", mrn_assigner="new system")
-    assert find(app, tree.tenant.tenant_id, "C1") is None
+def test_any_difference_finds_nothing(desk: Desk, database: Database) -> None:
+    seen(database, desk.tree, mrn="A1")
+    assert desk.find("A2") is None
+    assert desk.find("A1", dt.date(1980, 5, 18)) is None
+    assert desk.find("A1", family="it") is None
+    assert desk.find("a1") is None
 
 
-def test_another_health_system_is_not_searched(
-    app: Connection, database: Database, tree: make.Tree
-) -> None:
-    who = seen(database, tree, mrn="D1")
+def test_a_restricted_or_inactive_patient_is_not_found(desk: Desk, database: Database) -> None:
+    seen(database, desk.tree, mrn="B1", sensitivity=1)
+    seen(database, desk.tree, mrn="B2", active=False)
+    assert desk.find("B1") is None
+    assert desk.find("B2") is None
+
+
+def test_two_who_match_are_nobody(desk: Desk, database: Database) -> None:
+    seen(database, desk.tree, mrn="C1", mrn_assigner="old system")
+    seen(database, desk.tree, mrn="C1", mrn_assigner="new system")
+    assert desk.find("C1") is None
+
+
+def test_another_health_system_is_not_searched(desk: Desk, database: Database) -> None:
+    who = seen(database, desk.tree, mrn="D1")
     other = make.tenant()
     make.save(database, other)
-    assert find(app, who.tenant_id, "D1", setting=other.tenant_id) is None
-    assert find(app, other.tenant_id, "D1", setting=who.tenant_id) is None
+    assert desk.find("D1", setting=other.tenant_id) is None
+    assert desk.find("D1", tenant=other.tenant_id, setting=who.tenant_id) is None
 
 
 def test_without_a_tenant_nothing_is_found(
     app: Connection, database: Database, tree: make.Tree
 ) -> None:
     who = seen(database, tree, mrn="E1")
-    asked = {"t": who.tenant_id, "b": BORN}
-    assert app.scalar(text("select find_for_admission(:t, 'E1', :b, 'ito')"), asked) is None
+    asked = {"t": who.tenant_id, "p": tree.clinics[0].id, "b": BORN}
+    app.execute(text("select set_config('app.write_patient', '*', true)"))
+    assert app.scalar(text("select find_for_admission(:t, :p, 'E1', :b, 'ito')"), asked) is None
 
 
 @pytest.mark.parametrize("role", ["caretree_worker", "caretree_audit"])
 def test_only_the_application_may_search(database: Database, role: str) -> None:
     with database.engine(role).connect() as connection:
-        asked = text("select find_for_admission(gen_random_uuid(), 'x', '2000-01-01', 'x')")
-        with pytest.raises(ProgrammingError, match="permission denied"):
-            connection.execute(asked)
+        for ids in ("gen_random_uuid()", "gen_random_uuid(), gen_random_uuid()"):
+            asked = text(f"select find_for_admission({ids}, 'x', '2000-01-01', 'x')")
+            with pytest.raises(ProgrammingError, match="permission denied"), connection.begin():
+                connection.execute(asked)
 
 
 def definers(connection: Connection) -> list[tuple[str, str]]:

@@ -295,8 +295,10 @@ def test_without_bypass_the_narrow_doors_still_open(plainly_owned: Database) -> 
     with psycopg.connect(plainly_owned.app_url) as app:
         tenant = tree.tenant.tenant_id
         app.execute("select set_config('app.tenant', %s, true)", [str(tenant)])
+        app.execute("select set_config('app.write_patient', '*', true)")
         found = app.execute(
-            "select find_for_admission(%s, '77', '1980-05-17', 'ito')", [tenant]
+            "select find_for_admission(%s, %s, '77', '1980-05-17', 'ito')",
+            [tenant, tree.clinics[0].id],
         ).fetchone()
         assert isinstance(who, Patient)
         assert found == (who.id,)
