@@ -2,7 +2,6 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -20,12 +19,13 @@ from domain.appointments import Appointment
 from domain.appointments import fulfil as fulfil_appointment
 from domain.audit import Agent, record
 from domain.errors import IllegalMove, Invalid
-from domain.model import Identified, OfPatient, Stamped, Wall, new_id, one_of, sorted_by
+from domain.model import Identified, OfPatient, Stamped, Wall, new_id, sorted_by
+from domain.moments import EARLY, day, past
 from domain.organization import Place
 from domain.patients import seen_at
 from domain.plain_text import optional_passage
 from domain.practitioners import require_active
-from domain.versions import change
+from domain.state_tables import Stateful, become, table
 
 
 class EncounterState(StrEnum):
@@ -41,11 +41,20 @@ class EncounterState(StrEnum):
     ENTERED_IN_ERROR = "entered-in-error"
 
 
-class Encounter(Stamped, OfPatient):
+class Encounter(Stateful, Stamped, OfPatient):
     """A visit at a clinic or one of its departments. `kind` is the FHIR class code (AMB, EMER, IMP, VR, HH …)."""
 
     __tablename__ = "encounter"
     __resource__ = "encounter"
+    __states__ = table(
+        "encounter",
+        EncounterState,
+        planned=("arrived", "in-progress", "cancelled"),
+        arrived=("triaged", "in-progress", "cancelled"),
+        triaged=("in-progress", "cancelled"),
+        in_progress=("onleave", "finished", "cancelled"),
+        onleave=("in-progress", "finished"),
+    )
 
     practitioner_id: Mapped[uuid.UUID | None]
     appointment_id: Mapped[uuid.UUID | None]
@@ -54,11 +63,17 @@ class Encounter(Stamped, OfPatient):
     reason: Mapped[str | None]
     started_at: Mapped[dt.datetime]
     ended_at: Mapped[dt.datetime | None]
+    recorded_by: Mapped[uuid.UUID | None]
 
     @classmethod
     def further(cls, name: str) -> tuple[Any, ...]:
         return (
-            one_of("state", EncounterState),
+            *cls.__states__.constraints(),
+            ForeignKeyConstraint(
+                ["tenant_id", "recorded_by"],
+                ["person.tenant_id", "person.id"],
+                name="fk_encounter_recorded_by",
+            ),
             CheckConstraint("ended_at is null or ended_at >= started_at", name="period"),
             ForeignKeyConstraint(
                 ["tenant_id", "practitioner_id"], ["practitioner.tenant_id", "practitioner.id"]
@@ -111,49 +126,6 @@ KINDS = frozenset(
 )
 """Classes of encounters, http://terminology.hl7.org/CodeSystem/v3-ActCode (value set ActEncounterCode)."""
 
-MOVES: Mapping[EncounterState, frozenset[EncounterState]] = {
-    EncounterState.PLANNED: frozenset(
-        {
-            EncounterState.ARRIVED,
-            EncounterState.IN_PROGRESS,
-            EncounterState.CANCELLED,
-            EncounterState.ENTERED_IN_ERROR,
-        }
-    ),
-    EncounterState.ARRIVED: frozenset(
-        {
-            EncounterState.TRIAGED,
-            EncounterState.IN_PROGRESS,
-            EncounterState.CANCELLED,
-            EncounterState.ENTERED_IN_ERROR,
-        }
-    ),
-    EncounterState.TRIAGED: frozenset(
-        {
-            EncounterState.IN_PROGRESS,
-            EncounterState.CANCELLED,
-            EncounterState.ENTERED_IN_ERROR,
-        }
-    ),
-    EncounterState.IN_PROGRESS: frozenset(
-        {
-            EncounterState.ONLEAVE,
-            EncounterState.FINISHED,
-            EncounterState.CANCELLED,
-            EncounterState.ENTERED_IN_ERROR,
-        }
-    ),
-    EncounterState.ONLEAVE: frozenset(
-        {
-            EncounterState.IN_PROGRESS,
-            EncounterState.FINISHED,
-            EncounterState.ENTERED_IN_ERROR,
-        }
-    ),
-    EncounterState.FINISHED: frozenset({EncounterState.ENTERED_IN_ERROR}),
-    EncounterState.CANCELLED: frozenset({EncounterState.ENTERED_IN_ERROR}),
-    EncounterState.ENTERED_IN_ERROR: frozenset(),
-}
 OPENING = frozenset(
     {
         EncounterState.PLANNED,
@@ -166,15 +138,6 @@ OPENING = frozenset(
 PROGRESS = frozenset({EncounterState.TRIAGED, EncounterState.IN_PROGRESS, EncounterState.ONLEAVE})
 VOID = frozenset({EncounterState.CANCELLED, EncounterState.ENTERED_IN_ERROR})
 """The states in which nothing is documented any more."""
-EARLY = dt.timedelta(minutes=15)
-"""How far clocks may differ before a time counts as in the future."""
-
-
-def move(present: str, wanted: EncounterState) -> str:
-    """The wanted state, if it may follow the present one. Raises IllegalMove."""
-    if wanted not in MOVES[EncounterState(present)]:
-        raise IllegalMove("encounter", present, wanted.value)
-    return wanted.value
 
 
 async def start(
@@ -224,28 +187,23 @@ async def start(
         reason=optional_passage(reason, "reason"),
         started_at=begins,
         ended_at=None,
+        recorded_by=agent.person_id,
+        state_before=None,
+        error_reason=None,
     )
     session.add(encounter)
     await session.flush()
-    record(
-        session,
-        agent,
-        "encounter:start",
-        encounter.id,
-        encounter.patient_id,
-        clinic_id=encounter.clinic_id,
-    )
+    record(session, agent, "encounter:start", encounter.id, patient_id, clinic_id=site.clinic_id)
     return encounter
 
 
 def began(given: dt.datetime | None, agent: Agent, *, planned: bool) -> dt.datetime:
-    """The start of an encounter: now, a given moment of the past, or for a planned one any."""
-    if given is None:
-        return agent.now
+    """The start of an encounter: now, a given moment of the past, or for a planned one any. Raises Invalid."""
+    if not planned or given is None:
+        return past(given, agent, "startedAt")
     if given.tzinfo is None:
         raise Invalid("A time needs its offset from UTC.", path=("startedAt",))
-    if not planned and given > agent.now + EARLY:
-        raise Invalid("This time is in the future.", path=("startedAt",))
+    day(given.astimezone(dt.UTC).date(), agent, "startedAt")
     return given
 
 
@@ -310,7 +268,6 @@ async def _become(
     action: str,
     **values: dt.datetime,
 ) -> Encounter:
-    state = move(encounter.state, wanted)
-    changed = await change(session, agent, encounter, version, state=state, **values)
+    changed = await become(session, agent, encounter, version, wanted, **values)
     record(session, agent, f"encounter:{action}", changed.id, clinic_id=changed.clinic_id)
     return changed

@@ -3,12 +3,15 @@
     DomainError
     ├── NotFound      it does not exist, or not for the asker
     ├── Invalid       the input cannot be taken as it is: `path` names the field
+    │   └── Several   more than one such, each with its path
     ├── StaleVersion  somebody changed the row since it was read; `current` is its version
     ├── IllegalMove   the state machine has no such step; the message names both states
     └── NotAllowed    the asker may not, whatever the input: FORBIDDEN, with the code as its reason
 
 A subject adds its own beside its commands (`SlotTaken` in `appointments.py`).
 """
+
+from collections.abc import Sequence
 
 
 class DomainError(Exception):
@@ -66,3 +69,11 @@ class NotAllowed(DomainError):
     """A rule of the subject, beyond roles and places, forbids it to the asker. `code` is the reason."""
 
     code = "NOT_ALLOWED"
+
+
+class Several(Invalid):
+    """Several refusals of one input, each with its own path; nothing was changed."""
+
+    def __init__(self, errors: Sequence[DomainError]) -> None:
+        super().__init__("Some of this cannot be taken.")
+        self.errors = tuple(errors)

@@ -1,26 +1,31 @@
 """Observations: measurements and findings, https://hl7.org/fhir/R4/observation.html"""
 
 import datetime as dt
-import re
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Numeric
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Numeric, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.audit import Agent
 from domain.audit import record as audit
-from domain.encounters import EARLY, Encounter, OfEncounter, documentable, follows_encounter
-from domain.errors import Invalid
+from domain.codings import ANSWERS, FINDINGS, LOINC, Coding, coded
+from domain.encounters import Encounter, OfEncounter, documentable, follows_encounter
+from domain.errors import Invalid, Several
 from domain.model import Stamped, new_id, one_of
+from domain.moments import past
 from domain.plain_text import optional_line, optional_passage
+from domain.quantities import checked_number, checked_quantity
+from domain.state_tables import Stateful, revised, table
+from domain.versions import change
 
-LOINC = re.compile(r"[0-9]{1,7}-[0-9]")
-# UCUM's case-sensitive terminal symbols: printable ASCII without white space (https://ucum.org/ucum, section 4).
-UCUM = re.compile(r"[!-~]{1,40}")
-DIGITS = 18
+MOST = 50
+"""Findings of one command, and components of one finding."""
 
 
 class ObservationState(StrEnum):
@@ -36,23 +41,85 @@ class ObservationState(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Observation(Stamped, OfEncounter):
-    """A coded measurement (LOINC): a quantity with its UCUM unit, or a text."""
+class Interpretation(StrEnum):
+    """https://terminology.hl7.org/CodeSystem-v3-ObservationInterpretation.html, as far as ranges and results need it."""
+
+    NORMAL = "N"
+    ABNORMAL = "A"
+    CRITICAL_ABNORMAL = "AA"
+    LOW = "L"
+    CRITICAL_LOW = "LL"
+    HIGH = "H"
+    CRITICAL_HIGH = "HH"
+    POSITIVE = "POS"
+    NEGATIVE = "NEG"
+    DETECTED = "DET"
+    NOT_DETECTED = "ND"
+    INDETERMINATE = "IND"
+
+
+class Part(StrEnum):
+    """How a finding belongs to another: a component has no meaning alone, a member of a panel has."""
+
+    COMPONENT = "component"
+    MEMBER = "member"
+
+
+OPEN = frozenset({ObservationState.REGISTERED, ObservationState.PRELIMINARY})
+"""States in which a value is still awaited or may change; what is final is struck out and recorded anew."""
+
+
+class Observation(Stateful, Stamped, OfEncounter):
+    """A coded measurement (LOINC): a quantity with its UCUM unit, a text, a code or yes and no; or only its parts.
+
+    A component (the systolic pressure of a blood pressure) is a row of its own, so that it can be followed over time.
+    """
 
     __tablename__ = "observation"
     __resource__ = "observation"
+    __states__ = table(
+        "observation",
+        ObservationState,
+        registered=("preliminary", "final", "cancelled"),
+        preliminary=("final", "cancelled"),
+        final=("amended", "corrected"),
+        amended=("corrected",),
+        corrected=("amended",),
+        unknown=("preliminary", "final", "cancelled"),
+    )
     __table_args__ = (
-        one_of("state", ObservationState),
-        CheckConstraint("num_nonnulls(value_quantity, value_text) <= 1", name="one_value"),
+        *__states__.constraints(),
+        one_of("interpretation", Interpretation),
+        one_of("part", Part),
+        CheckConstraint(
+            "num_nonnulls(value_quantity, value_text, value_code, value_boolean) <= 1",
+            name="one_value",
+        ),
         CheckConstraint("value_quantity is null or unit is not null", name="unit"),
+        CheckConstraint("(value_code is null) = (value_code_system is null)", name="value_code"),
+        CheckConstraint("range_high is null or range_high >= range_low", name="range"),
+        CheckConstraint("(part is null) = (part_of_id is null)", name="part_of"),
         follows_encounter("observation"),
         ForeignKeyConstraint(
             ["tenant_id", "recorded_by"],
             ["person.tenant_id", "person.id"],
             name="fk_observation_recorded_by",
         ),
+        ForeignKeyConstraint(
+            ["tenant_id", "part_of_id"],
+            ["observation.tenant_id", "observation.id"],
+            name="fk_observation_part_of",
+        ),
         Index("ix_observation_patient", "tenant_id", "patient_id", "effective_at", "id"),
+        Index("ix_observation_code", "tenant_id", "patient_id", "code", "effective_at", "id"),
         Index("ix_observation_encounter", "tenant_id", "encounter_id", "id"),
+        Index(
+            "ix_observation_part_of",
+            "tenant_id",
+            "part_of_id",
+            "id",
+            postgresql_where=text("part_of_id is not null"),
+        ),
     )
 
     state: Mapped[str] = mapped_column(server_default="final")
@@ -61,73 +128,243 @@ class Observation(Stamped, OfEncounter):
     display: Mapped[str | None]
     value_quantity: Mapped[Decimal | None] = mapped_column(Numeric)
     value_text: Mapped[str | None]
+    value_code_system: Mapped[str | None]
+    value_code: Mapped[str | None]
+    value_display: Mapped[str | None]
+    value_boolean: Mapped[bool | None]
     unit: Mapped[str | None]
+    range_low: Mapped[Decimal | None] = mapped_column(Numeric)
+    range_high: Mapped[Decimal | None] = mapped_column(Numeric)
+    range_text: Mapped[str | None]
+    interpretation: Mapped[str | None]
+    part_of_id: Mapped[uuid.UUID | None]
+    part: Mapped[str | None]
     effective_at: Mapped[dt.datetime]
     recorded_by: Mapped[uuid.UUID | None]
+
+    async def parts(self, session: AsyncSession) -> list[Any]:
+        """Its components; members of a panel stand for themselves."""
+        found = await session.scalars(
+            select(Observation).where(
+                Observation.tenant_id == self.tenant_id,
+                Observation.part_of_id == self.id,
+                Observation.part == Part.COMPONENT.value,
+                Observation.state != ObservationState.ENTERED_IN_ERROR.value,
+            )
+        )
+        return list(found)
+
+
+@dataclass(frozen=True)
+class Value:
+    """What was found: at most one of quantity (with unit), text, code and truth; its range, and what it means."""
+
+    quantity: Decimal | None = None
+    unit: str | None = None
+    text: str | None = None
+    code: Coding | None = None
+    truth: bool | None = None
+    low: Decimal | None = None
+    high: Decimal | None = None
+    range_text: str | None = None
+    interpretation: Interpretation | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was found."""
+        said = (self.text or "").strip() or None
+        return all(v is None for v in (self.quantity, said, self.code, self.truth))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A finding to be recorded: its LOINC code, its value or components, and when it was true."""
+
+    code: Coding
+    value: Value = Value()
+    state: ObservationState = ObservationState.FINAL
+    effective_at: dt.datetime | None = None
+    components: tuple["Finding", ...] = ()
+
+
+def loinc(code: str, display: str | None = None) -> Coding:
+    """A LOINC code."""
+    return Coding(LOINC.uri, code, display)
 
 
 async def record(
     session: AsyncSession,
     agent: Agent,
     encounter: Encounter,
-    code: str,
+    findings: Sequence[Finding],
     *,
-    quantity: Decimal | None = None,
-    unit: str | None = None,
-    text_value: str | None = None,
-    display: str | None = None,
-    effective_at: dt.datetime | None = None,
-) -> Observation:
-    """Record a finding by its LOINC code: a quantity with its UCUM unit, or a text; not both, and one of them.
+    panel: Coding | None = None,
+    first_id: uuid.UUID | None = None,
+) -> list[Observation]:
+    """Record findings of a visit, all or none; with `panel`, as members of an observation of that code, which is first.
 
-    `effective_at` is when it was measured, by default now. Raises Invalid. Writes observation.
+    The rows answered have ids in a row from `first_id` on. Raises Several with a refusal for each finding that
+    cannot be taken, its path `observations`, number, field; Invalid. Writes observation.
     """
     at = documentable(encounter)
-    if not LOINC.fullmatch(code):
-        raise Invalid("This is no LOINC code; write it as 8867-4.", path=("code",))
-    said = optional_passage(text_value, "text")
-    if (quantity is None) == (said is None):
-        raise Invalid("Either a quantity or a text.", path=("quantity",))
-    if quantity is not None:
-        checked_quantity(quantity, unit)
-    measured = effective_at or agent.now
-    if measured.tzinfo is None or measured > agent.now + EARLY:
-        raise Invalid("A time of the past, with its offset from UTC.", path=("effectiveAt",))
-    observation = Observation(
+    if not 1 <= len(findings) <= MOST:
+        raise Invalid(f"1 to {MOST} observations at once.", path=("observations",))
+    group = None if panel is None else _panel(agent, panel, findings)
+    checked, wrong = [], []
+    for i, finding in enumerate(findings):
+        try:
+            checked.append(_columns(agent, finding, ("observations", str(i))))
+        except Invalid as error:
+            wrong.append(error)
+    if wrong:
+        raise Several(wrong)
+    rows: list[Observation] = []
+    ids = in_a_row(first_id or new_id(), len(findings) + (group is not None))
+    if group is not None:
+        rows.append(_row(agent, at, next(ids), group, None, None))
+    parent = rows[0].id if rows else None
+    components: list[Observation] = []
+    for columns, parts in checked:
+        rows.append(_row(agent, at, next(ids), columns, parent, Part.MEMBER))
+        components += [_row(agent, at, new_id(), p, rows[-1].id, Part.COMPONENT) for p in parts]
+    session.add_all(rows)
+    await session.flush()
+    session.add_all(components)
+    await session.flush()
+    told = (row.id for row in (*rows, *components))
+    audit(session, agent, "observation:record", *told, at.id, clinic_id=at.clinic_id)
+    return rows
+
+
+def in_a_row(first: uuid.UUID, number: int) -> Any:
+    """Ids that follow each other, so that all are known again from the first."""
+    return (uuid.UUID(int=first.int + i) for i in range(number))
+
+
+async def update(
+    session: AsyncSession,
+    agent: Agent,
+    observation: Observation,
+    version: int,
+    *,
+    state: ObservationState | None = None,
+    value: Value | None = None,
+) -> Observation:
+    """Bring an awaited or preliminary result on: its value, its state. What is final never changes.
+
+    Raises Invalid, IllegalMove, StaleVersion. Writes observation.
+    """
+    if value is not None and observation.state not in OPEN:
+        raise Invalid(
+            "What is final is struck out and recorded anew.", path=("value",), code="FINAL"
+        )
+    values = {} if value is None else _value(value, ())
+    moved = revised(observation, state)
+    changed = await change(session, agent, observation, version, **moved, **values)
+    audit(session, agent, "observation:record", changed.id, clinic_id=changed.clinic_id)
+    return changed
+
+
+def _panel(agent: Agent, panel: Coding, findings: Sequence[Finding]) -> dict[str, Any]:
+    """A panel's own columns: it has no value, and is as old as its oldest member."""
+    times = [f.effective_at or agent.now for f in findings]
+    aware = [time for time in times if time.tzinfo is not None]
+    return {
+        **coded(panel, FINDINGS, "panel"),
+        **_value(Value(), ()),
+        "state": ObservationState.FINAL.value,
+        "effective_at": min(aware, default=agent.now),
+    }
+
+
+def _columns(
+    agent: Agent, finding: Finding, path: tuple[str, ...], part: bool = False
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The columns of a finding and of its components. Raises Invalid."""
+    when = past(finding.effective_at, agent, *path, "effectiveAt")
+    if len(finding.components) > (0 if part else MOST):
+        raise Invalid("So many components are not taken.", path=(*path, "components"))
+    awaited = finding.state is ObservationState.REGISTERED
+    if finding.value.empty != (awaited or bool(finding.components)):
+        raise Invalid(
+            "One value: a quantity, a text, a code or yes or no; none beside components.",
+            path=(*path, "value"),
+        )
+    columns = {
+        **coded(finding.code, FINDINGS, *path, "code"),
+        **_value(finding.value, path),
+        "state": Observation.__states__.first(finding.state),
+        "effective_at": when,
+    }
+    parts = []
+    for i, each in enumerate(finding.components):
+        own = replace(each, effective_at=when, state=finding.state)
+        parts.append(_columns(agent, own, (*path, "components", str(i)), part=True)[0])
+    return columns, parts
+
+
+def _value(value: Value, path: tuple[str, ...]) -> dict[str, Any]:
+    """The columns of a value. Raises Invalid."""
+    here = (*path, "value")
+    said = optional_passage(value.text, *here, "text")
+    if sum(v is not None for v in (value.quantity, said, value.code, value.truth)) > 1:
+        raise Invalid("A quantity, a text, a code or yes or no; not two of them.", path=here)
+    if value.quantity is not None:
+        checked_quantity(value.quantity, value.unit, (*here, "quantity"), (*here, "unit"))
+    for name, bound in (("low", value.low), ("high", value.high)):
+        if bound is not None:
+            checked_number(bound, *here, name)
+    if value.low is not None and value.high is not None and value.high < value.low:
+        raise Invalid("The range ends before it starts.", path=(*here, "high"))
+    code = {"code_system": None, "code": None, "display": None}
+    answer = code if value.code is None else coded(value.code, ANSWERS, *here, "code")
+    means = meaning(value)
+    return {
+        "value_quantity": value.quantity,
+        "unit": value.unit if value.quantity is not None else None,
+        "value_text": said,
+        **{f"value_{name}": part for name, part in answer.items()},
+        "value_boolean": value.truth,
+        "range_low": value.low,
+        "range_high": value.high,
+        "range_text": optional_line(value.range_text, *here, "rangeText"),
+        "interpretation": means and means.value,
+    }
+
+
+def meaning(value: Value) -> Interpretation | None:
+    """What is said of it; else low, normal or high of a quantity with a range, nothing where there is none."""
+    if value.interpretation is not None:
+        return value.interpretation
+    if value.quantity is None or (value.low is None and value.high is None):
+        return None
+    if value.low is not None and value.quantity < value.low:
+        return Interpretation.LOW
+    if value.high is not None and value.quantity > value.high:
+        return Interpretation.HIGH
+    return Interpretation.NORMAL
+
+
+def _row(
+    agent: Agent,
+    at: Encounter,
+    id_: uuid.UUID,
+    columns: dict[str, Any],
+    of: uuid.UUID | None,
+    part: Part | None,
+) -> Observation:
+    return Observation(
         tenant_id=agent.tenant_id,
-        id=new_id(),
+        id=id_,
         clinic_id=at.clinic_id,
         unit_id=at.unit_id,
         patient_id=at.patient_id,
         encounter_id=at.id,
         sensitivity=at.sensitivity,
-        state=ObservationState.FINAL.value,
-        code_system="http://loinc.org",
-        code=code,
-        display=optional_line(display, "display"),
-        value_quantity=quantity,
-        value_text=said,
-        unit=unit if quantity is not None else None,
-        effective_at=measured,
+        part_of_id=of,
+        part=part.value if of is not None and part is not None else None,
         recorded_by=agent.person_id,
+        state_before=None,
+        error_reason=None,
+        **columns,
     )
-    session.add(observation)
-    await session.flush()
-    audit(
-        session,
-        agent,
-        "observation:record",
-        observation.id,
-        at.id,
-        clinic_id=observation.clinic_id,
-    )
-    return observation
-
-
-def checked_quantity(quantity: Decimal, unit: str | None) -> None:
-    """Raises Invalid for no number, one of too many digits, or a missing unit (a count has the unit 1)."""
-    parts = quantity.as_tuple()
-    if not quantity.is_finite() or len(parts.digits) > DIGITS or abs(quantity.adjusted()) > DIGITS:
-        raise Invalid(f"A number of at most {DIGITS} digits.", path=("quantity",))
-    if unit is None or not UCUM.fullmatch(unit):
-        raise Invalid("A quantity has a unit of UCUM, as mm[Hg] or /min.", path=("unit",))

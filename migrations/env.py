@@ -4,6 +4,7 @@ The caller (`migrations.run`) hands over the engine, the chain and the metadata 
 """
 
 import re
+import time
 from typing import Any
 
 from alembic import context
@@ -12,7 +13,7 @@ from sqlalchemy import Connection
 from migrations.run import Chain
 
 # Another migrator may be at work: wait for it. A table that clinics use: give up soon and try again later.
-WAIT_FOR_MIGRATOR = "120s"
+WAIT_FOR_MIGRATOR = 120.0
 LOCK_TIMEOUT = "4s"
 STATEMENT_TIMEOUT = "60s"
 
@@ -36,13 +37,27 @@ def main() -> None:
 
 def settle(connection: Connection, chain: Chain) -> None:
     """Take the chain's lock and set the times that a statement may wait and run."""
-    connection.exec_driver_sql(f"set lock_timeout = '{WAIT_FOR_MIGRATOR}'")
-    connection.exec_driver_sql(f"select pg_advisory_lock({chain.lock})")
+    take_turn(connection, chain)
     limit(connection)
     connection.exec_driver_sql("set timezone = 'UTC'")
     if chain.schema != "public":
         connection.exec_driver_sql(f"create schema if not exists {chain.schema}")
     connection.commit()
+
+
+def take_turn(connection: Connection, chain: Chain) -> None:
+    """Wait until no other migrator is at work. Raises TimeoutError.
+
+    Asked again and again: whoever waits inside the server holds a snapshot there, and an index that the other makes
+    CONCURRENTLY would wait for its end.
+    """
+    until = time.monotonic() + WAIT_FOR_MIGRATOR
+    asked = f"select pg_try_advisory_lock({chain.lock})"
+    while not connection.exec_driver_sql(asked).scalar_one():
+        connection.rollback()
+        if time.monotonic() > until:
+            raise TimeoutError("another migrator has been at work for too long")
+        time.sleep(0.2)
 
 
 def limit(connection: Connection) -> None:

@@ -19,10 +19,13 @@ from sqlalchemy import Connection, insert, inspect
 from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from domain.allergies import AllergyIntolerance
 from domain.appointments import Appointment, AppointmentBlock
 from domain.billing import ChargeItem, ChargeMaster, Invoice, InvoiceLine, Posting
 from domain.conditions import Condition
 from domain.encounters import Encounter
+from domain.immunizations import Immunization
+from domain.medications import MedicationRequest, MedicationStatement
 from domain.model import Base, new_id
 from domain.notes import Note
 from domain.observations import Observation
@@ -30,9 +33,16 @@ from domain.organization import OrgUnit, Tenant
 from domain.patients import Patient, PatientSite, fold
 from domain.people import Person, RoleGrant
 from domain.practitioners import BookableResource, Practitioner, ResourceAssignment
+from domain.procedures import Procedure
 from tests.database import Database
 
 NOW = dt.datetime(2026, 3, 2, 9, 0, tzinfo=dt.UTC)
+RXNORM: dict[str, Any] = {
+    "code_system": "http://www.nlm.nih.gov/research/umls/rxnorm",
+    "code": "6809",
+    "effective_at": NOW,
+}
+DONE: dict[str, Any] = {"state": "completed", "effective_at": NOW}
 _numbers = itertools.count(1)
 
 
@@ -235,6 +245,34 @@ def condition(visit: Encounter, **values: Any) -> Condition:
     """A diagnosis by ICD-10-CM."""
     defaults = {"code_system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "E11.9"}
     return Condition(**of_encounter(visit) | defaults | {"recorded_at": NOW} | values)
+
+
+def allergy(visit: Encounter, **values: Any) -> AllergyIntolerance:
+    """A confirmed allergy to penicillin."""
+    said = {"code": "7980", "clinical_status": "active", "verification_status": "confirmed"}
+    return AllergyIntolerance(**of_encounter(visit) | RXNORM | said | values)
+
+
+def request(visit: Encounter, **values: Any) -> MedicationRequest:
+    """An order of metformin."""
+    return MedicationRequest(**of_encounter(visit) | RXNORM | {"state": "active"} | values)
+
+
+def statement(visit: Encounter, **values: Any) -> MedicationStatement:
+    """Metformin as the patient takes it."""
+    return MedicationStatement(**of_encounter(visit) | RXNORM | {"state": "active"} | values)
+
+
+def procedure(visit: Encounter, **values: Any) -> Procedure:
+    """An electrocardiogram that was taken."""
+    said = {"code_system": "http://snomed.info/sct", "code": "29303009"}
+    return Procedure(**of_encounter(visit) | DONE | said | values)
+
+
+def immunization(visit: Encounter, **values: Any) -> Immunization:
+    """A vaccination against influenza."""
+    said = {"code_system": "http://hl7.org/fhir/sid/cvx", "code": "140"}
+    return Immunization(**of_encounter(visit) | DONE | said | values)
 
 
 def appointment(who: Patient, node: OrgUnit, with_: Practitioner, **values: Any) -> Appointment:

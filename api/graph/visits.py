@@ -15,7 +15,7 @@ from domain.encounters import Encounter as Encounters
 from domain.encounters import finish, start
 from domain.errors import NotFound
 from domain.notes import Note as Notes
-from domain.notes import NoteKind, sign, write_draft
+from domain.notes import NoteKind, Text, sign, write_draft
 
 ENCOUNTER = Payload("encounter", "Encounter")
 NOTE = Payload("note", "Note")
@@ -142,7 +142,7 @@ class Mutation:
                 await work.sealer(),
                 encounter,
                 input.kind,
-                input.body,
+                Text(input.body),
                 note_id=work.new_id,
             )
             return note.id

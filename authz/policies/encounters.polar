@@ -1,7 +1,9 @@
 # Visits and what is written at them. Notes, observations and conditions lie where their encounter does.
 
 resource Encounter {
-  permissions = ["read", "read_clinical", "start", "arrive", "progress", "finish", "cancel"];
+  permissions = [
+    "read", "read_clinical", "start", "arrive", "progress", "finish", "cancel", "mark_entered_in_error"
+  ];
   relations = { unit: Unit };
 
   "read" if "nurse" on "unit";
@@ -17,21 +19,26 @@ resource Encounter {
   "arrive" if "front_desk" on "unit";
   "finish" if "provider" on "unit";
   "cancel" if "provider" on "unit";
+  "mark_entered_in_error" if "provider" on "unit";
 }
 has_relation(unit: Unit, "unit", encounter: Encounter) if
   encounter.sensitivity = 0 and unit = encounter.unit;
+has_permission(user: User, "mark_entered_in_error", encounter: Encounter) if
+  encounter.recorded_by = user.id and has_role_at(user, "nurse", encounter);
 
 resource Note {
-  permissions = ["read", "write_draft", "sign", "amend", "mark_entered_in_error"];
+  permissions = ["read", "write_draft", "sign", "amend", "cosign", "mark_entered_in_error"];
   relations = { unit: Unit };
 
+  # Beneath somebody else's note: that it is not one's own is a rule of the subject.
+  "cosign" if "provider" on "unit";
   "mark_entered_in_error" if "provider" on "unit";
 }
 has_relation(unit: Unit, "unit", note: Note) if note.sensitivity = 0 and unit = note.unit;
 
-# A draft is its author's alone.
+# A draft is its author's alone; what is struck out was signed once.
 has_permission(user: User, "read", note: Note) if
-  note.state in ["signed", "amended"] and has_role_at(user, "chart_reader", note);
+  note.state in ["signed", "amended", "entered-in-error"] and has_role_at(user, "chart_reader", note);
 has_permission(user: User, "read", note: Note) if
   note.author_id = user.id and has_role_at(user, "nurse", note);
 

@@ -27,7 +27,7 @@ OPEN = when(sensitivity=0)
 MINE = when(sensitivity=0, author_id="$actor")
 MY_NURSING = when(sensitivity=0, author_id="$actor", kind="nursing")
 MY_FINDING = when(sensitivity=0, recorded_by="$actor")
-FINAL = when(sensitivity=0, state=("amended", "signed"))
+FINAL = when(sensitivity=0, state=("amended", "entered-in-error", "signed"))
 MY_OWN = when(person_id="$actor")
 GIVEN_BY_CLINIC = when(role=("biller", "front_desk", "nurse", "provider"))
 GIVEN_BY_REGION = when(role=("biller", "clinic_admin", "front_desk", "nurse", "provider"))
@@ -81,6 +81,12 @@ TABLE = (
     Row("encounter:progress", "unit", cells(NURSE, PROVIDER, *ADMINS), True),
     Row("encounter:finish", "unit", cells(PROVIDER, *ADMINS), True),
     Row("encounter:cancel", "unit", cells(PROVIDER, *ADMINS), True),
+    Row(
+        "encounter:mark_entered_in_error",
+        "unit",
+        cells(PROVIDER, *ADMINS) | cells(NURSE, is_=(MY_FINDING,)),
+        True,
+    ),
     Row("note:read", "unit", cells(NURSE, PROVIDER, *ADMINS, is_=(MINE, FINAL)), True, (FINAL,)),
     *(
         Row(
@@ -91,27 +97,36 @@ TABLE = (
         )
         for action in ("write_draft", "sign", "amend")
     ),
+    # As "note: sign" for whoever signs notes of every kind; that it is not one's own is a domain rule.
+    Row("note:cosign", "unit", cells(PROVIDER, *ADMINS), True),
     Row(
         "note:mark_entered_in_error",
         "unit",
         cells(PROVIDER, *ADMINS) | cells(NURSE, is_=(MINE,)),
         True,
     ),
-    Row("observation:read", "unit", cells(NURSE, PROVIDER, *ADMINS), True, (OPEN,)),
-    Row("observation:record", "unit", cells(NURSE, PROVIDER, *ADMINS), True),
-    Row(
-        "observation:mark_entered_in_error",
-        "unit",
-        cells(PROVIDER, *ADMINS) | cells(NURSE, is_=(MY_FINDING,)),
-        True,
-    ),
-    Row("condition:read", "unit", cells(NURSE, PROVIDER, *ADMINS), True, (OPEN,)),
-    Row("condition:record", "unit", cells(PROVIDER, *ADMINS), True),
-    Row(
-        "condition:mark_entered_in_error",
-        "unit",
-        cells(PROVIDER, *ADMINS) | cells(NURSE, is_=(MY_FINDING,)),
-        True,
+    # Orders, allergies and procedures as conditions, statements and vaccinations as observations.
+    *(
+        row
+        for resource, recorders in (
+            ("observation", (NURSE, PROVIDER)),
+            ("condition", (PROVIDER,)),
+            ("allergy", (PROVIDER,)),
+            ("medication_request", (PROVIDER,)),
+            ("medication_statement", (NURSE, PROVIDER)),
+            ("procedure", (PROVIDER,)),
+            ("immunization", (NURSE, PROVIDER)),
+        )
+        for row in (
+            Row(f"{resource}:read", "unit", cells(NURSE, PROVIDER, *ADMINS), True, (OPEN,)),
+            Row(f"{resource}:record", "unit", cells(*recorders, *ADMINS), True),
+            Row(
+                f"{resource}:mark_entered_in_error",
+                "unit",
+                cells(PROVIDER, *ADMINS) | cells(NURSE, is_=(MY_FINDING,)),
+                True,
+            ),
+        )
     ),
     Row("appointment:read", "unit", cells(NURSE, PROVIDER, DESK, *ADMINS, VIEWER)),
     Row("appointment:read_scheduling", "unit", cells(NURSE, PROVIDER, DESK, *ADMINS)),

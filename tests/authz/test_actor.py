@@ -442,7 +442,8 @@ def test_the_settings_are_those_of_the_walls() -> None:
     """The names that the migrations' policies read."""
     walls = {
         *("appointment", "charge", "condition", "encounter", "invoice", "note", "observation"),
-        *("patient", "posting"),
+        *("patient", "posting", "allergy", "medication_request", "medication_statement"),
+        *("procedure", "immunization"),
     }
 
     assert set(placed(load_policy(VARIANTS[0]))) == walls
@@ -456,7 +457,7 @@ def test_the_matrix_is_the_templates() -> None:
     assert len(told) == sum(len(t.roles) for t in policy.permissions.values())
     assert told["patient:read", "nurse"].unconditional
     assert told["note:sign", "nurse"].conditions == ("author_id = actor and kind = nursing",)
-    assert "state in amended, signed" in told["note:read", "nurse"].conditions
+    assert "state in amended, entered-in-error, signed" in told["note:read", "nurse"].conditions
     assert told["grant:read", "anyone"].conditions == ("person_id = actor",)
 
 

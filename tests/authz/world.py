@@ -141,9 +141,11 @@ def _chart(
     dice: random.Random, out: World, who: Any, node: OrgUnit, doctor: Practitioner
 ) -> list[Base]:
     author = dice.choice(out.people)
-    visit = make.encounter(who, node)
+    visit = make.encounter(who, node, recorded_by=dice.choice([None, author.id]))
+    entries = (make.allergy, make.request, make.statement, make.procedure, make.immunization)
     return [
         visit,
+        *(make_entry(visit, recorded_by=author.id) for make_entry in entries),
         make.note(
             visit,
             author,

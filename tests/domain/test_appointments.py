@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from domain import appointments, encounters
+from domain import appointments
 from domain.appointments import (
     BLOCKING,
     Appointment,
@@ -21,7 +21,7 @@ from domain.appointments import (
     SlotTaken,
     states,
 )
-from domain.encounters import EncounterState
+from domain.encounters import Encounter, EncounterState
 from domain.errors import IllegalMove, Invalid, StaleVersion
 from tests import make
 from tests.database import Database
@@ -30,7 +30,7 @@ from tests.domain.acting import Stage, acting, audited, stage
 in_database = pytest.mark.anyio
 TABLES: list[tuple[Any, Mapping[Any, frozenset[Any]], Any]] = [
     (AppointmentState, appointments.MOVES, states.move),
-    (EncounterState, encounters.MOVES, encounters.move),
+    (EncounterState, Encounter.__states__.moves, Encounter.__states__.move),
 ]
 
 

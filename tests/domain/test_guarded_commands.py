@@ -25,7 +25,7 @@ from domain.encounters import Encounter
 from domain.errors import NotFound
 from domain.keys import claim
 from domain.model import new_id
-from domain.notes import NoteKind
+from domain.notes import NoteKind, Text
 from domain.organization import OrgUnit, add_unit, close_unit
 from domain.patients import (
     Demographics,
@@ -41,6 +41,7 @@ from tests.authz import world
 from tests.database import Database
 from tests.domain.acting import Stage, acting, stage
 from tests.domain.acting import sites as sites_seen
+from tests.domain.test_chart import HYPERTENSION, PULSE
 from tests.domain.test_patients import LENA, SEALER
 
 pytestmark = pytest.mark.anyio
@@ -127,16 +128,16 @@ async def test_visits(
         visit = await found(session, Encounter, at, begun)
         await session.allow("note:write_draft")
         draft = await notes.write_draft(
-            session, at.agent, SEALER, visit, NoteKind.NURSING, "BP taken"
+            session, at.agent, SEALER, visit, NoteKind.NURSING, Text("BP taken")
         )
         await session.allow("note:sign")
         signed = await notes.sign(session, at.agent, draft, 1)
         assert signed.state == "signed"
         await session.allow("observation:record")
-        await observations.record(session, at.agent, visit, "8867-4", text_value="x")
+        await observations.record(session, at.agent, visit, [PULSE])
         if role != "nurse":
             await session.allow("condition:record")
-            await conditions.record(session, at.agent, visit, conditions.SNOMED, "38341003")
+            await conditions.record(session, at.agent, visit, HYPERTENSION)
             await session.require("encounter:finish", visit)
             done = await encounters.finish(session, at.at(hours=1), visit, 1)
             assert done.state == "finished"

@@ -106,6 +106,8 @@ def at(
     return [
         *(who, *sites, visit, make.block(visit), seen, make.note(seen, doctor)),
         *(make.observation(seen), make.condition(seen), make.charge(who, node)),
+        *(make.allergy(seen), make.request(seen), make.statement(seen)),
+        *(make.procedure(seen), make.immunization(seen)),
         *(bill, make.invoice_line(bill), make.posting(who, node)),
     ]
 

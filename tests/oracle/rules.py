@@ -7,13 +7,18 @@ from uuid import UUID
 from tests.oracle.table import OF_THE_TENANT, Switches, holders
 from tests.oracle.world import Rows
 
-TABLE_OF = {"charge": "charge_item"}
+TABLE_OF = {"charge": "charge_item", "allergy": "allergy_intolerance"}
 """Where a resource's table has another name."""
 PLACED = (
     "encounter",
     "note",
     "observation",
     "condition",
+    "allergy",
+    "medication_request",
+    "medication_statement",
+    "procedure",
+    "immunization",
     "appointment",
     "charge",
     "invoice",
@@ -84,7 +89,7 @@ class Sight:
             return False
         if resource == "patient":  # rules 2 and 3
             return self.place_of_patient(permission, row.id)
-        if resource == "note" and row.state not in ("signed", "amended"):
+        if resource == "note" and row.state == "draft":
             return row.author_id == self.person_id and self._own_draft(row)
         return self.at(permission, row.unit_id)
 

@@ -123,9 +123,8 @@ def unpacked(fragment: Any) -> list[Any]:
 
 
 PLACED = {"patient", "encounter", "note", "observation", "condition", "appointment"} | {
-    "charge",
-    "invoice",
-    "posting",
+    *("charge", "invoice", "posting", "allergy", "medication_request", "medication_statement"),
+    *("procedure", "immunization"),
 }
 
 

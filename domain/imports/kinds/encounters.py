@@ -35,6 +35,7 @@ def draft(entry: Entry, work: Work) -> Draft:
         "patient_id": patient,
         "practitioner_id": _practitioner(resource, work),
         "state": state.value,
+        "state_before": None,  # as its source tells it: no step of ours
         **_times(resource, work.rule.zone(clinic)),
         **_texts(resource),
     }

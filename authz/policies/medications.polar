@@ -1,0 +1,25 @@
+# Orders are recorded as diagnoses are, what a patient takes as observations are.
+
+resource MedicationRequest {
+  permissions = ["read", "record", "mark_entered_in_error"];
+  relations = { unit: Unit };
+
+  "read" if "chart_reader" on "unit";
+  "record" if "provider" on "unit";
+  "mark_entered_in_error" if "provider" on "unit";
+}
+has_relation(unit: Unit, "unit", row: MedicationRequest) if row.sensitivity = 0 and unit = row.unit;
+has_permission(user: User, "mark_entered_in_error", row: MedicationRequest) if
+  row.recorded_by = user.id and has_role_at(user, "nurse", row);
+
+resource MedicationStatement {
+  permissions = ["read", "record", "mark_entered_in_error"];
+  relations = { unit: Unit };
+
+  "read" if "chart_reader" on "unit";
+  "record" if "nurse" on "unit";
+  "mark_entered_in_error" if "provider" on "unit";
+}
+has_relation(unit: Unit, "unit", row: MedicationStatement) if row.sensitivity = 0 and unit = row.unit;
+has_permission(user: User, "mark_entered_in_error", row: MedicationStatement) if
+  row.recorded_by = user.id and has_role_at(user, "nurse", row);
