@@ -42,7 +42,7 @@ def create_app(settings: Settings) -> Starlette:
 
     def ports() -> Ports:
         wiring = running[0]
-        return Ports(wiring.actors.actor, wiring.context)
+        return Ports(wiring.actors.actor, wiring.context, compiling=wiring.compiling)
 
     endpoint = GraphQLEndpoint(
         build_schema(),

@@ -2,12 +2,13 @@
 
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.plan.facts import memo
-from api.rates import Rates
+from api.rates import Rates, Tally
 from authz.actor import Actor
 from authz.guard import settings_for
 from domain.pipeline import DatabaseError, Lane, Pipeline, Row, Statement, settings_statement
@@ -15,10 +16,21 @@ from domain.sealing import Keyring
 from identity.actors import stamp
 
 DIVISION_BY_ZERO = "22012"
+MOST_BYTES = 16 * 1024 * 1024
+"""How long what the plans of one request answer may be."""
 
 
 class StaleActor(Exception):
     """The person, their grants, the health system or the session have changed since the actor was made."""
+
+
+class AnswerTooLarge(Exception):
+    """What was asked for is longer than an answer may be. `done`: the command behind it was carried out all the same."""
+
+    def __init__(self, most: int, *, done: bool = False) -> None:
+        super().__init__("too large")
+        self.most = most
+        self.done = done
 
 
 Place = tuple[str, uuid.UUID]
@@ -37,11 +49,24 @@ class Context:
     cell: AsyncEngine  # for commands, by `authz.guard.guarded_session`
     deadline: float | None = None  # seconds that a unit may take
     rates: Rates = field(default_factory=lambda: Rates(None))
+    refusals: Tally = field(
+        default_factory=Tally
+    )  # commands that policy refused: each leaves an event
+    compiling: Callable[[], AbstractContextManager[None]] = (
+        nullcontext  # around the making of plans
+    )
     masked: list[Masked] = field(default_factory=list)
     ids: list[bytes] = field(
         default_factory=list
     )  # of the rows that an answer shows, for read audit
     stamped: bool = False  # whether the database has been asked if the actor still stands
+    most_bytes: int = MOST_BYTES
+    weighed: int = 0  # bytes of the answers so far
+
+    @property
+    def who(self) -> tuple[uuid.UUID, uuid.UUID]:
+        """The asker, for counting."""
+        return self.actor.tenant_id, self.actor.person_id
 
     async def read(
         self,
@@ -83,6 +108,7 @@ class Context:
         """
         actor = self.actor
         key = (resources, tuple(written.items()))
+        self.stamped = True
         settings = memo(
             actor, key, lambda a: settings_statement(settings_for(a, resources, written))
         )
@@ -109,6 +135,12 @@ class Context:
         """Opens sealed values of the actor's health system: `(table, column, row id, base64)` to text."""
         keys = await self.keyring.of(self.actor.tenant_id)
         return keys.open_text
+
+    def weigh(self, size: int, *, done: bool = False) -> None:
+        """Count bytes of the answer. Raises AnswerTooLarge where that is too much for one."""
+        self.weighed += size
+        if self.weighed > self.most_bytes:
+            raise AnswerTooLarge(self.most_bytes, done=done)
 
     def note_masked(self, masked: tuple[Masked, ...]) -> None:
         """Keep what an answer hides for the summary of the response."""

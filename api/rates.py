@@ -1,12 +1,15 @@
-"""How often somebody may try what could be guessed. The counts lie in Redis, which all serving processes share.
+"""How often somebody may try what could be guessed, and how much of a process they may use up.
 
-Whoever cannot be counted is refused: a limit that is off while Redis is away protects nothing.
+The counts of tries lie in Redis, which all serving processes share. Whoever cannot be counted is refused: a limit that
+is off while Redis is away protects nothing. A process's own time is its own affair: `Tally` counts it in memory.
 """
 
 import asyncio
+import math
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -74,3 +77,44 @@ class Rates:
         """Give the connections back."""
         if self._pool is not None:
             await self._pool.aclose()
+
+
+Who = tuple[uuid.UUID, uuid.UUID]
+"""A health system and a person of it."""
+
+
+class Tally:
+    """What people have used up in the present minute, in this process: a number for each who was active in it."""
+
+    def __init__(self, most: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
+        self.most = most
+        self._clock = clock
+        self._minute = 0
+        self._used: dict[Who, float] = {}
+
+    def check(self, who: Who) -> None:
+        """Raises RateLimited where the person has used up what a minute gives."""
+        if self._now().get(who, 0) >= self.most:
+            raise RateLimited(max(1, round(60 - self._clock() % 60)))
+
+    def add(self, who: Who, amount: float = 1) -> None:
+        """Count what the person has used."""
+        used = self._now()
+        used[who] = used.get(who, 0) + amount
+
+    @contextmanager
+    def spending(self, who: Who) -> Iterator[None]:
+        """Count the processor's seconds that this takes. Raises RateLimited, before anything is done."""
+        self.check(who)
+        began = time.thread_time()
+        try:
+            yield
+        finally:
+            self.add(who, time.thread_time() - began)
+
+    def _now(self) -> dict[Who, float]:
+        minute = int(self._clock() // 60)
+        if minute != self._minute:
+            self._minute = minute
+            self._used.clear()
+        return self._used

@@ -61,6 +61,15 @@ class Settings(BaseSettings):
     connections: int = Field(
         default=2, ge=1, le=64, description="Pipelined, of each kind and process."
     )
+    compile_seconds: float = Field(
+        default=5,
+        gt=0,
+        le=60,
+        description="A minute, of the processor, for one person's new documents.",
+    )
+    refusals: int = Field(
+        default=60, ge=1, description="A minute, of one person's commands, before they wait."
+    )
     operation_seconds: float = Field(default=10, gt=0, le=120)
     statement_seconds: float = Field(default=5, gt=0, le=60)
 

@@ -10,7 +10,7 @@ import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.context import Context
-from api.rates import Rates
+from api.rates import Rates, Tally
 from api.settings import Settings
 from authz.actor import Actor
 from domain.database import engine
@@ -38,6 +38,8 @@ class Wiring:
     actors: ActorLoader
     doors: Doors
     rates: Rates
+    refusals: Tally
+    compiling: Tally
 
     def context(self, actor: Actor, request_id: uuid.UUID) -> Context:
         """What one request works with."""
@@ -48,6 +50,7 @@ class Wiring:
             keyring=self.keyring,
             request_id=request_id,
             rates=self.rates,
+            refusals=self.refusals,
             deadline=self.settings.statement_seconds,
         )
 
@@ -70,7 +73,10 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
             actors = ActorLoader(tokens, pipeline)
             keyring = Keyring(FileKeyProvider(Path(key_file)), cell)
             doors = Doors(registry, tokens, cell)
-            yield Wiring(settings, cell, pipeline, keyring, actors, doors, rates)
+            refusals, compiling = Tally(settings.refusals), Tally(settings.compile_seconds)
+            yield Wiring(
+                settings, cell, pipeline, keyring, actors, doors, rates, refusals, compiling
+            )
         finally:
             await pipeline.stop()
             await rates.close()

@@ -47,7 +47,6 @@ Settings = Sequence[tuple[str, str]]
 _ALLOWED = re.compile(r"[\s(]*(select|with|insert|update|delete|values)\b", re.IGNORECASE)
 _TICK = 0.05  # seconds between two looks at the deadlines
 _MOST_PARAMETERS = 65_535  # the protocol counts them in 16 bits
-_known: set[str] = set()  # statements that passed _ALLOWED
 _settings: dict[int, str] = {}  # the statement for so many settings
 
 
@@ -237,12 +236,8 @@ class Pipeline:
 def _check(statement: Statement) -> None:
     """Refuse before anything is sent what libpq would cut short, or refuse half-way."""
     sql, params, _ = statement
-    if sql not in _known:
-        if not _ALLOWED.match(sql):
-            raise ValueError("a unit takes SELECT, INSERT, UPDATE and DELETE only")
-        if len(_known) > 10_000:
-            _known.clear()
-        _known.add(sql)
+    if not _ALLOWED.match(sql):
+        raise ValueError("a unit takes SELECT, INSERT, UPDATE and DELETE only")
     if len(params) > _MOST_PARAMETERS:
         raise ValueError("a statement has at most 65,535 parameters")
     for value in params:

@@ -24,6 +24,7 @@ from sqlalchemy import LargeBinary, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from domain import tables
 from domain.database import set_tenant
 from domain.key_providers import (
     KEY,
@@ -35,7 +36,6 @@ from domain.key_providers import (
     generation_of,
 )
 from domain.keys import DataKey
-from domain.model import Base
 
 __all__ = ["KeyMissing", "Keyring", "SealBroken", "SecretSealer", "TenantKeys", "purposes"]
 
@@ -235,12 +235,12 @@ class SecretSealer:
 
 def purposes() -> frozenset[str]:
     """What has data keys: each table with a `*_sealed` column of bytes, and the blind index."""
-    tables = (
+    found = (
         table.name
-        for table in Base.metadata.tables.values()
+        for table in tables.load().metadata.tables.values()
         if any(c.name.endswith("_sealed") and isinstance(c.type, LargeBinary) for c in table.c)
     )
-    return frozenset([*tables, INDEX])
+    return frozenset([*found, INDEX])
 
 
 def _place(purpose: str, generation: int) -> bytes:

@@ -19,6 +19,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -34,6 +35,8 @@ from keycloak.exceptions import (
 )
 
 TIMEOUT = httpx.Timeout(30, connect=5)
+CREATING = httpx.Timeout(120, connect=5)
+"""For the one call that makes a whole realm: seconds on an idle server, a minute on a busy one."""
 MASTER = "master"
 
 Json = dict[str, Any]
@@ -96,14 +99,14 @@ class Account:
 class _Connection(KeycloakOpenIDConnection):
     """Gets its token once, however many calls find it missing, expired or refused."""
 
-    def __init__(self, url: str, realm: str, account: Account) -> None:
+    def __init__(self, url: str, realm: str, account: Account, timeout: httpx.Timeout) -> None:
         super().__init__(
             server_url=url + "/",
             realm_name=realm,
             user_realm_name=account.realm or realm,
             client_id=account.client_id,
             client_secret_key=account.secret,
-            timeout=TIMEOUT,  # type: ignore[arg-type]  # handed on to httpx, which takes both forms
+            timeout=timeout,  # type: ignore[arg-type]  # handed on to httpx, which takes both forms
             max_retries=0,
         )
         self._renewing = asyncio.Lock()
@@ -138,11 +141,23 @@ class _Connection(KeycloakOpenIDConnection):
 
 
 class Realm:
-    """One realm, spoken to as one service account. For one event loop; close it, or use `Keycloak` to keep it."""
+    """One realm, spoken to as one service account. For one event loop; close it, or use `Keycloak` to keep it.
 
-    def __init__(self, url: str, name: str, account: Account) -> None:
+    `creating` is the deadline of making the realm, `timeout` that of every other call.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        account: Account,
+        *,
+        timeout: httpx.Timeout = TIMEOUT,
+        creating: httpx.Timeout = CREATING,
+    ) -> None:
         self.name = name
-        self._connection = _Connection(url, name, account)
+        self._creator = partial(_Connection, url, name, account, creating)
+        self._connection = _Connection(url, name, account, timeout)
         self._admin = KeycloakAdmin(connection=self._connection)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -155,14 +170,19 @@ class Realm:
     async def create(self, representation: Json) -> None:
         """Make the realm out of a whole representation, in one transaction of Keycloak's. Conflict: it exists.
 
-        Repeated where Keycloak fails (its role cache does when another realm is made or removed at the same moment):
-        a second try of what succeeded unseen ends in Conflict. Rights over a new realm come only with a new token,
-        so the token is renewed either way.
+        Repeated where Keycloak fails (its role cache does when another realm is made or removed at the same moment)
+        or its answer is lost: a second try of what succeeded unseen ends in Conflict. Rights over a new realm come
+        only with a new token, so the token is renewed either way.
         """
+        connection = self._creator()
+        admin = KeycloakAdmin(connection=connection)
         try:
-            await self._ask("create realm", lambda: self._admin.a_create_realm(representation))
+            await self._ask(
+                "create realm", lambda: admin.a_create_realm(representation), within=300
+            )
         finally:
             self._connection.token = None
+            await connection.aclose()
 
     async def read(self) -> Json:
         """The realm's representation without clients, users and flows."""
@@ -317,10 +337,12 @@ class Realm:
         answer = await self._connection.a_raw_delete(f"admin/realms/{self.name}/{path}")
         return raise_error_from_response(answer, KeycloakDeleteError, expected_codes=[204])
 
-    async def _ask(self, call: str, send: Callable[[], Awaitable[Any]]) -> Any:
-        """A call that may be repeated because a second one changes nothing more."""
+    async def _ask(
+        self, call: str, send: Callable[[], Awaitable[Any]], *, within: float = 20
+    ) -> Any:
+        """A call that may be repeated, `within` so many seconds, because a second one changes nothing more."""
         async for attempt in stamina.retry_context(
-            on=Unavailable, attempts=4, timeout=20, wait_initial=0.2, wait_max=3
+            on=Unavailable, attempts=4, timeout=within, wait_initial=0.2, wait_max=3
         ):
             with attempt:
                 answer = await self._call(call, send)

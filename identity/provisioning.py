@@ -23,7 +23,7 @@ from domain.errors import Invalid, NotFound
 from domain.model import new_id
 from domain.organization import OrgUnit, Tenant
 from domain.people import Person, RoleGrant
-from domain.plain_text import name, optional_line
+from domain.plain_text import name, optional_identifier
 from identity.jobs import defer_sync
 from identity.sync import in_force
 
@@ -126,7 +126,7 @@ async def create_person(session: AsyncSession, agent: Agent, draft: PersonDraft)
             user_name=user_name,
             given_name=name(draft.given_name, "givenName"),
             family_name=name(draft.family_name, "familyName"),
-            email=optional_line(draft.email, "email"),
+            email=optional_identifier(draft.email, "email"),
             active=True,
             created_at=agent.now,
             updated_at=agent.now,

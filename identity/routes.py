@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qs
 
 from sqlalchemy.ext.asyncio import AsyncEngine
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -95,7 +95,7 @@ def _try_again(error: IdentityUnavailable) -> Response:
 
 
 async def _body(request: Request) -> bytes:
-    """The body, or nothing for one that is larger than a token can be, or slower than Keycloak is."""
+    """The body; nothing for one that is larger than a token, slower than Keycloak, or cut short by its sender."""
     body = bytearray()
     try:
         async with asyncio.timeout(SECONDS):
@@ -103,7 +103,7 @@ async def _body(request: Request) -> bytes:
                 body += chunk
                 if len(body) > MAX_BYTES + 100:
                     return b""
-    except TimeoutError:
+    except (TimeoutError, ClientDisconnect):
         return b""
     return bytes(body)
 

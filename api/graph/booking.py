@@ -19,15 +19,16 @@ from api.graph.appointments import Appointment
 from api.graph.encounters import local_id
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
+from api.plan.attempts import DENIED, agent_of, denied
 from api.plan.binds import Inputs, encode
 from api.plan.compile import Compiler, Details, Hidden
-from api.plan.fetch import PLANS, response_path, whole
+from api.plan.fetch import PLANS, opened, response_path, whole
 from api.plan.mapping import parse_id
-from api.plan.run import Built, Plan, answer, variables
+from api.plan.run import Built, Plan, variables
 from api.plan.write import (
     Payload,
     Work,
-    agent_of,
+    carry_out,
     driver,
     fetch_row,
     finished,
@@ -157,6 +158,17 @@ def booking_plan(c: Compiler, details: Details, info: GraphQLResolveInfo[Any]) -
 
 
 async def book(info: GraphQLResolveInfo[Any], given: BookAppointmentInput) -> Any:
+    """Book, or keep on record that it was refused."""
+    context: Context = info.context
+    context.refusals.check(context.who)
+    try:
+        return await _book(info, given)
+    except DENIED:
+        await denied(info, given)
+        raise
+
+
+async def _book(info: GraphQLResolveInfo[Any], given: BookAppointmentInput) -> Any:
     """Book by one statement; where it gives no row, settle why, and try again."""
     context: Context = info.context
     unit, booking = booking_of(context, given)
@@ -235,13 +247,12 @@ async def booked(info: GraphQLResolveInfo[Any], values: dict[str, Any]) -> Any:
     context: Context = info.context
     plan, statement = prepared(info, values)
     row = await context.write(plan.resources, {"appointment": (BOOK,)}, statement)
-    return None if row is None else told(context, plan, row)
+    return None if row is None else await told(info, plan, row)
 
 
-def told(context: Context, plan: Plan, row: Row) -> Any:
-    """The payload in the statement's row."""
-    got = answer(plan, row)
-    context.note_masked(got.masked)
+async def told(info: GraphQLResolveInfo[Any], plan: Plan, row: Row) -> Any:
+    """The payload in the statement's row, whose visit is booked by now."""
+    got = await opened(info.context, plan, row, len(response_path(info)), done=True)
     return finished(got.json)
 
 
@@ -270,8 +281,8 @@ async def settled(
                 return None
             await still_valid(connection, context)
             await session.commit()
-            return told(context, plan, row)
-    return await perform(info, "bookAppointment", APPOINTMENT, None, partial(at_once, earlier))
+            return await told(info, plan, row)
+    return await carry_out(info, "bookAppointment", APPOINTMENT, None, partial(at_once, earlier))
 
 
 @strawberry.type

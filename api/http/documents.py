@@ -4,8 +4,8 @@ Level 2 of the engine (prepared operations) hangs on `Operation`: it is found by
 as long as its document.
 """
 
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,12 +26,15 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from api.http.errors import Code, Problem, said_of
 from api.http.limits import Limits, Measure, Meter, check, too_complex
+from api.plan.kept import Kept, weight_of
 
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
-KEPT = 1_000
-LONGEST_KEPT = 32 * 1024
+BYTES = 64 * 1024 * 1024
+"""How much all kept documents of a process may weigh."""
 COSTS_KEPT = 64
+OF_SIZE = 48  # bytes of one variable's value in the key of a kept cost
 SIZED = (int, float)  # 100.0 is an Int too
+Compiling = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(slots=True)
@@ -60,9 +63,10 @@ class Operation:
 
 @dataclass(slots=True)
 class Document:
-    """A document that may run, and its operations by name."""
+    """A document that may run, and its operations by name. `weight`: about how many bytes it holds."""
 
     operations: dict[str | None, Operation]
+    weight: int
 
     def operation(self, name: str | None) -> Operation:
         """The operation of that name, or the only one. Raises Problem."""
@@ -88,31 +92,29 @@ class Documents:
         *,
         open_: bool = False,
         trusted: Mapping[str, str] | None = None,
-        size: int = KEPT,
+        most: int = BYTES,
     ) -> None:
         self.schema = schema
         self.limits = limits
         self.open = open_
         self.trusted = dict(trusted or {})
-        self.size = size
         self.rules: tuple[type[ASTValidationRule], ...] = RULES
         if not open_:
             self.rules = (*RULES, NoSchemaIntrospectionCustomRule)
-        self.kept: OrderedDict[str, Document] = OrderedDict()
+        self.kept: Kept[str, Document] = Kept(most)
 
-    def find(self, text: str | None, document_id: str | None) -> Document:
-        """The document, made now if it is not kept. Raises Problem."""
+    def find(
+        self, text: str | None, document_id: str | None, compiling: Compiling = nullcontext
+    ) -> Document:
+        """The document, made now, inside `compiling`, if it is not kept. Raises Problem, and what `compiling` does."""
         if text is None:
             text = self._trusted(document_id)
         kept = self.kept.get(text)
         if kept is not None:
-            self.kept.move_to_end(text)
             return kept
-        made = self._made(text)
-        if len(text) <= LONGEST_KEPT:
-            self.kept[text] = made
-            if len(self.kept) > self.size:
-                self.kept.popitem(last=False)
+        with compiling():
+            made = self._made(text)
+        self.kept.keep(text, made, made.weight)
         return made
 
     def cost(self, operation: Operation, variables: Mapping[str, Any]) -> int:
@@ -149,7 +151,8 @@ class Documents:
             raise too_complex("depth", self.limits.depth) from None
         if not operations:
             raise Problem(Code.GRAPHQL_VALIDATION_FAILED, "The document has no operation.")
-        return Document(operations)
+        sizes = sum(len(operation.sizes) for operation in operations.values())
+        return Document(operations, weight_of(document.loc) + sizes * COSTS_KEPT * OF_SIZE)
 
     def _parsed(self, text: str) -> DocumentNode:
         tokens = self.limits.tokens

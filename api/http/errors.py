@@ -17,7 +17,7 @@ from graphql import GraphQLError, VariableDefinitionNode
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from api.context import StaleActor
+from api.context import AnswerTooLarge, StaleActor
 from api.rates import RateLimited, RatesUnavailable
 from authz.refusals import Forbidden
 from domain.database import code_of, refusal_of, sqlstate_of
@@ -237,6 +237,18 @@ def _of_rates(error: BaseException) -> Problem:
     )
 
 
+def _of_size(error: BaseException) -> Problem:
+    assert isinstance(error, AnswerTooLarge)
+    details: dict[str, Any] = {"limit": "bytes", "allowed": error.most}
+    if error.done:
+        details["carriedOut"] = True
+    return Problem(
+        Code.OPERATION_TOO_COMPLEX,
+        f"The answer passes the limit of {error.most} bytes.",
+        **details,
+    )
+
+
 def _of_mfa(error: BaseException) -> Problem:
     """Step up: RFC 9470, section 3."""
     assert isinstance(error, MfaRequired)
@@ -260,5 +272,6 @@ _TELL: tuple[tuple[type[BaseException], Callable[[BaseException], Problem | None
     (IdentityUnavailable, lambda _: unavailable()),
     (RateLimited, _of_rates),
     (RatesUnavailable, lambda _: unavailable()),
+    (AnswerTooLarge, _of_size),
     (StaleActor, lambda _: unavailable("Your access has just changed. Try again.")),
 )

@@ -11,7 +11,9 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, cast
 
 import orjson
@@ -21,12 +23,13 @@ from strawberry.execution import optimized_is_awaitable
 
 from api.context import Context, Masked, StaleActor
 from api.http import body
-from api.http.documents import Documents, Operation
+from api.http.documents import Compiling, Documents, Operation
 from api.http.errors import Code, Problem, describe, located, origin, said_of, unauthenticated
 from api.http.limits import Limits
 from api.http.metrics import counter, timer
 from api.http.negotiation import JSON, media_type
 from api.http.respond import Scope, Send, respond, responding
+from api.rates import Tally
 from authz.actor import Actor
 from domain.model import new_id
 from domain.pipeline import OutcomeUnknown
@@ -63,6 +66,7 @@ class Ports:
     authenticate: Authenticate
     context: MakeContext
     hooks: Hooks = Hooks()
+    compiling: Tally = field(default_factory=lambda: Tally())
 
 
 class GraphQLEndpoint:
@@ -103,11 +107,12 @@ class GraphQLEndpoint:
             body.check_headers(scope["headers"])
             asked = body.parse(await body.read(receive))
             wellformed = True
-            document = self.documents.find(asked.query, asked.document_id)
+            compiling = self.compiling(asked, actor)
+            document = self.documents.find(asked.query, asked.document_id, compiling)
             operation = document.operation(asked.operation_name)
             kind = operation.kind
             status, answer, outcome = await self.run(
-                Task(operation, asked.variables, actor, token, request_id)
+                Task(operation, asked.variables, actor, token, request_id, compiling)
             )
             headers: tuple[tuple[bytes, bytes], ...] = ()
         except body.Disconnected:
@@ -155,17 +160,29 @@ class GraphQLEndpoint:
             raise unauthenticated()
         return await self.ports().authenticate(token)
 
+    def compiling(self, asked: body.Asked, actor: Actor) -> Compiling:
+        """Around what is made of an operation; trusted documents are few, so nobody is held to account for them."""
+        if asked.query is None:
+            return nullcontext
+        return partial(self.ports().compiling.spending, (actor.tenant_id, actor.person_id))
+
+    def context(self, task: "Task") -> Context:
+        """What one execution works with."""
+        context = self.ports().context(task.actor, task.request_id)
+        context.compiling = task.compiling
+        return context
+
     async def run(self, task: "Task") -> tuple[int, bytes, str]:
         """Execute, once more for a query whose actor has changed meanwhile. HTTP status, body, outcome."""
         ports = self.ports()
         cost = self.documents.cost(task.operation, task.variables)
         if ports.hooks.before is not None:
             await ports.hooks.before(task.actor, cost)
-        context = ports.context(task.actor, task.request_id)
+        context = self.context(task)
         async with asyncio.timeout(self.deadline):
             result = await self.execute(task, context)
             if await self.worth_another(task, result, context):
-                context = ports.context(task.actor, task.request_id)
+                context = self.context(task)
                 result = await self.execute(task, context)
             if ports.hooks.after is not None:
                 await ports.hooks.after(task.actor, task.operation, context.ids, context.masked)
@@ -174,8 +191,8 @@ class GraphQLEndpoint:
     async def worth_another(self, task: "Task", result: ExecutionResult, context: Context) -> bool:
         """Whether a query was answered for an actor who has changed, or its connection died under it."""
         met = [origin(error) for error in result.errors or ()]
-        if task.operation.is_query and not context.stamped:
-            # Nothing was read, so nothing has said yet that the actor still stands.
+        if not context.stamped:
+            # The database was not asked for anything, so nothing has said yet that the actor still stands.
             met.append(await _stale(context))
         if any(isinstance(error, StaleActor) for error in met):
             # Known from now on, also to the request that follows a refused mutation.
@@ -213,6 +230,7 @@ class Task:
     actor: Actor
     token: str
     request_id: uuid.UUID
+    compiling: Compiling
 
 
 async def _stale(context: Context) -> StaleActor | None:

@@ -16,9 +16,10 @@ from api.plan.binds import Inputs
 from api.plan.compile import EMPTY_LIST, Compiler, Details, Node, bounded
 from api.plan.mapping import FieldGroup, Row, mapped, parse_id
 from api.plan.page import Listing, Pager, connection, reach
-from api.plan.run import Answer, Builder, Built, Plans, answer, open_sealed, variables
+from api.plan.run import Answer, Builder, Built, Plan, Plans, answer, open_sealed, variables
 from domain.errors import Invalid
 from domain.pipeline import Lane
+from domain.pipeline import Row as DatabaseRow
 
 PLANS = Plans()
 LISTED = 5000
@@ -51,10 +52,23 @@ async def run(
     row = await context.read(plan.resources, statement, lane, place)
     if row is None:
         return None
+    return await opened(context, plan, row, len(response_path(info)))
+
+
+async def opened(
+    context: Context, plan: Plan, row: DatabaseRow, depth: int, *, done: bool = False
+) -> Answer:
+    """The answer in a plan's row: weighed, what is sealed opened, what is hidden noted.
+
+    `depth`: how many names of a path stand above the JSON. Raises AnswerTooLarge, before anything is opened.
+    """
     got = answer(plan, row)
+    context.weigh(len(got.json), done=done)
     if plan.sealed:
-        opened = open_sealed(plan, got.json, await context.opener(), len(response_path(info)))
-        got = Answer(opened, got.extra, got.masked)
+        json = open_sealed(plan, got.json, await context.opener(), depth)
+        # Text may grow by being escaped.
+        context.weigh(max(0, len(json) - len(got.json)), done=done)
+        got = Answer(json, got.extra, got.masked)
     context.note_masked(got.masked)
     return got
 

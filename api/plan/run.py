@@ -1,8 +1,7 @@
 """Plans are made once for an operation and a policy shape, and run at each request: parameters in, JSON out."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -15,13 +14,17 @@ from sqlalchemy.dialects import postgresql
 from api.plan.binds import Getter, Inputs
 from api.plan.compile import Compiler, Details, Hidden, SealedPath
 from api.plan.facts import Fact, ask
+from api.plan.kept import Kept, weight_of
 from authz.actor import Actor
 from domain.pipeline import Statement
 
 DIALECT = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call] # SQLAlchemy does not type it
-PLANS = 2000
+BYTES = 128 * 1024 * 1024
+"""How much all plans of a process may weigh."""
 FORMS = 32
-"""Plans kept for one field of one document: as many policy shapes."""
+"""Plans kept for one field of one document under one condition: as many policy shapes."""
+OF_PLAN, OF_GETTER = 4_000, 500
+"""Bytes that a plan takes beside its text, and for each parameter: measured, less."""
 
 
 class Built(NamedTuple):
@@ -51,6 +54,12 @@ class Plan:
     sealed: tuple[SealedPath, ...]
     skip: int
 
+    @property
+    def weight(self) -> int:
+        """About how many bytes it takes."""
+        parts = len(self.getters) + len(self.facts) + len(self.hidden) + len(self.sealed)
+        return len(self.sql) + OF_PLAN + OF_GETTER * parts
+
     def statement(self, inputs: Inputs) -> Statement:
         """The statement with this request's values."""
         return Statement(self.sql, [getter(inputs) for getter in self.getters])
@@ -65,50 +74,60 @@ class Answer:
     masked: tuple[tuple[tuple[str, ...], str, int], ...]
 
 
+@dataclass
+class Planned:
+    """The plans of one root field of one document. `names`: the variables that decide its conditions.
+
+    The nodes are kept, so that their ids stay theirs as long as the plans live.
+    """
+
+    nodes: list[FieldNode]
+    names: tuple[str, ...]
+    plans: dict[Any, list[Plan]] = field(default_factory=dict)
+
+    def add(self, key: Any, plan: Plan, most: int) -> int:
+        """Keep a plan, the newest first, and as many of the others as weigh less than `most`; the weight of all."""
+        kept = self.plans.pop(key, [])
+        self.plans[key] = [plan, *kept][:FORMS]
+        weight = weight_of(self.nodes[0].loc)
+        weight += sum([plan.weight for plans in self.plans.values() for plan in plans])
+        while weight > most and len(self.plans) > 1:
+            oldest = self.plans.pop(next(iter(self.plans)))
+            weight -= sum([plan.weight for plan in oldest])
+        return weight
+
+
 class Plans:
-    """The plans of a process, by document nodes, conditions and variant; the oldest leave first.
+    """The plans of a process, by document nodes, conditions and variant; those not used for longest leave first.
 
     All the nodes of a field: which ones meet under a name depends on the operation and on its conditions.
     Under one key lie plans for different policies: one serves an actor for whom all its facts hold.
     """
 
-    def __init__(self, size: int = PLANS) -> None:
-        self.size = size
-        self.plans: OrderedDict[Any, tuple[Any, list[Plan]]] = OrderedDict()
-        self.conditions: OrderedDict[Any, tuple[Any, tuple[str, ...]]] = OrderedDict()
+    def __init__(self, most: int = BYTES) -> None:
+        self.fields: Kept[tuple[int, ...], Planned] = Kept(most)
 
     def plan(
         self, info: GraphQLResolveInfo[Any], actor: Actor, variant: Any, build: Builder
     ) -> Plan:
-        """The plan of this root field that serves this actor; made where it is not there yet."""
+        """The plan of this root field that serves this actor; made where it is not there yet.
+
+        Raises RateLimited where the asker's share of the processor for that is used up.
+        """
         nodes = tuple([id(node) for node in info.field_nodes])
-        names = self._condition_names(info, nodes)
+        planned = self.fields.get(nodes)
+        if planned is None:
+            names = condition_variables(info.field_nodes, info.fragments)
+            planned = Planned(info.field_nodes, names)
         values = variables(info)
-        key = (nodes, tuple([values.get(name) for name in names]), variant)
-        found = self.plans.get(key)
-        if found is None:
-            # The nodes are kept, so that their ids stay theirs as long as the plan lives.
-            found = self.plans[key] = (info.field_nodes, [])
-            if len(self.plans) > self.size:
-                self.plans.popitem(last=False)
-        for plan in found[1]:
+        key = (variant, *[values.get(name) for name in planned.names])
+        for plan in planned.plans.get(key, ()):
             if all(ask(actor, fact) == answer for fact, answer in plan.facts):
                 return plan
-        plan = self._make(info, actor, build)
-        found[1].insert(0, plan)
-        del found[1][FORMS:]
+        with info.context.compiling():
+            plan = self._make(info, actor, build)
+        self.fields.keep(nodes, planned, planned.add(key, plan, self.fields.most_of_one))
         return plan
-
-    def _condition_names(
-        self, info: GraphQLResolveInfo[Any], nodes: tuple[int, ...]
-    ) -> tuple[str, ...]:
-        kept = self.conditions.get(nodes)
-        if kept is None:
-            names = condition_variables(info.field_nodes, info.fragments)
-            kept = self.conditions[nodes] = (info.field_nodes, names)
-            if len(self.conditions) > self.size:
-                self.conditions.popitem(last=False)
-        return kept[1]
 
     def _make(self, info: GraphQLResolveInfo[Any], actor: Actor, build: Builder) -> Plan:
         compiler = Compiler(

@@ -3,7 +3,6 @@
 What a person can mend comes back as data (`userErrors`) and nothing was changed; the rest is an error of the field.
 """
 
-import datetime as dt
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -19,13 +18,14 @@ from sqlalchemy.exc import DBAPIError
 from strawberry import UNSET
 
 from api.context import Context, StaleActor
+from api.plan.attempts import DENIED, agent_of, denied, on_record
 from api.plan.binds import Inputs
 from api.plan.compile import Compiler, Details
-from api.plan.fetch import PLANS, by_id, response_path, single
+from api.plan.fetch import PLANS, by_id, opened, response_path, single
 from api.plan.mapping import parse_id
-from api.plan.run import Answer, Built, answer, open_sealed, variables
+from api.plan.run import Built, variables
 from authz.guard import Forbidden, GuardedSession, Reason, guarded_session
-from domain.audit import Agent, Outcome, record
+from domain.audit import Agent, Outcome
 from domain.database import refusal_of
 from domain.errors import DomainError, NotAllowed, NotFound, StaleVersion
 from domain.keys import claim, claim_for
@@ -138,8 +138,27 @@ async def perform(
 
     `command` answers the id of the payload's object; `extra(work, id)` gives values of the payload that no row shows;
     `nested` is the field of the input that holds the fields which the domain names.
-    Raises NotFound, Forbidden, NotAllowed, StaleVersion, StaleActor and what the database raises.
+    Raises NotFound, Forbidden, NotAllowed, StaleVersion, StaleActor, RateLimited and what the database raises.
     """
+    context: Context = info.context
+    context.refusals.check(context.who)
+    try:
+        return await carry_out(info, operation, payload, given, command, extra, nested)
+    except DENIED:
+        await denied(info, given)
+        raise
+
+
+async def carry_out(
+    info: GraphQLResolveInfo[Any],
+    operation: str,
+    payload: Payload,
+    given: Any,
+    command: Command,
+    extra: Extra | None = None,
+    nested: str | None = None,
+) -> Any:
+    """As `perform`, whose refusals somebody else keeps on record."""
     context: Context = info.context
     try:
         async with guarded_session(context.cell, context.actor) as session:
@@ -160,16 +179,9 @@ async def perform(
         return refused(info, refusal, nested)
     except DomainError as error:
         if error.attempted is not None:
-            await _on_record(context, error.attempted)
+            await on_record(context, error.attempted, Outcome.FAILED)
         return refused(info, error, nested)
     return _joined(parts)
-
-
-async def _on_record(context: Context, action: str) -> None:
-    """Keep that it was tried: the refused command's own transaction, its event included, is gone."""
-    async with guarded_session(context.cell, context.actor) as session:
-        record(session, agent_of(context), action, outcome=Outcome.FAILED)
-        await session.commit()
 
 
 def unit_of(context: Context, node: str, path: str) -> Any:
@@ -179,20 +191,6 @@ def unit_of(context: Context, node: str, path: str) -> Any:
     if found is None:
         raise NotFound(path=(path,))
     return found
-
-
-def agent_of(context: Context) -> Agent:
-    """Who carries out a command, for the domain and its audit event."""
-    actor = context.actor
-    return Agent(
-        tenant_id=actor.tenant_id,
-        now=dt.datetime.now(dt.UTC),
-        person_id=actor.person_id,
-        practitioner_id=actor.practitioner_id,
-        request_id=context.request_id,
-        policy_version=actor.policy.version,
-        tree_version=actor.tree.version,
-    )
 
 
 async def _once(work: Work, operation: str, given: Any, command: Command) -> uuid.UUID:
@@ -257,6 +255,7 @@ async def fetch_row(connection: AsyncConnection[Any], statement: Statement) -> R
 
 async def still_valid(connection: AsyncConnection[Any], context: Context) -> None:
     """Raises StaleActor where the actor has changed since it was made."""
+    context.stamped = True
     if await fetch_row(connection, stamp(context.actor)) is None:
         raise StaleActor()
 
@@ -302,11 +301,7 @@ async def _selected(
     row = await fetch_row(connection, plan.statement(inputs))
     if row is None:
         return b"null"
-    got: Answer = answer(plan, row)
-    context.note_masked(got.masked)
-    if plan.sealed:
-        return open_sealed(plan, got.json, await context.opener(), len(path))
-    return got.json
+    return (await opened(context, plan, row, len(path))).json
 
 
 def payload_type(info: GraphQLResolveInfo[Any]) -> GraphQLObjectType:

@@ -26,7 +26,7 @@ from domain.locks import hold
 from domain.model import new_id
 from domain.organization import Place, Tenant, clinic_of
 from domain.patients import seen_at
-from domain.plain_text import optional_line
+from domain.plain_text import optional_identifier
 
 LOCK = "account"
 
@@ -121,7 +121,7 @@ async def record_payment(
         amount_minor=paid,
         invoice_id=invoice.id if invoice else None,
         method=method.value,
-        reference=optional_line(reference, "reference", maximum=80),
+        reference=optional_identifier(reference, "reference", maximum=80),
         posted_at=agent.now,
         recorded_by=agent.person_id,
     )
@@ -153,7 +153,7 @@ async def reverse(
         kind=PostingKind.REVERSAL.value,
         amount_minor=-posting.amount_minor,
         invoice_id=posting.invoice_id,
-        reason_code=optional_line(reason_code, "reasonCode", maximum=40),
+        reason_code=optional_identifier(reason_code, "reasonCode", maximum=40),
         reverses_id=posting.id,
         posted_at=agent.now,
         recorded_by=agent.person_id,

@@ -12,6 +12,7 @@ import orjson
 from domain.imports.faults import Fault, Faults
 from domain.imports.fields import Reader
 from domain.imports.resource_types import RESOURCE_TYPES
+from domain.plain_text import UNSTORABLE, has_unseen
 
 FULL_URL = "fullUrl"
 METHODS = ("POST", "PUT")
@@ -48,6 +49,8 @@ class Entry:
         for identifier in self.resource.parts("identifier"):
             system, value = identifier.text("system"), identifier.text("value")
             if system and value:
+                if has_unseen(system + value):
+                    raise identifier.fault("value", UNSTORABLE)
                 yield (
                     Key(self.type, system, value),
                     type_code(identifier),

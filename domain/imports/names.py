@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from domain.errors import Invalid
 from domain.imports.fields import Reader
+from domain.plain_text import optional_line
 
 # The first of these that there is; a name without a use is as good as a usual one.
 PREFERRED = ("official", "usual", "", "temp", "anonymous")
@@ -42,7 +44,11 @@ def former(resource: Reader) -> list[dict[str, str]]:
             continue
         name, period = _name(part), part.part("period")
         end = period.text("end") if period else None
-        entry = {"family": name.family or "", "given": name.given or ""}
+        try:
+            family, given = (optional_line(text) or "" for text in (name.family, name.given))
+        except Invalid as error:
+            raise part.fault("", error.message) from None
+        entry = {"family": family, "given": given}
         found.append(entry | ({"until": end[:10]} if end else {}))
     return found
 

@@ -1,6 +1,7 @@
 """What is taken as a name, a date, a telephone number; and the keys that names sort by."""
 
 import datetime as dt
+import sys
 import unicodedata
 from typing import Any
 
@@ -9,9 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domain.errors import Invalid
+from domain.keys import check_key
 from domain.patients import Demographics, checked, fold
 from domain.patients.demographics import name_key
-from domain.plain_text import line, name, optional_line, passage
+from domain.plain_text import identifier, line, name, optional_identifier, optional_line, passage
 
 TODAY = dt.date(2026, 3, 2)
 LETTERS = st.text(
@@ -170,3 +172,39 @@ def test_passages_keep_lines_and_lines_do_not() -> None:
         with pytest.raises(Invalid):
             passage(text, "body")
     assert len(passage("x" * 100_000)) == 100_000
+
+
+REORDERING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+@pytest.mark.parametrize("mark", REORDERING)
+def test_no_text_shows_itself_in_another_order(mark: str) -> None:
+    for take in (line, name, passage, optional_line, identifier):
+        for text in (f"ab{mark}cd", f"{mark}ab", f"ab{mark}"):
+            with pytest.raises(Invalid) as refused:
+                take(text, "field")
+            assert refused.value.path == ("field",)
+
+
+@pytest.mark.parametrize(
+    "text", ["می\u200cخواهم", "क्\u200dष", "ශ්\u200dරී", "abc\u200e אבג", "co\u00adoperate"]
+)
+def test_joiners_and_marks_belong_to_texts_and_not_to_identifiers(text: str) -> None:
+    for take in (line, name, passage, optional_line):
+        assert take(text, "field") == unicodedata.normalize("NFC", text)
+    for take in (identifier, optional_identifier):
+        with pytest.raises(Invalid) as refused:
+            take(text, "field")
+        assert refused.value.path == ("field",)
+
+
+def test_every_character_that_is_not_seen_is_refused_in_an_identifier() -> None:
+    unseen = [c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c) == "Cf"]
+    assert len(unseen) > 100
+    for c in unseen:
+        with pytest.raises(Invalid):
+            identifier(f"A{c}1", "mrn")
+        with pytest.raises(Invalid):
+            check_key(f"A{c}1")
+    assert optional_identifier(" ") is None
+    assert identifier(" A-1/ß ", "mrn") == "A-1/ß"

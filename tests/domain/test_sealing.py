@@ -1,6 +1,7 @@
 """Sealed values open in their place, with their health system's keys, and nowhere else."""
 
 import base64
+import sys
 import uuid
 from pathlib import Path
 
@@ -148,6 +149,9 @@ async def test_all_sealed_tables_have_a_key(
 ) -> None:
     await keyring.of(tenant)
     assert {"note", "patient", "blind_index"} <= purposes()
+    alone = "from domain.sealing import purposes; print(*sorted(purposes()))"
+    told = await anyio.run_process([sys.executable, "-c", alone])
+    assert told.stdout.decode().split() == sorted(purposes())  # whatever was imported before
     assert set(data_keys(database, tenant)) == {(purpose, 1) for purpose in purposes()}
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 
 from identity.keycloak import (
@@ -35,6 +36,9 @@ class Peer:
         self.lifetime = 60
         self.refuse_token = 0
         self.drop = False
+        self.lose = 0  # so many answers, after the work was done
+        self.free = asyncio.Event()  # no answer before it is set, but tokens
+        self.free.set()
         self.url = ""
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -60,6 +64,12 @@ class Peer:
         if self.drop and kind != "token":
             writer.close()
             raise ConnectionError
+        if kind != "token":
+            await self.free.wait()
+        if self.lose and kind != "token":
+            self.lose, self.status = self.lose - 1, 409
+            writer.close()
+            raise ConnectionError
         status, body = self._respond(kind)
         head = f"HTTP/1.1 {status} x\r\ncontent-type: application/json\r\n"
         writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
@@ -75,6 +85,8 @@ class Peer:
             return 401, b"{}"
         if self.status != 200:
             return self.status, b'{"errorMessage": "nora.nurse exists"}'
+        if kind == "POST /admin/realms":
+            return 201, b""
         return 200, b"[]" if kind.endswith("s") else b'{"realm": "o"}'
 
 
@@ -186,3 +198,23 @@ async def test_one_object_for_each_realm_and_account_and_not_too_many(peer: Peer
 
 def test_an_account_does_not_show_its_secret() -> None:
     assert "the-secret" not in repr(ACCOUNT)
+
+
+async def test_a_realm_may_take_longer_to_make_than_other_calls(peer: Peer) -> None:
+    realm = Realm(peer.url, "o1", ACCOUNT, timeout=httpx.Timeout(0.3), creating=httpx.Timeout(None))
+    peer.free.clear()
+    making = asyncio.create_task(realm.create({"realm": "o1"}))
+    with pytest.raises(Unavailable):
+        await realm.read()
+    assert not making.done()
+    peer.free.set()
+    await making
+    assert peer.asked["POST /admin/realms"] == 1
+    await realm.close()
+
+
+async def test_a_realm_whose_answer_was_lost_is_found_made(realm: Realm, peer: Peer) -> None:
+    peer.lose = 1
+    with pytest.raises(Conflict):
+        await realm.create({"realm": "o1"})
+    assert peer.asked["POST /admin/realms"] == 2

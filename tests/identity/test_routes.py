@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlencode
 
 import httpx
@@ -13,6 +14,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 
+from api.http.entrance import Entrance
 from domain.audit import AuditEvent
 from domain.control import TenantEntry
 from domain.database import engine
@@ -198,3 +200,34 @@ async def test_keycloak_announces_what_an_administrator_ends(world: World) -> No
         assert user
         await realm.end_sessions(user["id"])
         assert not await world.stands(actor)
+
+
+@pytest.mark.parametrize(
+    "before", [[], [{"type": "http.request", "body": b"logout", "more_body": True}]]
+)
+async def test_a_sender_who_goes_away_is_no_fault_of_ours(
+    house: House,
+    app_engine: AsyncEngine,
+    capsys: pytest.CaptureFixture[str],
+    before: list[dict[str, Any]],
+) -> None:
+    doors = Doors(Registry(app_engine), house.loader.tokens, app_engine)
+    inner = Starlette(routes=routes(lambda: doors))
+    messages, sent = iter([*before, {"type": "http.disconnect"}]), []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/backchannel-logout/any",
+        "headers": [(b"content-type", b"application/x-www-form-urlencoded")],
+        "query_string": b"",
+    }
+    await Entrance(inner, inner)(scope, receive, send)
+    assert sent[0]["status"] == 400
+    assert "internal_error" not in "".join(capsys.readouterr())

@@ -19,6 +19,9 @@ WITHOUT_ROWS = (
     '{ patient(id: "nothing") { id } }',
     '{ patients(after: "nothing") { nodes { id } } }',
     "{ patients(first: 101) { nodes { id } } }",
+    "mutation { __typename }",
+    'mutation { bookAppointment(input: {unit: "", patient: "", practitioner: "", startsAt:'
+    ' "2030-01-01T09:00:00Z", minutes: 30}) { userErrors { code } } }',  # refused before any row
 )
 
 

@@ -2,11 +2,15 @@
 
 import uuid
 
+import httpx
 import pytest
 
-from api.rates import LIMITS, RateLimited, Rates, RatesUnavailable
+from api.http.graphql import GraphQLEndpoint, Ports
+from api.rates import LIMITS, RateLimited, Rates, RatesUnavailable, Tally
+from api.schema import build_schema
+from domain.people import Person
 from tests.api.commands.cases import BY_MUTATION, Scene
-from tests.api.commands.office import Office
+from tests.api.commands.office import Office, local
 
 pytestmark = pytest.mark.anyio
 
@@ -91,3 +95,66 @@ async def test_without_redis_the_rest_goes_on(office: Office) -> None:
     finally:
         object.__setattr__(office.wiring, "rates", held)
         await away.close()
+
+
+async def test_who_is_refused_all_the_time_waits(office: Office) -> None:
+    """Each refusal is on record; beyond a number of them nothing is judged, so there is nothing to record."""
+    nurse, other = (office.here.person("nurse@a", fresh=True) for _ in range(2))
+    scene = Scene(office, office.here, "a", nurse)
+    forbidden = BY_MUTATION["updatePatient"].given(scene)
+    hers = BY_MUTATION["startEncounter"].given(scene)
+    unseen = BY_MUTATION["finishEncounter"].given(Scene(office, office.here, "b", nurse))
+    booking = BY_MUTATION["bookAppointment"].given(scene)
+    held = office.wiring.refusals
+    object.__setattr__(office.wiring, "refusals", Tally(3, clock=lambda: 30.0))
+    try:
+        known = len(office.events())
+        assert (await office.do(nurse, "updatePatient", **forbidden)).outcome == "FORBIDDEN"
+        assert (await office.do(nurse, "finishEncounter", **unseen)).outcome == "NOT_FOUND"
+        assert (await office.do(nurse, "bookAppointment", **booking)).outcome == "FORBIDDEN"
+        events = office.events()[known:]
+        assert [(e["action"], e["outcome"]) for e in events] == [
+            ("patient:update", "denied"),
+            ("encounter:finish", "denied"),
+            ("appointment:book", "denied"),
+        ]
+        assert [e["subject_ids"] for e in events[:2]] == [
+            [local(forbidden["id"])],
+            [local(unseen["id"])],
+        ]
+        assert {local(booking["patient"]), local(booking["practitioner"])} == {
+            *events[2]["subject_ids"]
+        }
+        assert events[2]["clinic_id"] == office.here.units["a"].id
+        for mutation, given in (
+            ("updatePatient", forbidden),
+            ("startEncounter", hers),
+            ("bookAppointment", booking),
+        ):
+            refused = await office.do(nurse, mutation, **given)
+            assert (refused.error["code"], refused.error["retryAfter"]) == ("RATE_LIMITED", 30)
+        assert len(office.events()) == known + 3
+        assert (await office.do(other, "startEncounter", **hers)).outcome == "DONE"
+    finally:
+        object.__setattr__(office.wiring, "refusals", held)
+
+
+async def test_plans_are_rationed_by_person_too(office: Office) -> None:
+    ports = Ports(
+        office.wiring.actors.actor, office.wiring.context, compiling=Tally(1e-9, lambda: 30.0)
+    )
+    endpoint = GraphQLEndpoint(build_schema(), lambda: ports, deadline=20)
+    one, other = (office.here.person("nurse@a", fresh=True) for _ in range(2))
+
+    async def asked(who: Person, text: str) -> str:
+        headers = {"authorization": f"Bearer {office.here.token(who)}"}
+        transport = httpx.ASGITransport(endpoint)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            body = (await http.post("/", json={"query": text}, headers=headers)).json()
+        return body["errors"][0]["extensions"]["code"] if "errors" in body else "OK"
+
+    text = "{ patients(first: 1) { nodes { id mrn } } }"
+    assert await asked(one, text) == "RATE_LIMITED"  # the document was the whole share
+    assert await asked(other, text) == "OK"
+    assert await asked(one, text) == "OK"
+    assert await asked(one, text.replace("mrn", "sex")) == "RATE_LIMITED"

@@ -13,6 +13,8 @@ from tests.api.commands.office import OBJECTS, Office, document, soon
 pytestmark = pytest.mark.anyio
 
 LONG, NUL, SEPARATOR = "x" * 100_001, "a\u0000b", "a\u2028b"
+TURNED, ISOLATED = "a\u202eb", "a\u2066b"  # what follows is read in another order than it is stored
+JOINED, UNSEEN = "a\u200db", "a\u00adb"  # good in a name, never in a number
 
 
 def demographics(**values: Any) -> dict[str, Any]:
@@ -31,26 +33,34 @@ def outside(mutation: str, name: str, *values: Any) -> list[tuple[str, dict[str,
 
 
 REFUSED = [
-    *inside("familyName", "", "   ", "1234", "x" * 201, NUL, SEPARATOR, None),
-    *inside("givenName", "", "--", "x" * 201, NUL, None),
+    *inside("familyName", "", "   ", "1234", "x" * 201, NUL, SEPARATOR, TURNED, ISOLATED, None),
+    *inside("givenName", "", "--", "x" * 201, NUL, TURNED, None),
     *inside("birthDate", "2999-01-01", "9999-12-31", "0001-01-01", "1874-12-31"),
     *inside("deceasedOn", "2999-01-01", "1700-01-01"),
     *inside("phone", "12", "hello", "+1" + "2" * 40, NUL),
-    *inside("email", "x", "a@b", "a b@example.org", "x" * 321, NUL + "@example.org"),
+    *inside(
+        "email",
+        "x",
+        "a@b",
+        "a b@example.org",
+        "x" * 321,
+        NUL + "@example.org",
+        JOINED + "@example.org",
+    ),
     *inside("language", "english!", "x" * 400),
     *inside("postalCode", "?", "x" * 16),
     *inside("country", "USA", "us", "1"),
-    *inside("city", "x" * 201, NUL),
-    *inside("addressLine", "x" * 201, NUL),
-    *inside("preferredName", "x" * 201, NUL),
-    *inside("genderIdentity", "x" * 201, NUL),
-    *inside("nationalId", "x" * 41, "---", NUL),
-    *outside("registerPatient", "mrn", "12345678", "x" * 65, NUL, " "),
-    *outside("admitPatient", "mrn", "", "x" * 65, NUL),
-    *outside("admitPatient", "familyName", "", "x" * 201, NUL),
+    *inside("city", "x" * 201, NUL, ISOLATED),
+    *inside("addressLine", "x" * 201, NUL, TURNED),
+    *inside("preferredName", "x" * 201, NUL, TURNED),
+    *inside("genderIdentity", "x" * 201, NUL, TURNED),
+    *inside("nationalId", "x" * 41, "---", NUL, JOINED, UNSEEN),
+    *outside("registerPatient", "mrn", "12345678", "x" * 65, NUL, " ", JOINED, UNSEEN, TURNED),
+    *outside("admitPatient", "mrn", "", "x" * 65, NUL, JOINED, UNSEEN),
+    *outside("admitPatient", "familyName", "", "x" * 201, NUL, TURNED),
     *outside("startEncounter", "kind", "", "XX", "amb", NUL, "x" * 1000),
-    *outside("startEncounter", "reason", "x" * 2_001, NUL),
-    *outside("writeNote", "body", "", " \n", LONG, NUL, SEPARATOR),
+    *outside("startEncounter", "reason", "x" * 2_001, NUL, TURNED),
+    *outside("writeNote", "body", "", " \n", LONG, NUL, SEPARATOR, TURNED, ISOLATED),
     *outside("bookAppointment", "minutes", 0, 4, 481, -30, 2**31 - 1),
     *outside(
         "bookAppointment",
@@ -60,8 +70,8 @@ REFUSED = [
         "0001-01-01T00:00:00Z",
         "9999-12-31T23:59:59Z",
     ),
-    *outside("bookAppointment", "reason", "x" * 2_001, NUL),
-    *outside("bookAppointment", "comment", "x" * 2_001, NUL),
+    *outside("bookAppointment", "reason", "x" * 2_001, NUL, TURNED),
+    *outside("bookAppointment", "comment", "x" * 2_001, NUL, ISOLATED),
     *outside("rescheduleAppointment", "minutes", 0, 481, -1),
     *outside("rescheduleAppointment", "startsAt", "2001-01-01T00:00:00Z", "2999-01-01T00:00:00Z"),
     *outside(
@@ -71,7 +81,7 @@ REFUSED = [
         *("999999999999999", "9" * 400, "١٢", NUL),
     ),
     *outside("recordPayment", "currency", "EUR", "usd", "", NUL, "x" * 1000),
-    *outside("recordPayment", "reference", "x" * 81, NUL),
+    *outside("recordPayment", "reference", "x" * 81, NUL, JOINED, TURNED),
 ]
 
 

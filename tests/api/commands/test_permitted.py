@@ -47,7 +47,20 @@ async def tried(office: Office, case: Case, held: tuple[str, ...], place: str) -
         assert office.snapshot() == before
         assert answer.data is None
         assert answer.outcome != "FORBIDDEN" or answer.error["reason"] == "NO_ROLE"
+        check_denial(office, case, answer, known, asker.id)
     return answer.outcome
+
+
+def check_denial(
+    office: Office, case: Case, answer: Answer, known: int, person_id: uuid.UUID
+) -> None:
+    """Exactly one event, of its own transaction, which says who tried what on which rows, by no right."""
+    (event,) = office.events()[known:]
+    assert (event["action"], event["outcome"]) == (case.action, "denied")
+    assert (event["person_id"], event["request_id"]) == (person_id, answer.request_id)
+    assert (event["role"], event["grant_id"]) == (None, None)
+    assert event["policy_version"] == office.contexts[-1].actor.policy.version
+    assert SECRET.lower() not in str(event).lower()
 
 
 def check_event(

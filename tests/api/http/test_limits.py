@@ -168,13 +168,3 @@ async def test_a_page_size_in_a_variable_counts() -> None:
         assert "data" not in large.json()
     # What stands in the document is refused with it.
     assert code(await ask(query.replace("Int!", "Int!=1000"))) == "OPERATION_TOO_COMPLEX"
-
-
-def test_documents_are_kept_up_to_a_bound() -> None:
-    documents = Documents(CORE, Limits(), size=3)
-    first = documents.find("{__typename}", None)
-    assert documents.find("{__typename}", None) is first
-    for i in range(3):
-        documents.find(f"{{a{i}: __typename}}", None)
-    assert len(documents.kept) == 3
-    assert documents.find("{__typename}", None) is not first

@@ -17,6 +17,7 @@ from api.http.cors import cors
 from api.http.entrance import Entrance
 from api.http.graphql import Authenticate, GraphQLEndpoint, Hooks, Ports
 from api.plan.execute import PassThrough
+from api.rates import Tally
 from authz.actor import Actor, Session
 from authz.refusals import Forbidden, Reason
 from authz.templates import Variant, load_policy
@@ -169,10 +170,11 @@ def app(
     authenticate: Authenticate = anybody,
     hooks: Hooks | None = None,
     origins: tuple[str, ...] = (),
+    compiling: Tally | None = None,
     **options: Any,
 ) -> Starlette:
     """The endpoint behind the same middleware as in `create_app`."""
-    ports = Ports(authenticate, context, hooks or Hooks())
+    ports = Ports(authenticate, context, hooks or Hooks(), compiling or Tally())
     endpoint = GraphQLEndpoint(SCHEMA, lambda: ports, **options)
     return Starlette(middleware=[*cors(origins), Middleware(Entrance, graphql=endpoint)])
 
