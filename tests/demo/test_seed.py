@@ -14,7 +14,7 @@ from dev.state import State
 from domain.tables import load
 from identity.jobs import Resources, work_off
 from identity.realms import MARKER, SVC_IDENTITY
-from identity.tenants import Platform
+from identity.tenants import Platform, register_cluster
 from tests.database import Database
 from tests.identity.conftest import KeycloakServer, drop_realm, keycloak, platform
 
@@ -41,6 +41,7 @@ async def test_both_health_systems(
     load()
     state = State(tmp_path / "state.json")
     links = Links(platform, database.owner_url)
+    await register_cluster(platform.control, "default", region="local", url=keycloak.url)
     told: list[str] = []
     first = await seed(links, state, lambda what, done, of: told.append(f"{what} {done}/{of}"))
     try:

@@ -28,10 +28,15 @@ def tree(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     tenant_id = tree.tenant.tenant_id
     cluster = uuid.uuid4()
     with database.owner_engine.begin() as owner:
-        place = {"id": cluster, "name": f"c{cluster}", "region": "local"}
+        place = {"id": cluster, "name": f"c{cluster}", "region": "nowhere"}
         url = "http://localhost"
         owner.execute(insert(IdentityCluster).values(**place, url=url, public_url=url))
-        entry = {"id": tenant_id, "slug": tree.tenant.slug[:39], "cell": "main", "region": "local"}
+        entry = {
+            "id": tenant_id,
+            "slug": tree.tenant.slug[:39],
+            "cell": "main",
+            "region": "nowhere",
+        }
         realm = {"realm": f"o{tenant_id.hex}", "issuer": f"{url}/realms/{tenant_id}"}
         owner.execute(
             insert(TenantEntry).values(
