@@ -34,6 +34,7 @@ from domain.patients import Patient, PatientSite, fold
 from domain.people import Person, RoleGrant
 from domain.practitioners import BookableResource, Practitioner, ResourceAssignment
 from domain.procedures import Procedure
+from domain.schedules import HealthcareService, ScheduleClosure, ScheduleRule
 from tests.database import Database
 
 NOW = dt.datetime(2026, 3, 2, 9, 0, tzinfo=dt.UTC)
@@ -153,6 +154,42 @@ def assignment(resource: BookableResource, node: OrgUnit) -> ResourceAssignment:
         unit_id=node.id,
         clinic_id=node.clinic_id,
     )
+
+
+def at_unit(node: OrgUnit) -> dict[str, Any]:
+    """The columns that put a row at a unit."""
+    return {
+        "tenant_id": node.tenant_id,
+        "id": new_id(),
+        "clinic_id": node.clinic_id,
+        "unit_id": node.id,
+    }
+
+
+def service(node: OrgUnit, **values: Any) -> HealthcareService:
+    """Visits of half an hour."""
+    return HealthcareService(**at_unit(node) | {"name": "Check-up", "minutes": 30} | values)
+
+
+def rule(
+    node: OrgUnit, resource: BookableResource | Practitioner | None = None, **values: Any
+) -> ScheduleRule:
+    """Open from nine to five on working days, every half hour, from 2020 on."""
+    defaults: dict[str, Any] = {
+        "resource_id": resource.id if resource else None,
+        "weekdays": ["mon", "tue", "wed", "thu", "fri"],
+        "opens": dt.time(9),
+        "closes": dt.time(17),
+        "minutes": 30,
+        "step": 30,
+        "valid_from": dt.date(2020, 1, 1),
+    }
+    return ScheduleRule(**at_unit(node) | defaults | values)
+
+
+def closure(node: OrgUnit, on: dt.date, **values: Any) -> ScheduleClosure:
+    """Closed for a day."""
+    return ScheduleClosure(**at_unit(node) | {"first_on": on, "last_on": on} | values)
 
 
 def patient(system: Tenant, **values: Any) -> Patient:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 from zoneinfo import ZoneInfo
 
 import strawberry
@@ -13,9 +13,10 @@ from api.graph.organization import OrgUnit, clinic_of, node_argument, unit_of
 from api.graph.patients import Patient, patient_of
 from api.graph.practitioners import Practitioner, practitioner_of
 from api.graph.relay import After, Connection, First, Info, Node, Wanted, Within, root
+from api.graph.schedules import HealthcareService, service_of
 from api.plan.compile import Compiler
 from api.plan.fetch import get, page
-from api.plan.mapping import Row, attribute, column, computed, enum_name, one, table
+from api.plan.mapping import Row, attribute, column, computed, enum_name, joined, one, table
 from api.plan.page import Listing
 from domain.appointments import Appointment as Appointments
 from domain.appointments import AppointmentState
@@ -34,6 +35,9 @@ class Appointment(Node):
     ends_at: dt.datetime | None = column("read", "When it ends.")
     reason: str | None = column("read_scheduling", "Why the patient comes.")
     comment: str | None = column("read_scheduling", "What the front desk should know.")
+    expires_at: dt.datetime | None = column(
+        "read", "Of a hold: when it ends unless it is confirmed."
+    )
     version: int | None = column("read", "Rises with every change; updates name it.")
 
     @one("read", patient_of)
@@ -51,6 +55,18 @@ class Appointment(Node):
     @one("read", unit_of)
     def unit(self) -> OrgUnit | None:
         """The department, or the clinic itself."""
+
+    @one("read", service_of)
+    def service(self) -> HealthcareService | None:
+        """What the visit is for, where that was said."""
+
+    @one("read", joined("id", "rescheduled_from_id"))
+    def rescheduled_from(self) -> Optional["Appointment"]:
+        """The cancelled appointment that this one came from."""
+
+    @one("read", joined("rescheduled_from_id", "id"))
+    def rescheduled_to(self) -> Optional["Appointment"]:
+        """The appointment that this one was moved to."""
 
 
 @strawberry.enum(description="How long a calendar page is.")

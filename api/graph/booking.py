@@ -77,6 +77,9 @@ class BookAppointmentInput:
     rooms: list[strawberry.ID] = strawberry.field(
         default_factory=list, description="Rooms and devices that the visit needs too."
     )
+    service: strawberry.ID | None = strawberry.field(
+        default=None, description="What the visit is for."
+    )
     idempotency_key: str | None = idempotency_key()
 
 
@@ -88,6 +91,9 @@ class RescheduleAppointmentInput:
     minutes: int = strawberry.field(description="How long it takes, 5 to 480.")
     practitioner: strawberry.ID | None = strawberry.field(
         default=None, description="Who sees the patient; else the same as before."
+    )
+    rooms: list[strawberry.ID] | None = strawberry.field(
+        default=None, description="Rooms and devices; else the same as before."
     )
     idempotency_key: str | None = idempotency_key()
 
@@ -207,6 +213,9 @@ def booking_of(context: Context, given: BookAppointmentInput) -> tuple[Any, Book
     rooms = [parse_id(room, "BookableResource") for room in given.rooms]
     if patient is None or practitioner is None or None in rooms:
         raise NotFound(path=("patient" if patient is None else "practitioner",))
+    known, service = local_id(given.service, "HealthcareService")
+    if not known:
+        raise NotFound(path=("service",))
     return unit, Booking(
         patient_id=patient[1],
         practitioner_id=practitioner[1],
@@ -216,7 +225,16 @@ def booking_of(context: Context, given: BookAppointmentInput) -> tuple[Any, Book
         comment=given.comment,
         room_ids=tuple(room[1] for room in rooms if room),
         key=given.idempotency_key,
+        service_id=service,
     )
+
+
+def rooms_of(values: list[strawberry.ID]) -> list[uuid.UUID]:
+    """The rooms and devices that an input names. Raises NotFound for ids that are none."""
+    found = [parse_id(value, "BookableResource") for value in values]
+    if None in found:
+        raise NotFound(path=("rooms",))
+    return [room[1] for room in found if room]
 
 
 def allowed(context: Context, unit: Any) -> Agent:
@@ -306,6 +324,7 @@ class Mutation:
             known, practitioner = local_id(input.practitioner, "Practitioner")
             if not known:
                 raise NotFound(path=("practitioner",))
+            rooms = None if input.rooms is None else rooms_of(input.rooms)
             moved = await reschedule(
                 work.session,
                 agent,
@@ -315,6 +334,7 @@ class Mutation:
                 input.starts_at,
                 input.minutes,
                 practitioner_id=practitioner,
+                room_ids=rooms,
                 appointment_id=work.new_id,
             )
             return moved.id

@@ -35,7 +35,7 @@ from domain.pipeline import DatabaseError, Row, Statement
 from identity.actors import stamp
 
 M = TypeVar("M", bound=Base)
-OUTER = frozenset({"id", "unit", "mrn", "version", "idempotencyKey"})
+OUTER = frozenset({"id", "unit", "resource", "mrn", "version", "idempotencyKey"})
 """Fields that lie at the top of every input."""
 NAMED = {
     "patientId": "patient",
@@ -44,6 +44,8 @@ NAMED = {
     "appointmentId": "appointment",
     "encounterId": "encounter",
     "invoiceId": "invoice",
+    "serviceId": "service",
+    "resourceId": "resource",
 }
 """What inputs call a field that the domain names by its id."""
 NOT_DATA = (NotFound, Forbidden, NotAllowed, StaleVersion)

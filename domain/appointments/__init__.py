@@ -15,10 +15,17 @@ from domain.appointments.commands import (
     check_in,
     fulfil,
     no_show,
-    reschedule,
     settle,
 )
 from domain.appointments.record import BLOCKING, Appointment, AppointmentBlock, AppointmentState
+from domain.appointments.reserving import (
+    HoldExpired,
+    confirm,
+    hold_time,
+    overbook,
+    release_expired,
+    reschedule,
+)
 from domain.appointments.states import MOVES
 
 __all__ = [
@@ -29,6 +36,7 @@ __all__ = [
     "AppointmentState",
     "Booking",
     "BookingStatement",
+    "HoldExpired",
     "NotBookableHere",
     "SlotTaken",
     "book",
@@ -37,8 +45,12 @@ __all__ = [
     "by_id",
     "cancel",
     "check_in",
+    "confirm",
     "fulfil",
+    "hold_time",
     "no_show",
+    "overbook",
+    "release_expired",
     "reschedule",
     "settle",
 ]

@@ -1,14 +1,15 @@
 """Booking: one statement that claims the key, checks, writes and records, and from which the answer is selected.
 
     site     the patient's row at the place, of those that the asker's policy admits
-    claimed  the idempotency key, if the place is the patient's and every resource may be booked there
+    kept     the time to be blocked of each resource, buffers included, as far as opening hours allow it
+    claimed  the idempotency key, if the place is the patient's and every resource may be booked there and then
     locked   one booking of a resource at a time, so that two that collide do not wait for each other
     booked   the appointment
     blocks   the time of practitioner and rooms: the exclusion constraint refuses a taken slot
     event    the audit event
 
 Each stands on the one before it, so nothing is written unless all is. No row comes back when the patient is not
-visible, a resource is not bookable there, or the key was used: `settle` then tells which.
+visible, a resource is not bookable there or then, or the key was used: `settle` then tells which.
 """
 
 import datetime as dt
@@ -28,13 +29,14 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     cast,
+    column,
     func,
     insert,
     literal_column,
     or_,
     select,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, array
+from sqlalchemy.dialects.postgresql import ARRAY, TSTZRANGE, array
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.types import TypeEngine
 
@@ -65,6 +67,7 @@ BINDS: dict[str, TypeEngine[Any]] = {
     "appointment": Uuid(),
     "starts_at": DateTime(timezone=True),
     "ends_at": DateTime(timezone=True),
+    "service": Uuid(),
     "reason": Text(),
     "comment": Text(),
     "now": DateTime(timezone=True),
@@ -97,6 +100,7 @@ class Booking:
     comment: str | None = None
     room_ids: tuple[uuid.UUID, ...] = ()
     key: str | None = None
+    service_id: uuid.UUID | None = None
 
     @property
     def resources(self) -> list[uuid.UUID]:
@@ -106,7 +110,8 @@ class Booking:
     def digest(self, unit_id: uuid.UUID) -> bytes:
         """A hash of the input at a place: a repeat of the request has the same."""
         told = (unit_id, self.patient_id, self.starts_at.astimezone(dt.UTC), self.minutes)
-        whole = (*told, self.practitioner_id, self.resources, self.reason, self.comment)
+        service = () if self.service_id is None else (self.service_id,)
+        whole = (*told, self.practitioner_id, self.resources, self.reason, self.comment, *service)
         return hashlib.sha256(repr(whole).encode()).digest()
 
 
@@ -138,6 +143,7 @@ def booking_values(agent: Agent, place: Place, booking: Booking) -> dict[str, An
         "appointment": new_id(),
         "starts_at": starts_at,
         "ends_at": ends_at,
+        "service": booking.service_id,
         "reason": optional_passage(booking.reason, "reason"),
         "comment": optional_passage(booking.comment, "comment"),
         "now": agent.now,
@@ -163,10 +169,11 @@ def booking_statement(admissible: Select[Any]) -> BookingStatement:
     A taken slot violates `ex_appointment_block_slot` (SlotTaken).
     """
     site = site_of(admissible)
-    claimed = claim_of(site)
+    kept = kept_of(site)
+    claimed = claim_of(site, kept)
     locked = lock_of(claimed)
     booked = appointment_of(site, claimed, locked)
-    return BookingStatement(booked, (blocks_of(booked), event_of(booked)))
+    return BookingStatement(booked, (blocks_of(booked, kept), event_of(booked)))
 
 
 def given(name: str) -> ColumnElement[Any]:
@@ -222,7 +229,17 @@ def bookable(
     )
 
 
-def claim_of(site: CTE) -> CTE:
+def kept_of(site: CTE) -> CTE:
+    here = given("tenant"), site.c.clinic_id, site.c.unit_id, given("practitioner")
+    then = given("resources"), given("service"), given("starts_at"), given("ends_at")
+    kept = func.kept_blocks(*here, *then).table_valued(
+        column("resource_id", Uuid()), column("block", TSTZRANGE())
+    )
+    joined = site.join(kept, literal_column("true"))
+    return select(kept.c.resource_id, kept.c.block).select_from(joined).cte(PREFIX + "kept")
+
+
+def claim_of(site: CTE, kept: CTE) -> CTE:
     place = given("tenant"), site.c.clinic_id, site.c.unit_id
     there = bookable(*place, given("resources")).correlate(site).subquery()
     wanted = func.cardinality(given("resources"))
@@ -234,7 +251,10 @@ def claim_of(site: CTE) -> CTE:
         func.decode(given("hash"), literal_column("'hex'")),
         given("appointment"),
         given("now"),
-    ).where(select(func.count()).select_from(there).scalar_subquery() == wanted)
+    ).where(
+        select(func.count()).select_from(there).scalar_subquery() == wanted,
+        select(func.count()).select_from(kept).scalar_subquery() == wanted,
+    )
     names = (
         "tenant_id",
         "person_id",
@@ -272,6 +292,7 @@ def appointment_of(site: CTE, claimed: CTE, locked: CTE) -> CTE:
         "patient_id": site.c.patient_id,
         "sensitivity": site.c.sensitivity,
         "practitioner_id": given("practitioner"),
+        "service_id": given("service"),
         "state": literal_column(f"'{AppointmentState.BOOKED}'"),
         "starts_at": given("starts_at"),
         "ends_at": given("ends_at"),
@@ -295,24 +316,25 @@ def appointment_of(site: CTE, claimed: CTE, locked: CTE) -> CTE:
     )
 
 
-def blocks_of(booked: CTE) -> CTE:
-    kept = (
+def blocks_of(booked: CTE, kept: CTE) -> CTE:
+    made = (
         func.unnest(given("resources"), given("blocks"))
         .table_valued("resource_id", "id")
         .render_derived()
     )
     values: dict[str, Any] = {
         "tenant_id": booked.c.tenant_id,
-        "id": kept.c.id,
+        "id": made.c.id,
         "clinic_id": booked.c.clinic_id,
         "unit_id": booked.c.unit_id,
         "appointment_id": booked.c.id,
         "resource_id": kept.c.resource_id,
         "state": booked.c.state,
         "lane": literal_column("0"),
-        "block": func.tstzrange(booked.c.starts_at, booked.c.ends_at),
+        "block": kept.c.block,
     }
-    source = select(*values.values()).select_from(booked.join(kept, literal_column("true")))
+    joined = made.join(kept, kept.c.resource_id == made.c.resource_id)
+    source = select(*values.values()).select_from(booked.join(joined, literal_column("true")))
     return (
         insert(table(AppointmentBlock))
         .from_select(list(values), source, include_defaults=False)

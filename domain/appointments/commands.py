@@ -1,34 +1,31 @@
-"""What is done to appointments: booking, moving to another time, cancelling, checking in."""
+"""What is done to appointments: booking, cancelling, checking in. Other ways to keep time: `reserving.py`."""
 
-import datetime as dt
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Select, Uuid, cast, literal, select
-from sqlalchemy.dialects.postgresql import ARRAY, Range
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from domain.appointments.booking import (
-    LOCK,
     OPERATION,
     Booking,
     bookable,
     booking_statement,
     booking_values,
 )
-from domain.appointments.record import Appointment, AppointmentBlock, AppointmentState
+from domain.appointments.record import Appointment, AppointmentState
 from domain.appointments.states import move, period
 from domain.audit import Agent, record
 from domain.constraints import refusals
 from domain.errors import DomainError, Invalid, NotFound
 from domain.keys import IdempotencyKey, KeyReused
-from domain.locks import hold
-from domain.model import new_id
 from domain.organization import Place, clinic_of
 from domain.patients import PatientSite, seen_at
 from domain.plain_text import optional_passage
+from domain.schedules import require_open, require_service
 from domain.versions import change
 
 TRIES = 3
@@ -93,7 +90,8 @@ async def settle(
     """Why the booking statement gave no row. An id: this request was carried out before, as that appointment.
 
     None: run the statement again (the patient is seen at the department now). Raises KeyReused, NotFound for a
-    patient who is not visible at the clinic, NotBookableHere. Without `admissible`: the sites that the session
+    patient who is not visible at the clinic, NotBookableHere, Invalid for a service that the clinic does not offer,
+    what `require_open` raises, SlotTaken where an overbooked visit has the time. Without `admissible`: the sites that the session
     shows, for one that carries the policy itself.
     """
     if booking.key is not None:
@@ -122,6 +120,12 @@ async def settle(
     if not at:
         raise NotFound(path=("patientId",))
     await require_bookable(session, agent, place, booking.practitioner_id, booking.room_ids)
+    await require_service(session, agent, clinic_id, booking.service_id)
+    starts_at, ends_at = period(booking.starts_at, booking.minutes, agent.now)
+    asked = booking.practitioner_id, booking.resources, booking.service_id
+    kept = await require_open(session, agent, place, *asked, starts_at, ends_at)
+    if len(kept) < len(booking.resources):
+        raise SlotTaken()
     if place.id not in at:
         await seen_at(session, agent, booking.patient_id, place)
     return None
@@ -151,74 +155,6 @@ async def require_bookable(
         raise NotBookableHere("practitionerId")
     if not there.issuperset(room_ids):
         raise NotBookableHere("roomIds")
-
-
-async def reschedule(
-    session: AsyncSession,
-    agent: Agent,
-    place: Place,
-    appointment: Appointment,
-    version: int,
-    starts_at: dt.datetime,
-    minutes: int,
-    *,
-    practitioner_id: uuid.UUID | None = None,
-    room_ids: Sequence[uuid.UUID] = (),
-    appointment_id: uuid.UUID | None = None,
-) -> Appointment:
-    """Cancel the appointment and book a new one, linked to it, at the same place for the same patient.
-
-    `place` is the appointment's unit. Raises IllegalMove, Invalid, NotBookableHere, SlotTaken, StaleVersion.
-    Writes appointment, appointment_block.
-    """
-    if place.id != appointment.unit_id:
-        raise Invalid("An appointment stays at its clinic or department.", path=("unit",))
-    starts_at, ends_at = period(starts_at, minutes, agent.now)
-    cancelled = move(appointment.state, AppointmentState.CANCELLED)
-    whose = practitioner_id or appointment.practitioner_id
-    await require_bookable(session, agent, place, whose, room_ids)
-    resources = sorted({whose, *room_ids})
-    for resource in resources:
-        await hold(session, LOCK, agent.tenant_id, resource)
-    old = await change(session, agent, appointment, version, state=cancelled)
-    fresh = Appointment(
-        tenant_id=old.tenant_id,
-        id=appointment_id or new_id(),
-        clinic_id=old.clinic_id,
-        unit_id=old.unit_id,
-        patient_id=old.patient_id,
-        sensitivity=old.sensitivity,
-        practitioner_id=whose,
-        state=AppointmentState.BOOKED.value,
-        starts_at=starts_at,
-        ends_at=ends_at,
-        reason=old.reason,
-        comment=old.comment,
-        rescheduled_from_id=old.id,
-        booked_by=agent.person_id,
-    )
-    session.add(fresh)
-    await session.flush()
-    session.add_all(block(fresh, resource) for resource in resources)
-    with refusals():
-        await session.flush()
-    record(session, agent, "appointment:reschedule", fresh.id, old.id, clinic_id=fresh.clinic_id)
-    return fresh
-
-
-def block(appointment: Appointment, resource_id: uuid.UUID) -> AppointmentBlock:
-    """The time that the appointment keeps a resource."""
-    return AppointmentBlock(
-        tenant_id=appointment.tenant_id,
-        id=new_id(),
-        clinic_id=appointment.clinic_id,
-        unit_id=appointment.unit_id,
-        appointment_id=appointment.id,
-        resource_id=resource_id,
-        state=appointment.state,
-        lane=0,
-        block=Range(appointment.starts_at, appointment.ends_at),
-    )
 
 
 async def cancel(

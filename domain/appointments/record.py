@@ -52,6 +52,8 @@ class Appointment(Stamped, OfPatient):
     comment: Mapped[str | None]
     rescheduled_from_id: Mapped[uuid.UUID | None]
     booked_by: Mapped[uuid.UUID | None]
+    service_id: Mapped[uuid.UUID | None]
+    expires_at: Mapped[dt.datetime | None]  # of a hold: pending, and from then on worth nothing
 
     @classmethod
     def further(cls, name: str) -> tuple[Any, ...]:
@@ -68,9 +70,20 @@ class Appointment(Stamped, OfPatient):
                 ["appointment.tenant_id", "appointment.id"],
                 name="fk_appointment_rescheduled_from",
             ),
+            ForeignKeyConstraint(
+                ["tenant_id", "service_id"],
+                ["healthcare_service.tenant_id", "healthcare_service.id"],
+            ),
             *sorted_by(name, "starts_at"),
             Index("ix_appointment_patient", "tenant_id", "patient_id", "starts_at", "id"),
             Index("ix_appointment_practitioner", "tenant_id", "practitioner_id", "starts_at", "id"),
+            Index(
+                "ix_appointment_holds",
+                "tenant_id",
+                "expires_at",
+                "id",
+                postgresql_where=text("state = 'pending'"),
+            ),
         )
 
 
@@ -108,6 +121,13 @@ class AppointmentBlock(Identified):
             where=text("state in ({})".format(", ".join(f"'{s}'" for s in BLOCKING))),
         ),
         Index("ix_appointment_block_appointment", "tenant_id", "appointment_id"),
+        Index(
+            "ix_appointment_block_lanes",
+            "tenant_id",
+            "resource_id",
+            "id",
+            postgresql_where=text("lane > 0"),
+        ),
     )
 
     clinic_id: Mapped[uuid.UUID]

@@ -135,6 +135,10 @@ TABLE = (
     Row("appointment:cancel", "unit", cells(PROVIDER, DESK, *ADMINS)),
     Row("appointment:no_show", "unit", cells(PROVIDER, DESK, *ADMINS)),
     Row("appointment:check_in", "unit", cells(NURSE, PROVIDER, DESK, *ADMINS)),
+    # Not in the specification; docs/decisions/schedules.md says which rows they follow.
+    Row("appointment:overbook", "unit", cells(PROVIDER, *ADMINS)),
+    Row("schedule:read", "unit", free(NURSE, PROVIDER, DESK, *ADMINS, VIEWER)),
+    Row("schedule:edit", "unit", free(*ADMINS)),
     Row("charge:read", "unit", cells(PROVIDER, BILLER, *ADMINS, VIEWER)),
     Row("charge:read_billing", "unit", cells(BILLER, *ADMINS, VIEWER)),
     Row("charge:record", "unit", cells(PROVIDER, BILLER, *ADMINS)),

@@ -29,6 +29,7 @@ RESOURCES = (
     "procedure",
     "immunization",
     "appointment",
+    "schedule",
     "charge",
     "invoice",
     "posting",

@@ -58,6 +58,8 @@ def build() -> System:
         *tree.rows,
         *(doctor, make.grant(doctor, "provider", tree.root), healer, chair),
         *(make.assignment(chair, tree.clinics[0]), make.price(tree.tenant), *small(tree, doctor)),
+        *(make.service(tree.clinics[0]), make.rule(tree.clinics[0], chair)),
+        make.closure(tree.clinics[0], dt.date(2027, 1, 1)),
     ]
     for hour, node in enumerate([*tree.clinics, *(units[0] for units in tree.departments)]):
         rows += at(node, hour, tree, doctor, healer)

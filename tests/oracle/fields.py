@@ -32,6 +32,12 @@ PATIENT = one("Patient", "patient", "patient_id")
 CLINIC = one("OrgUnit", "org_unit", "clinic_id")
 UNIT = one("OrgUnit", "org_unit", "unit_id")
 PRACTITIONER = one("Practitioner", "practitioner", "practitioner_id")
+SERVICE = one("HealthcareService", "healthcare_service", "service_id")
+RESOURCE = one("BookableResource", "bookable_resource", "resource_id")
+
+
+def _moved_to(sight: Sight, row: Any) -> Any:
+    return next(iter(sight.rows.where("appointment", "rescheduled_from_id", row.id)), None)
 
 
 def _sites(sight: Sight, patient: Any) -> list[Any]:
@@ -237,15 +243,47 @@ _TYPES = (
         "appointment",
         "appointment:read",
         {
-            **columns("startsAt endsAt version"),
+            **columns("startsAt endsAt expiresAt version"),
             **columns("reason comment", **SCHEDULING),
             **enums("state"),
             "patient": PATIENT,
             "practitioner": PRACTITIONER,
             "clinic": CLINIC,
             "unit": UNIT,
+            "service": SERVICE,
+            "rescheduledFrom": one("Appointment", "appointment", "rescheduled_from_id"),
+            "rescheduledTo": One("Appointment", _moved_to),
         },
         {"SCHEDULING": _own("appointment:read_scheduling")},
+    ),
+    Type(
+        "HealthcareService",
+        "healthcare_service",
+        "schedule:read",
+        {**columns("name minutes active version"), "unit": UNIT},
+    ),
+    Type(
+        "ScheduleRule",
+        "schedule_rule",
+        "schedule:read",
+        {
+            "weekdays": Leaf(lambda _, row: [day.upper() for day in row.weekdays]),
+            **columns("opens closes minutes step bufferBefore bufferAfter validFrom validUntil"),
+            **columns("active version"),
+            "unit": UNIT,
+            "resource": RESOURCE,
+            "service": SERVICE,
+        },
+    ),
+    Type(
+        "ScheduleClosure",
+        "schedule_closure",
+        "schedule:read",
+        {
+            **columns("firstOn lastOn fromTime untilTime reason active version"),
+            "unit": UNIT,
+            "resource": RESOURCE,
+        },
     ),
     Type(
         "Invoice",

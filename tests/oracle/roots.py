@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from domain.patients import fold
 from tests.oracle.fields import NODE_TYPES, TYPES
+from tests.oracle.hours import Hours
 from tests.oracle.rules import Sight
 from tests.oracle.shapes import Arguments, Type, ordered, plain
 
@@ -362,6 +363,81 @@ def bookable_resources(sight: Sight, args: Arguments) -> Picked:
     return Picked([(type_, row) for row in ordered(rows, ("kind", "name", "id"))])
 
 
+def at_clinic(type_name: str, *order: str) -> Callable[[Sight, Arguments], Picked]:
+    """The rows in force of a type at a unit and below it."""
+
+    def root(sight: Sight, args: Arguments) -> Picked:
+        wanted = Wanted(sight, {"node": args["clinic"]})
+        at = wanted.node()
+        if at is None or not wanted.possible:
+            return NOTHING
+        if not sight.reaches("schedule:read", None):
+            return Picked(None, "DEMOGRAPHICS")
+        type_, below = TYPES[type_name], _below(sight, at)
+        rows = sight.rows.all(type_.table or "")
+        seen = [
+            row
+            for row in rows
+            if row.active and row.unit_id in below and sight.may("schedule:read", row)
+        ]
+        return Picked([(type_, row) for row in ordered(seen, (*order, "id"))])
+
+    return root
+
+
+def availability(sight: Sight, args: Arguments) -> Picked:
+    wanted = Wanted(sight, {"node": args["clinic"], **args})
+    at, service = wanted.node(), wanted.id(args, "service", "HealthcareService")
+    if at is None or not wanted.possible:
+        return NOTHING
+    days, minutes = args.get("days", 7), args.get("minutes")
+    lists = {name: args.get(name) for name in ("resources", "together")}
+    long = any(ids is not None and len(ids) > 50 for ids in lists.values())
+    if not 1 <= days <= 31 or long or (minutes is not None and not 5 <= minutes <= 480):
+        raise Refused
+    unit = sight.rows.get("org_unit", at)
+    if unit.clinic_id is None or not sight.at("schedule:read", at):
+        return Picked(None, "SCHEDULING")
+    first = dt.date.fromisoformat(args["date"])
+    last = first + dt.timedelta(days=days - 1)
+    offered = sight.rows.get("healthcare_service", service)
+    if service and (offered is None or not offered.active or offered.clinic_id != unit.clinic_id):
+        return Picked([])
+    hours = Hours(sight, unit, service)
+    here = hours.resources()
+    named, also = (_resources(lists[name]) for name in ("resources", "together"))
+    together = [r for r in here if also and r.id in also]
+    if also and len(together) < len(also):
+        return Picked([])
+    length = minutes or (offered.minutes if offered else None)
+    return Picked(
+        [
+            Values(
+                "Availability",
+                {
+                    "resource": f"BookableResource:{r.id}",
+                    "name": r.name,
+                    "kind": r.kind.upper(),
+                    "hasRules": hours.rules_of(r) is not None,
+                    "slots": [
+                        Values("OpenSlot", {"startsAt": plain(b), "endsAt": plain(e)})
+                        for b, e in hours.slots(r, first, last, length, together)
+                    ],
+                },
+            )
+            for r in here
+            if named is None or r.id in named
+        ]
+    )
+
+
+def _resources(ids: list[str] | None) -> set[uuid.UUID] | None:
+    if ids is None:
+        return None
+    both = [parse(id_, kind) for id_ in ids for kind in ("BookableResource", "Practitioner")]
+    return {found for found in both if found}
+
+
 LEVELS = ("system", "region", "clinic", "department")
 
 
@@ -425,6 +501,10 @@ ROOTS: dict[str, Callable[[Sight, Arguments], Picked]] = {
     "practitioners": practitioners,
     "people": people,
     "bookableResources": bookable_resources,
+    "healthcareServices": at_clinic("HealthcareService", "name"),
+    "scheduleRules": at_clinic("ScheduleRule", "valid_from"),
+    "scheduleClosures": at_clinic("ScheduleClosure", "first_on"),
+    "availability": availability,
     "organization": organization,
     "viewer": viewer,
 }

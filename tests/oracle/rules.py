@@ -20,6 +20,7 @@ PLACED = (
     "procedure",
     "immunization",
     "appointment",
+    "schedule",
     "charge",
     "invoice",
     "posting",
@@ -85,7 +86,7 @@ class Sight:
             return self._manages(permission, row)
         if resource in DIRECTORY:  # rule 8
             return self.anywhere(permission)
-        if row.sensitivity > 0:  # rule 6
+        if getattr(row, "sensitivity", 0) > 0:  # rule 6; opening hours are nobody's
             return False
         if resource == "patient":  # rules 2 and 3
             return self.place_of_patient(permission, row.id)

@@ -128,7 +128,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, dt.datetime):
         text = value.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
         return text.rstrip("0").rstrip(".") + "+00:00"
-    if isinstance(value, dt.date):
+    if isinstance(value, dt.date | dt.time):
         return value.isoformat()
     if isinstance(value, uuid.UUID | Decimal):
         raise TypeError("say how it is written")

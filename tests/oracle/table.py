@@ -79,6 +79,9 @@ appointment:reschedule              - + + - + - - -
 appointment:cancel                  - + + - + - - -
 appointment:no_show                 - + + - + - - -
 appointment:check_in                + + + - + - - -
+appointment:overbook                - + - - + - - -
+schedule:read                       + + + - + + - -
+schedule:edit                       - - - - + - - -
 charge:read                         - + - + + + - -
 charge:read_billing                 - - - + + + - -
 charge:record                       - + - + + - - -

@@ -173,6 +173,62 @@ def changed(scene: Scene) -> Input:
     return {"id": f"Appointment:{scene.appointment().id}", "version": 1}
 
 
+def held(scene: Scene) -> Input:
+    until = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=30)
+    kept = scene.appointment(state="pending", expires_at=until)
+    return {"id": f"Appointment:{kept.id}", "version": 1}
+
+
+def missed(scene: Scene) -> Input:
+    ago = dt.datetime.now(dt.UTC) - dt.timedelta(hours=next(_numbers))
+    return {"id": f"Appointment:{scene.appointment(starts_at=ago).id}", "version": 1}
+
+
+def offered(scene: Scene) -> Input:
+    return {"unit": scene.system.unit(scene.place), "name": "Check-up", "minutes": 5 + next(_numbers) % 400}
+
+
+HOURS = {
+    "weekdays": ["MON", "FRI"],
+    "opens": "08:00:00",
+    "closes": "16:30:00",
+    "minutes": 15,
+    "validFrom": "2026-01-05",
+}
+
+
+def opened(scene: Scene) -> Input:
+    # Of somebody who is booked by nobody else here: rules of the place would bind the other cases.
+    doctor = scene.system.doctor(scene.place)
+    resource = f"Practitioner:{doctor.id}"
+    return {"unit": scene.system.unit(scene.place), "resource": resource, "hours": HOURS}
+
+
+def closed(scene: Scene) -> Input:
+    days = {"firstOn": "2029-12-24", "lastOn": "2029-12-26", "fromTime": "12:00:00"}
+    resource = f"BookableResource:{scene.system.doctor(scene.place).id}"
+    return {"unit": scene.system.unit(scene.place), "resource": resource, **days}
+
+
+def reoffered(scene: Scene) -> Input:
+    made = make.service(scene.unit)
+    scene.system.save(made)
+    return {"id": f"HealthcareService:{made.id}", "version": 1, "minutes": 45}
+
+
+def reopened(scene: Scene) -> Input:
+    made = make.rule(scene.unit, scene.system.doctor(scene.place))
+    scene.system.save(made)
+    return {"id": f"ScheduleRule:{made.id}", "version": 1, "hours": HOURS}
+
+
+def withdrawn(scene: Scene) -> Input:
+    doctor = scene.system.doctor(scene.place)
+    made = make.closure(scene.unit, dt.date(2029, 5, 1), resource_id=doctor.id)
+    scene.system.save(made)
+    return {"id": f"ScheduleClosure:{made.id}", "version": 1}
+
+
 def paid(scene: Scene) -> Input:
     return {
         "unit": scene.system.unit(scene.place),
@@ -210,6 +266,29 @@ CASES = (
         SEE_APPOINTMENTS,
         changed,
     ),
+    Case("holdAppointment", "appointment:hold", SCHEDULING, EVERYBODY, booked, anywhere=True),
+    Case("confirmAppointment", "appointment:confirm", SCHEDULING, SEE_APPOINTMENTS, held),
+    Case(
+        "overbookAppointment",
+        "appointment:overbook",
+        SCHEDULING - {"front_desk"},
+        EVERYBODY,
+        booked,
+        anywhere=True,
+    ),
+    Case("noShowAppointment", "appointment:no_show", SCHEDULING, SEE_APPOINTMENTS, missed),
+    Case("addHealthcareService", "schedule:add_service", ADMINS, EVERYBODY, offered, anywhere=True),
+    Case(
+        "changeHealthcareService",
+        "schedule:change_service",
+        ADMINS,
+        SEE_APPOINTMENTS,
+        reoffered,
+    ),
+    Case("addScheduleRule", "schedule:add_rule", ADMINS, EVERYBODY, opened, anywhere=True),
+    Case("changeScheduleRule", "schedule:change_rule", ADMINS, SEE_APPOINTMENTS, reopened),
+    Case("addScheduleClosure", "schedule:close", ADMINS, EVERYBODY, closed, anywhere=True),
+    Case("withdrawScheduleClosure", "schedule:reopen", ADMINS, SEE_APPOINTMENTS, withdrawn),
     Case(
         "recordPayment",
         "payment:record",

@@ -249,11 +249,24 @@ OBJECTS = {
     "cancelAppointment": "appointment",
     "checkInAppointment": "appointment",
     "recordPayment": "receipt",
+    "holdAppointment": "appointment",
+    "confirmAppointment": "appointment",
+    "overbookAppointment": "appointment",
+    "noShowAppointment": "appointment",
+    "addHealthcareService": "service",
+    "changeHealthcareService": "service",
+    "addScheduleRule": "rule",
+    "changeScheduleRule": "rule",
+    "addScheduleClosure": "closure",
+    "withdrawScheduleClosure": "closure",
 }
 """Mutation -> the field of its payload."""
 INPUTS = {
     "cancelAppointment": "ChangeAppointmentInput",
     "checkInAppointment": "ChangeAppointmentInput",
+    "confirmAppointment": "ChangeAppointmentInput",
+    "noShowAppointment": "ChangeAppointmentInput",
+    "overbookAppointment": "BookAppointmentInput",
 }
 
 

@@ -56,7 +56,7 @@ def mend(office: Office, who: Person) -> None:
 @of_cases
 async def test_before_the_command(office: Office, case: Case, way: str) -> None:
     """The actor is in memory, the database knows better."""
-    who, session = office.there.person("provider@a", "biller@a", fresh=True), str(uuid.uuid4())
+    who, session = office.there.person("clinic_admin@a", fresh=True), str(uuid.uuid4())
     given = case.given(Scene(office, office.there, "a", who))
     known = await office.ask(who, "{ patients(first: 1) { nodes { id } } }", sid=session)
     assert known.outcome == "DONE"
@@ -99,7 +99,7 @@ async def held_up(
 @of_cases
 @pytest.mark.parametrize("way", ["inactive", "revoked", "logged out", "suspended"])
 async def test_in_the_middle_of_the_command(office: Office, case: Case, way: str) -> None:
-    who, session = office.there.person("provider@a", "biller@a", fresh=True), str(uuid.uuid4())
+    who, session = office.there.person("clinic_admin@a", fresh=True), str(uuid.uuid4())
     async with held_up(office, case, who, session) as (task, _):
         cut(office, way, who, session)
         before = office.snapshot()
@@ -111,7 +111,7 @@ async def test_in_the_middle_of_the_command(office: Office, case: Case, way: str
 
 @of_cases
 async def test_a_connection_that_dies_leaves_nothing(office: Office, case: Case) -> None:
-    who, session = office.there.person("provider@a", "biller@a"), str(uuid.uuid4())
+    who, session = office.there.person("clinic_admin@a"), str(uuid.uuid4())
     async with held_up(office, case, who, session) as (task, pid):
         before = office.snapshot()
         with psycopg.connect(office.database.url()) as administrator:

@@ -93,7 +93,7 @@ async def test_a_refused_request_leaves_its_key_free(office: Office, mutation: s
 @of_cases
 async def test_a_repeat_is_judged_by_todays_policy(office: Office, case: Case) -> None:
     """Whoever lost the role meanwhile is not shown again what came of it."""
-    asker = office.here.person("provider@a", "biller@a", fresh=True)
+    asker = office.here.person("clinic_admin@a", fresh=True)
     at = Scene(office, office.here, "a", asker)
     given = case.given(at) | {"idempotencyKey": "before"}
     assert (await office.do(asker, case.mutation, **given)).outcome == "DONE"
