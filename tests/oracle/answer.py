@@ -140,6 +140,8 @@ class _Execution:
     def rows(self, value: list[Any], found: list[FieldNode], path: Path) -> list[Any]:
         """A list of (type, row) or None; a row that appears twice is hidden once."""
         made: dict[tuple[str, Any], Any] = {}
+        if any(isinstance(each, Values) for each in value):
+            return [self.values(each, found, path) for each in value]
         for each in value:
             if each is not None and (each[0].name, each[1].id) not in made:
                 made[each[0].name, each[1].id] = self.object(each[0], each[1], found, path)

@@ -47,3 +47,9 @@ LISTS = {
 }
 """Root fields that are pages, and what they list."""
 AT_A_NODE = ("patients", "encounters", "appointments", "invoices", "practitioners", "people")
+AT_CLINIC = {
+    "healthcareServices": "HealthcareService",
+    "scheduleRules": "ScheduleRule",
+    "scheduleClosures": "ScheduleClosure",
+}
+"""Root fields that are plain lists of a clinic, and what they list."""

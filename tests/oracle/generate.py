@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tests.oracle.documents import LISTS
+from tests.oracle.documents import AT_CLINIC, LISTS
 from tests.oracle.fields import NODE_TYPES, TYPES
 from tests.oracle.shapes import Leaf, Many, Struct, Type
 from tests.oracle.world import FAMILIES, Rows
@@ -18,7 +18,7 @@ CURSORS = {"appointments": "appointment", "encounters": "encounter", "invoices":
     "chargeMaster": "charge_master",
 }
 SINGLE = ("patient", "encounter", "appointment", "invoice", "account", "viewer", "organization") + (
-    ("node",) * 3 + ("bookableResources",)
+    ("node",) * 3 + ("bookableResources", "availability", *AT_CLINIC)
 )
 Value = tuple[str, str, Any]
 """(GraphQL type, literal, value): an argument, inline or as a variable."""
@@ -98,6 +98,11 @@ class Generator:
         if name == "bookableResources":
             node = self.given(clinic=self.id(TYPES["OrgUnit"]))
             return f"bookableResources{node}{self.selection('BookableResource', 1)}"
+        if name in AT_CLINIC:
+            node = self.given(clinic=self.id(TYPES["OrgUnit"]))
+            return f"{name}{node}{self.selection(AT_CLINIC[name], 1)}"
+        if name == "availability":
+            return self.availability()
         if name == "account":
             patient = self.given(patient=self.id(TYPES["Patient"]))
             return f"account{patient}{self.selection('Account', 2)}"
@@ -106,6 +111,17 @@ class Generator:
             return f"node{self.given(id=self.id(types[0]))}{self.any_of(types)}"
         type_ = TYPES[name.title()]
         return f"{name}{self.given(id=self.id(type_))}{self.selection(type_.name, self.depth())}"
+
+    def availability(self) -> str:
+        day = f"2027-03-{self.random.randrange(26, 30)}"
+        service = TYPES["HealthcareService"]
+        asked = self.given(
+            clinic=self.id(TYPES["OrgUnit"]),
+            date=self.text(day, "Date!"),
+            days=("Int!", "1", 1),
+            service=self.sometimes(0.3, lambda: self.id(service, "ID")),
+        )
+        return f"availability{asked}{{resource hasRules slots{{startsAt}}}}"
 
     def several(self) -> str:
         types = self.random.sample(NODE_TYPES, 3)

@@ -7,7 +7,7 @@ from graphql import GraphQLObjectType
 
 from api.schema import build_schema
 from tests import who
-from tests.oracle.documents import AT_A_NODE, LISTS, PAGE_INFO, connection, everything
+from tests.oracle.documents import AT_A_NODE, AT_CLINIC, LISTS, PAGE_INFO, connection, everything
 from tests.oracle.fields import NODE_TYPES, TYPES
 from tests.oracle.roots import ROOTS
 from tests.oracle.stage import Stage
@@ -47,6 +47,34 @@ async def test_the_house_and_oneself(stage: Stage, one: who.Who) -> None:
         rooms = everything("BookableResource", 1)
         await stage.check(one, f"query($n:ID!){{bookableResources(clinic:$n){rooms}}}", node)
         await stage.check(one, "query($n:ID!){viewer{permissions(node:$n)}}", node)
+
+
+@of_the_cast
+async def test_opening_hours_and_open_slots(stage: Stage, one: who.Who) -> None:
+    """Over the days on which the clocks change in Berlin, and two weeks before, in Chicago."""
+    slots = "{__typename resource name kind hasRules slots{startsAt endsAt}}"
+    services = stage.rows[0].all("healthcare_service")
+    for place in ("system", "north", "n1", "n1a", "n2", "s1b", "lone"):
+        node = {"n": stage.unit(place)}
+        for root, type_name in AT_CLINIC.items():
+            rows = everything(type_name, 1)
+            await stage.check(one, f"query($n:ID!){{{root}(clinic:$n){rows}}}", node)
+        for asked in ('date:"2027-03-27" days:3', 'date:"2027-03-13" days:2 minutes:30'):
+            await stage.check(one, f"query($n:ID!){{availability(clinic:$n {asked}){slots}}}", node)
+        for service in services[:3]:
+            asked = f'date:"2027-03-28" days:1 service:"HealthcareService:{service.id}"'
+            await stage.check(one, f"query($n:ID!){{availability(clinic:$n {asked}){slots}}}", node)
+    resources = [f'"BookableResource:{r.id}"' for r in stage.rows[0].all("bookable_resource")]
+    for also in resources[::3]:
+        asked = f'date:"2027-03-28" days:1 together:[{also}] resources:[{",".join(resources[:9])}]'
+        text = f"query($n:ID!){{availability(clinic:$n {asked}){slots}}}"
+        await stage.check(one, text, {"n": stage.unit("n1")})
+
+
+@pytest.mark.parametrize("asked", ["days:0", "days:32", "minutes:4", "minutes:481"])
+async def test_what_availability_cannot_be_asked(stage: Stage, asked: str) -> None:
+    text = f'query($n:ID!){{availability(clinic:$n date:"2027-03-28" {asked}){{name}}}}'
+    await stage.check(who.BY_NAME["nurse"], text, {"n": stage.unit("n1")})
 
 
 @of_the_cast

@@ -46,6 +46,8 @@ async def test_one_statement_for_each_root_field(stage: Stage) -> None:
         f"{{organization{everything('OrgUnit', 1)}}}": 1,
         f"{{viewer{{me{everything('Person', 0)} grants{{id}}}}}}": 1,
         "{viewer{userName}}": 0,
+        f'{{availability(clinic:"{stage.unit("n1")}" date:"2027-03-28"){{name slots{{endsAt}}}}}}': 1,
+        f'{{scheduleRules(clinic:"{stage.unit("n1")}"){everything("ScheduleRule", 1)}}}': 1,
         "{a:patients{nodes{id}} b:encounters{nodes{id notes{body}}} viewer{userName}}": 2,
     }
     for root, table in (("patient", "patient"), ("encounter", "encounter"), ("invoice", "invoice")):

@@ -185,7 +185,11 @@ def missed(scene: Scene) -> Input:
 
 
 def offered(scene: Scene) -> Input:
-    return {"unit": scene.system.unit(scene.place), "name": "Check-up", "minutes": 5 + next(_numbers) % 400}
+    return {
+        "unit": scene.system.unit(scene.place),
+        "name": "Check-up",
+        "minutes": 5 + next(_numbers) % 400,
+    }
 
 
 HOURS = {

@@ -75,6 +75,8 @@ def own(type_: Any, value: Any) -> Any:
     """As Strawberry's type writes it, through JSON."""
     if value is None:
         return None
+    if isinstance(value, list):
+        return [own(type_, item) for item in value]
     if isinstance(type_, GraphQLEnumType):
         members = {member.value: member for member in type_.values.values()}
         found = next(m for v, m in members.items() if getattr(v, "value", v) == value)
