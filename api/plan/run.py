@@ -43,14 +43,18 @@ Builder = Callable[[Compiler, Details], Built]
 
 @dataclass(frozen=True)
 class Plan:
-    """A statement with its parameters, ready for any actor of the same policy shape."""
+    """A statement with its parameters, ready for any actor of the same policy shape.
+
+    Text and small values only: a single expression of the statement would keep all of it in memory, a megabyte.
+    `hidden`: path and group of each count.
+    """
 
     sql: str
     getters: tuple[Getter, ...]
     resources: frozenset[str]
     elsewhere: frozenset[str]
     facts: tuple[tuple[Fact, Any], ...]
-    hidden: tuple[Hidden, ...]
+    hidden: tuple[tuple[tuple[str, ...], str], ...]
     sealed: tuple[SealedPath, ...]
     skip: int
 
@@ -148,7 +152,7 @@ def finish(compiler: Compiler, built: Built) -> Plan:
         frozenset(compiler.resources),
         frozenset(compiler.elsewhere),
         tuple(compiler.facts.kept.items()),
-        tuple(built.hidden),
+        tuple([(hidden.path, hidden.group.name) for hidden in built.hidden]),
         tuple(compiler.sealed),
         built.skip,
     )
@@ -166,8 +170,8 @@ def answer(plan: Plan, row: tuple[bytes | None, ...]) -> Answer:
     """Read a plan's row: JSON, the columns of the caller, the counts of what was hidden."""
     json, extra, counts = row[0], row[1 : 1 + plan.skip], row[1 + plan.skip :]
     masked = tuple(
-        (hidden.path, hidden.group.name, int(count))
-        for hidden, count in zip(plan.hidden, counts, strict=True)
+        (path, group, int(count))
+        for (path, group), count in zip(plan.hidden, counts, strict=True)
         if count is not None and count != b"0"
     )
     return Answer(json or b"null", extra, masked)
