@@ -21,7 +21,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from domain.allergies import AllergyIntolerance
 from domain.appointments import Appointment, AppointmentBlock
-from domain.billing import ChargeItem, ChargeMaster, Invoice, InvoiceLine, Posting
+from domain.billing import (
+    Allocation,
+    ChargeItem,
+    ChargeMaster,
+    Claim,
+    ClaimItem,
+    ClaimStep,
+    Coverage,
+    DailyClose,
+    Invoice,
+    InvoiceLine,
+    Payer,
+    Posting,
+)
 from domain.conditions import Condition
 from domain.encounters import Encounter
 from domain.immunizations import Immunization
@@ -396,6 +409,97 @@ def posting(who: Patient, node: OrgUnit, **values: Any) -> Posting:
     """A payment of 50.00."""
     defaults = {"kind": "payment", "amount_minor": 5_000, "method": "card", "posted_at": NOW}
     return Posting(**placed(who, node) | defaults | values)
+
+
+def transfer(who: Patient, node: OrgUnit, to: OrgUnit, **values: Any) -> list[Posting]:
+    """20.00 taken from the account at one place to that at another: two postings."""
+    amount = values.pop("amount_minor", 2_000)
+    taken = posting(who, node, kind="transfer", method=None, amount_minor=-amount, **values)
+    given = posting(who, to, kind="transfer", method=None, amount_minor=amount, **values)
+    taken.counterpart_id, given.counterpart_id = given.id, taken.id
+    return [taken, given]
+
+
+def allocation(paid: Posting, line: InvoiceLine, **values: Any) -> Allocation:
+    """The whole posting, applied to a line."""
+    names = ("tenant_id", "clinic_id", "unit_id", "patient_id", "sensitivity")
+    defaults = {
+        "id": new_id(),
+        "posting_id": paid.id,
+        "posting_minor": paid.amount_minor,
+        "invoice_line_id": line.id,
+        "line_minor": line.amount_minor,
+        "amount_minor": paid.amount_minor,
+        "allocated_at": NOW,
+    }
+    return Allocation(**{name: getattr(paid, name) for name in names} | defaults | values)
+
+
+def payer(system: Tenant, **values: Any) -> Payer:
+    """An insurance company."""
+    defaults = {"id": new_id(), "name": "Northern Mutual", "name_key": "northern mutual"}
+    return Payer(**{"tenant_id": system.tenant_id} | defaults | values)
+
+
+def coverage(who: Patient, node: OrgUnit, by: Payer, **values: Any) -> Coverage:
+    """The first that is asked to pay, without an end."""
+    defaults = {
+        "payer_id": by.id,
+        "priority": 1,
+        "member_id": f"W{number()}",
+        "starts_on": dt.date(2020, 1, 1),
+    }
+    return Coverage(**placed(who, node) | defaults | values)
+
+
+def claim(visit: Encounter, cover: Coverage | None, **values: Any) -> Claim:
+    """A claim of 120.00 that needs coding. It needs its step."""
+    names = ("tenant_id", "clinic_id", "unit_id", "patient_id", "sensitivity")
+    queue = values.get("queue", "needs-coding")
+    defaults = {
+        "id": new_id(),
+        "encounter_id": visit.id,
+        "coverage_id": cover.id if cover else None,
+        "state": "draft" if queue == "needs-coding" else "active",
+        "queue": queue,
+        "step": 0,
+        "total_minor": 12_000,
+        "recorded_at": NOW,
+    }
+    return Claim(**{name: getattr(visit, name) for name in names} | defaults | values)
+
+
+def of_claim(asked: Claim) -> dict[str, Any]:
+    """The columns that a part of a claim shares with it, and an id of its own."""
+    names = ("tenant_id", "clinic_id", "unit_id", "patient_id", "sensitivity")
+    shared = {name: getattr(asked, name) for name in names}
+    return shared | {"id": new_id(), "claim_id": asked.id}
+
+
+def claim_item(asked: Claim, done: ChargeItem, **values: Any) -> ClaimItem:
+    """The whole charge on the claim."""
+    defaults = {"charge_item_id": done.id, "sequence": 1, "total_minor": done.amount_minor}
+    return ClaimItem(**of_claim(asked) | defaults | values)
+
+
+def claim_step(asked: Claim, **values: Any) -> ClaimStep:
+    """How the claim came to where it stands, as its first step."""
+    defaults = {"step": asked.step, "queue": asked.queue, "moved_at": NOW}
+    return ClaimStep(**of_claim(asked) | defaults | values)
+
+
+def daily_close(clinic: OrgUnit, **values: Any) -> DailyClose:
+    """A day on which nothing was posted."""
+    sums = ("charged_minor", "paid_minor", "adjusted_minor", "transferred_minor")
+    defaults = {
+        "id": new_id(),
+        "clinic_id": clinic.clinic_id,
+        "unit_id": clinic.clinic_id,
+        "day": NOW.date(),
+        "closed_at": NOW,
+    }
+    key = {"tenant_id": clinic.tenant_id}
+    return DailyClose(**key | defaults | dict.fromkeys(sums, 0) | values)
 
 
 def statements(rows: Iterable[Base]) -> Iterable[tuple[Any, list[dict[str, Any]]]]:

@@ -28,12 +28,15 @@ resource Invoice {
 has_relation(unit: Unit, "unit", row: Invoice) if row.sensitivity = 0 and unit = row.unit;
 
 resource Posting {
-  permissions = ["read", "correct"];
+  permissions = ["read", "correct", "adjust", "transfer", "allocate"];
   relations = { unit: Unit };
 
   "read" if "biller" on "unit";
   "read" if "system_viewer" on "unit";
   "correct" if "biller" on "unit";
+  "adjust" if "biller" on "unit";
+  "transfer" if "biller" on "unit";
+  "allocate" if "biller" on "unit";
 }
 has_relation(unit: Unit, "unit", row: Posting) if row.sensitivity = 0 and unit = row.unit;
 

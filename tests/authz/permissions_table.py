@@ -146,7 +146,26 @@ TABLE = (
     Row("invoice:issue", "unit", cells(BILLER, *ADMINS)),
     Row("posting:read", "unit", cells(BILLER, *ADMINS, VIEWER)),
     Row("posting:correct", "unit", cells(BILLER, *ADMINS)),
+    # As correcting a posting: whoever keeps the ledger.
+    *(
+        Row(f"posting:{action}", "unit", cells(BILLER, *ADMINS))
+        for action in ("adjust", "transfer", "allocate")
+    ),
     Row("payment:record", "unit", cells(DESK, BILLER, *ADMINS)),
+    # Claims as invoices; the close of a day as the ledger that it sums up (docs/decisions/billing.md).
+    Row("claim:read", "unit", cells(BILLER, *ADMINS, VIEWER)),
+    *(
+        Row(f"claim:{action}", "unit", cells(BILLER, *ADMINS))
+        for action in ("create", "file", "adjudicate")
+    ),
+    Row("daily_close:read", "unit", free(BILLER, *ADMINS, VIEWER)),
+    Row("daily_close:close", "unit", free(BILLER, *ADMINS)),
+    # Coverage: recorded by whoever records payments, read also by who reads billing.
+    Row("coverage:read", "unit", cells(DESK, BILLER, *ADMINS, VIEWER)),
+    Row("coverage:record", "unit", cells(DESK, BILLER, *ADMINS)),
+    # Payers: a directory as units are, kept as the charge master is.
+    Row("payer:read", "everywhere", free(*EVERY_ROLE)),
+    Row("payer:edit", "everywhere", free(SYSTEM)),
     Row("charge_master:read", "everywhere", free(PROVIDER, BILLER, *ADMINS, VIEWER)),
     Row("charge_master:edit", "everywhere", free(SYSTEM)),
     Row("grant:read", "node", free(*ADMINS, PRIVACY, AUDITOR) | {ANYONE: (MY_OWN,)}),

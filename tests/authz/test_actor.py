@@ -443,7 +443,7 @@ def test_the_settings_are_those_of_the_walls() -> None:
     walls = {
         *("appointment", "charge", "condition", "encounter", "invoice", "note", "observation"),
         *("patient", "posting", "allergy", "medication_request", "medication_statement"),
-        *("procedure", "immunization"),
+        *("procedure", "immunization", "claim", "coverage", "daily_close"),
         "schedule",  # asked by `busy_times`; opening hours themselves are the tenant's
     }
 

@@ -13,6 +13,7 @@ from authz.grants import counting
 from authz.templates import Variant, load_policy
 from authz.tree import Tree
 from domain.audit import AuditEvent
+from domain.billing import Payer
 from domain.model import Base, new_id
 from domain.organization import OrgUnit
 from domain.patients import Patient, PatientSite
@@ -115,7 +116,9 @@ def world(seed: int, patients: int = 40) -> World:
     out.people = [make.person(made.tenant) for _ in range(12)]
     places = [*made.clinics, *(d for units in made.departments for d in units)]
     doctor = make.practitioner(made.tenant, out.people[0])
-    out.rows += [doctor, make.bookable(doctor), make.price(made.tenant)]
+    insurer = make.payer(made.tenant)
+    out.rows += [doctor, make.bookable(doctor), make.price(made.tenant), insurer]
+    out.rows += [make.daily_close(node, unit_id=node.id) for node in places]
     for person in out.people[1:]:
         out.rows += _grants(dice, made, person)
     for _ in range(patients):
@@ -124,6 +127,7 @@ def world(seed: int, patients: int = 40) -> World:
         out.rows += [who, *sites]
         for node in at:
             out.rows += _chart(dice, out, who, node, doctor)
+            out.rows += _claim(who, node, insurer)
     return out
 
 
@@ -169,6 +173,12 @@ def _chart(
     ]
 
 
+def _claim(who: Any, node: OrgUnit, insurer: Payer) -> list[Base]:
+    visit, cover = make.encounter(who, node), make.coverage(who, node, insurer, starts_on=None)
+    asked = make.claim(visit, cover)
+    return [visit, cover, asked, make.claim_step(asked)]
+
+
 def random_grants(dice: random.Random, tree: Tree, at_most: int = 4) -> Sequence[tuple[str, UUID]]:
     """Up to four roles at any nodes, also at levels where they do not count."""
     nodes = list(tree.units)
@@ -179,8 +189,11 @@ def random_grants(dice: random.Random, tree: Tree, at_most: int = 4) -> Sequence
 def models() -> dict[str, type[Base]]:
     """The model whose rows a resource's permissions are asked about."""
     extra = {
+        "Allocation",
         "AppointmentBlock",
         "BookableResource",
+        "ClaimItem",
+        "ClaimStep",
         "InvoiceLine",
         "PatientSite",
         "ResourceAssignment",

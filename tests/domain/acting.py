@@ -33,6 +33,9 @@ RESOURCES = (
     "charge",
     "invoice",
     "posting",
+    "claim",
+    "coverage",
+    "daily_close",
 )
 
 

@@ -24,8 +24,11 @@ PLACED = (
     "charge",
     "invoice",
     "posting",
+    "claim",
+    "coverage",
+    "daily_close",
 )
-DIRECTORY = ("org_unit", "practitioner", "person", "charge_master")
+DIRECTORY = ("org_unit", "practitioner", "person", "charge_master", "payer")
 
 
 class Sight:
@@ -86,7 +89,7 @@ class Sight:
             return self._manages(permission, row)
         if resource in DIRECTORY:  # rule 8
             return self.anywhere(permission)
-        if getattr(row, "sensitivity", 0) > 0:  # rule 6; opening hours are nobody's
+        if getattr(row, "sensitivity", 0) > 0:  # rule 6; some rows are about nobody
             return False
         if resource == "patient":  # rules 2 and 3
             return self.place_of_patient(permission, row.id)

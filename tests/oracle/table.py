@@ -5,6 +5,7 @@ administrators, system_viewer, privacy_officer, auditor.
   +  allowed at the node of the grant and below     -  not
   v  as +, but not in the variant in which administrators read clinical data only by break-glass
   s  only where the tenant lets its system viewers read clinical data
+Permissions that the specification does not name follow its nearest row, by docs/decisions/billing.md.
 What somebody may do with rows of their own alone (own grants, own access history) is left out.
 """
 
@@ -89,6 +90,18 @@ invoice:read                        - - - + + + - -
 invoice:issue                       - - - + + - - -
 posting:read                        - - - + + + - -
 posting:correct                     - - - + + - - -
+posting:adjust                      - - - + + - - -
+posting:transfer                    - - - + + - - -
+posting:allocate                    - - - + + - - -
+claim:read                          - - - + + + - -
+claim:create                        - - - + + - - -
+claim:file                          - - - + + - - -
+claim:adjudicate                    - - - + + - - -
+daily_close:read                    - - - + + + - -
+daily_close:close                   - - - + + - - -
+coverage:read                       - - + + + + - -
+coverage:record                     - - + + + - - -
+payer:read                          + + + + + + + +
 payment:record                      - - + + + - - -
 charge_master:read                  - + - + + + - -
 grant:give                          - - - - + - - -
@@ -101,13 +114,15 @@ audit:read                          - - - - - - + +
 audit:export                        + + + + + - + +
 tenant:read                         - - - - - - + +
 """
-OF_SYSTEM_ADMINS = ("charge_master:edit", "tenant:configure", "tenant:read")
+OF_SYSTEM_ADMINS = ("charge_master:edit", "payer:edit", "tenant:configure", "tenant:read")
 OF_THE_TENANT = (
     "org_unit:read",
     "practitioner:read",
     "person:read",
     "charge_master:read",
     "charge_master:edit",
+    "payer:read",
+    "payer:edit",
     "audit:export",
     "break_glass:use",
 )

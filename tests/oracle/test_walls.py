@@ -124,7 +124,7 @@ def unpacked(fragment: Any) -> list[Any]:
 
 PLACED = {"patient", "encounter", "note", "observation", "condition", "appointment"} | {
     *("charge", "invoice", "posting", "allergy", "medication_request", "medication_statement"),
-    *("procedure", "immunization"),
+    *("procedure", "immunization", "claim", "coverage", "daily_close"),
 }
 
 

@@ -283,7 +283,7 @@ class System:
         for planned in range(pick.randrange(4)):
             self._appointment(patient, pick.choice(at), f"{i} {planned}")
         for bill in range(pick.randrange(3)):
-            self._bill(patient, pick.choice(at), f"{i} {bill}")
+            self._bill(patient, pick.choice(at), pick.choice(at), f"{i} {bill}")
 
     def _demographics(self, i: int) -> dict[str, Any]:
         pick, family, given = (
@@ -453,7 +453,7 @@ class System:
             )
         )
 
-    def _bill(self, patient: Patient, at: OrgUnit, name: str) -> None:
+    def _bill(self, patient: Patient, at: OrgUnit, to: OrgUnit, name: str) -> None:
         pick = self.random
         state = pick.choice(("issued", "issued", "balanced", "cancelled", "draft"))
         issued = None if state == "draft" else BEGUN + pick.randrange(5) * DAY
@@ -479,15 +479,24 @@ class System:
             self.add(line)
         for i in range(pick.randrange(4)):
             self._posting(patient, at, f"{name} {i}")
+        if pick.random() < 0.4:
+            moved = make.transfer(patient, at, to, amount_minor=pick.randrange(1, 10**5))
+            for posting, side in zip(moved, ("from", "to"), strict=True):
+                posting.id = self.key(f"transfer {name} {side}")
+            moved[0].counterpart_id, moved[1].counterpart_id = moved[1].id, moved[0].id
+            self.add(*moved)
 
     def _posting(self, patient: Patient, at: OrgUnit, name: str) -> None:
         pick = self.random
+        kind = pick.choice(("payment", "payment", "adjustment"))
+        codes = {"group_code": "CO", "reason_code": "45"} if kind == "adjustment" else {}
         paid = make.posting(
             patient,
             at,
             id=self.key(f"posting {name}"),
-            kind=pick.choice(("payment", "payment", "adjustment", "transfer")),
+            kind=kind,
             amount_minor=pick.randrange(1, 10**6),
+            **codes,
         )
         self.add(paid)
         if pick.random() < 0.3:
