@@ -98,11 +98,9 @@ def parse(body: bytes) -> Asked:
         if type(found) is list:
             raise refused("One request at a time: the body is an object, not a list.")
         raise refused("The body is a JSON object.")
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
+        _check_depth(found)
     _check_names(body, found)
-    variables = found.get("variables")
-    if (variables or found.get("extensions")) and body.count(b"{") + body.count(b"[") > MAX_DEPTH:
-        _check_depth(variables)
-        _check_depth(found.get("extensions"))
     query, document_id = _typed(found, "query", str), _typed(found, "documentId", str)
     if query is None and document_id is None:
         raise refused("`query` is missing.")
@@ -129,10 +127,7 @@ def _check_names(body: bytes, found: dict[str, Any]) -> None:
     named = sum([body.count(name) for name in _NAMES])
     # An escape (\u0071uery) would hide a name from the count.
     if named > len(found) or b"\\u00" in body:
-        try:
-            json.loads(body, object_pairs_hook=_unique)
-        except RecursionError:
-            raise refused("The variables are nested too deeply.") from None
+        json.loads(body, object_pairs_hook=_unique)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -147,7 +142,7 @@ def _check_depth(value: Any) -> None:
     while level:
         depth += 1
         if depth > MAX_DEPTH:
-            raise refused("The variables are nested too deeply.")
+            raise refused("The request is nested too deeply.")
         inner: list[Any] = []
         for item in level:
             if type(item) is dict:
