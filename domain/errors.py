@@ -11,17 +11,21 @@
 A subject adds its own beside its commands (`SlotTaken` in `appointments.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 
 class DomainError(Exception):
     """A command's refusal that a person can mend. Carries no value of any row.
 
-    `attempted` names the action of an attempt that must stay on record although the transaction is undone.
+    `attempted` names the action of an attempt that must stay on record although the transaction is undone; `details`
+    is what programs need to mend it, beyond code and path (times that are free instead).
     """
 
     code = "INVALID"
     attempted: str | None = None
+    details: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, message: str, *, path: tuple[str, ...] = ()) -> None:
         super().__init__(message)

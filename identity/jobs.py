@@ -20,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from identity.accounts import Accounts, NoAccount
+from identity.calendar import RELEASE_HOLDS, release_holds
 from identity.housekeeping import FORGET_KEYS, KEEP_HOUSE, forget_keys, keep_house
 from identity.keycloak import Invalid, NotFound
 from identity.realms import SVC_IDENTITY, SVC_POLICY
@@ -194,6 +195,7 @@ def make_app(dsn: str) -> procrastinate.App:
         SYNC_TENANT: _sync_tenant,
         END_SESSIONS: _end_sessions,
         END_SESSION: _end_session,
+        RELEASE_HOLDS: release_holds,
     }
     for name, task in tasks.items():
         app.task(name=name, queue=QUEUE, pass_context=True, retry=Backoff())(task)

@@ -15,6 +15,7 @@ from sqlalchemy import literal_column as raw
 from sqlalchemy.orm import aliased
 
 from api.context import Context
+from api.graph.alternatives import alternatives, end_expired_holds, offering
 from api.graph.appointments import Appointment
 from api.graph.encounters import local_id
 from api.graph.payloads import UserError, idempotency_key, payload_errors
@@ -174,8 +175,10 @@ async def book(info: GraphQLResolveInfo[Any], given: BookAppointmentInput) -> An
         raise
 
 
-async def _book(info: GraphQLResolveInfo[Any], given: BookAppointmentInput) -> Any:
-    """Book by one statement; where it gives no row, settle why, and try again."""
+async def _book(
+    info: GraphQLResolveInfo[Any], given: BookAppointmentInput, *, again: bool = False
+) -> Any:
+    """Book by one statement; where it gives no row, settle why, and try again. An expired hold is no reason."""
     context: Context = info.context
     unit, booking = booking_of(context, given)
     agent = allowed(context, unit)
@@ -189,13 +192,18 @@ async def _book(info: GraphQLResolveInfo[Any], given: BookAppointmentInput) -> A
                 return done
         raise SlotTaken()
     except DomainError as error:
-        return refused(info, error)
+        refusal = error
     except DatabaseError as error:
-        refusal = refusal_of(error)
-        if refusal is None:
+        known = refusal_of(error)
+        if known is None:
             raise
         await context.still_valid()
-        return refused(info, refusal)
+        refusal = known
+    if isinstance(refusal, SlotTaken):
+        if not again and await end_expired_holds(context, agent, booking):
+            return await _book(info, given, again=True)
+        refusal.details = await alternatives(info, unit, booking)
+    return refused(info, refusal)
 
 
 async def at_once(found: uuid.UUID, _: Work) -> uuid.UUID:
@@ -325,18 +333,28 @@ class Mutation:
             if not known:
                 raise NotFound(path=("practitioner",))
             rooms = None if input.rooms is None else rooms_of(input.rooms)
-            moved = await reschedule(
-                work.session,
-                agent,
-                info.context.actor.tree.units[appointment.unit_id],
-                appointment,
-                input.version,
+            unit = info.context.actor.tree.units[appointment.unit_id]
+            wanted = Booking(
+                appointment.patient_id,
+                practitioner or appointment.practitioner_id,
                 input.starts_at,
                 input.minutes,
-                practitioner_id=practitioner,
-                room_ids=rooms,
-                appointment_id=work.new_id,
+                room_ids=tuple(rooms or ()),
+                service_id=appointment.service_id,
             )
+            async with offering(info._raw_info, unit, wanted):
+                moved = await reschedule(
+                    work.session,
+                    agent,
+                    unit,
+                    appointment,
+                    input.version,
+                    input.starts_at,
+                    input.minutes,
+                    practitioner_id=practitioner,
+                    room_ids=rooms,
+                    appointment_id=work.new_id,
+                )
             return moved.id
 
         return await perform(info._raw_info, "rescheduleAppointment", APPOINTMENT, input, command)

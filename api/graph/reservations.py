@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import strawberry
 
+from api.graph.alternatives import offering
 from api.graph.booking import (
     APPOINTMENT,
     BookAppointmentInput,
@@ -14,9 +15,10 @@ from api.graph.booking import (
     booking_of,
 )
 from api.graph.relay import GIVEN, Info, root
-from api.plan.write import Work, perform
+from api.plan.write import Work, driver, perform
 from domain.appointments import Appointment as Appointments
 from domain.appointments import Booking, confirm, hold_time, no_show, overbook
+from identity.calendar import defer_release
 
 
 @strawberry.input(description="A time to be kept until it is confirmed.")
@@ -41,9 +43,13 @@ class Mutation:
     ) -> BookAppointmentPayload | None:
         async def command(work: Work) -> uuid.UUID:
             unit, booking = await judged(work, "appointment:book", input)
-            held = await hold_time(
-                work.session, work.agent, unit, booking, input.hold_minutes, work.new_id
-            )
+            async with offering(info._raw_info, unit, booking):
+                held = await hold_time(
+                    work.session, work.agent, unit, booking, input.hold_minutes, work.new_id
+                )
+            assert held.expires_at is not None
+            connection = await driver(work.session)
+            await defer_release(connection, held.tenant_id, held.expires_at)
             return held.id
 
         return await perform(info._raw_info, "holdAppointment", APPOINTMENT, input, command)

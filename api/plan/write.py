@@ -352,6 +352,7 @@ def refused(info: GraphQLResolveInfo[Any], error: DomainError, nested: str | Non
         "code": error.code,
         "message": error.message,
         "path": input_path(error.path, nested) or None,
+        **error.details,
     }
     parts = []
     for response, name in payload_fields(info):
