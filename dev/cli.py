@@ -129,6 +129,22 @@ def status(as_json: AsJson = False) -> None:
 
 
 @app.command()
+def reference(
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if one differs.")
+    ] = False,
+) -> None:
+    """Write the pages of docs/ that tell the tables and the states, from the code."""
+    from dev.reference import stale, write
+
+    with _sentences():
+        names = ", ".join(path.name for path in (stale() if check else write()))
+        if check and names:
+            raise Fault(f"Not what the code says: {names}. Run `caretree dev reference`.")
+        print(f"Written: {names}." if names else "The pages are up to date.")
+
+
+@app.command()
 def people(as_json: AsJson = False) -> None:
     """List the people of the demo world."""
     from dev.demo import cast
