@@ -145,7 +145,8 @@ class Answer:
     @property
     def user_error(self) -> dict[str, Any]:
         """The only user error, or nothing."""
-        told: list[dict[str, Any]] = (self.data or {}).get("userErrors") or []
+        payload = self.data if isinstance(self.data, dict) else {}
+        told: list[dict[str, Any]] = payload.get("userErrors") or []
         assert len(told) <= 1
         return told[0] if told else {}
 

@@ -1,0 +1,91 @@
+"""The documents of docs/portal.md, sent one after the other through a patient's day at a clinic."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from graphql import OperationDefinitionNode, parse
+
+from domain.people import Person
+from tests.api.commands.office import Office, local, soon
+from tests.database import ROOT
+
+pytestmark = pytest.mark.anyio
+
+
+def documents() -> dict[str, str]:
+    """The page's documents by the name of their operation."""
+    page = (ROOT / "docs" / "portal.md").read_text()
+    out = {}
+    for text in re.findall(r"```graphql\n(.*?)```", page, re.S):
+        (operation,) = parse(text).definitions
+        assert isinstance(operation, OperationDefinitionNode)
+        assert operation.name is not None
+        out[operation.name.value] = text
+    return out
+
+
+@dataclass
+class Day:
+    """A clinic's day: sends the page's documents and keeps which were sent."""
+
+    office: Office
+    texts: dict[str, str] = field(default_factory=documents)
+    sent: set[str] = field(default_factory=set)
+
+    async def send(self, who: Person, name: str, /, **variables: Any) -> Any:
+        """The root field's value; an operation of the page is answered without any error."""
+        self.sent.add(name)
+        answer = await self.office.ask(who, self.texts[name], variables)
+        assert answer.outcome == "DONE", (name, answer.body)
+        assert answer.data is not None, name
+        return answer.data
+
+
+async def test_a_day_at_the_clinic(office: Office) -> None:
+    day, clinic = Day(office), office.here.unit("a")
+    desk = office.here.person("front_desk@a")
+    provider = office.here.person("provider@a")
+    biller = office.here.person("biller@a")
+    doctor = f"Practitioner:{office.here.doctor('a').id}"
+
+    person = {"familyName": "Zyxwvutson Portal", "givenName": "Ana", "birthDate": "1980-02-29"}
+    registered = await day.send(desk, "Register", input={"unit": clinic, "demographics": person})
+    patient = registered["patient"]["id"]
+    found = await day.send(desk, "Search", clinic=clinic, name="Zyxwvutson P")
+    assert [row["id"] for row in found["nodes"]] == [patient]
+
+    start = soon()
+    when = {"date": start.date().isoformat()}
+    slots = await day.send(desk, "Slots", clinic=clinic, practitioner=doctor, **when)
+    assert [local(row["resource"]) for row in slots] == [local(doctor)]
+    slot = {"startsAt": start.isoformat(), "minutes": 30, "reason": "Cough"}
+    asked = {"unit": clinic, "patient": patient, "practitioner": doctor, **slot}
+    booked = (await day.send(desk, "Book", input=asked))["appointment"]
+    board = await day.send(desk, "Day", clinic=clinic, **when)
+    assert booked["id"] in [row["id"] for row in board["nodes"]]
+    here = {"id": booked["id"], "version": booked["version"]}
+    arrived = (await day.send(desk, "CheckIn", input=here))["appointment"]
+    assert arrived["state"] == "CHECKED_IN"
+
+    visit = {"unit": clinic, "patient": patient, "appointment": booked["id"], "reason": "Cough"}
+    encounter = (await day.send(provider, "Start", input=visit))["encounter"]
+    text = {"encounter": encounter["id"], "kind": "PROGRESS", "body": "Better."}
+    note = (await day.send(provider, "Write", input=text))["note"]
+    signed = await day.send(provider, "Sign", input={"id": note["id"], "version": note["version"]})
+    assert signed["note"]["state"] == "SIGNED"
+    chart = await day.send(provider, "Chart", patient=patient)
+    assert [n["body"] for n in chart["encounters"][0]["notes"]] == ["Better."]
+    assert chart["maskedGroups"] == ["BILLING"]
+
+    finished = {"id": encounter["id"], "version": encounter["version"]}
+    assert (await day.send(provider, "Finish", input=finished))["encounter"]["state"] == "FINISHED"
+    money = {"amount": "25.00", "currency": "USD"}
+    paid = {"unit": clinic, "patient": patient, "method": "CARD", "unapplied": True}
+    receipt = (await day.send(desk, "Pay", input={**paid, **money}))["receipt"]
+    assert receipt["amount"] == money
+    account = await day.send(biller, "Owed", patient=patient)
+    assert account["balance"] == {"amount": "-25.00", "currency": "USD"}
+
+    assert day.sent == set(day.texts), "an operation of the page is not sent"
