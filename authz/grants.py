@@ -3,7 +3,6 @@
 import datetime as dt
 from collections.abc import Iterable
 from types import MappingProxyType
-from uuid import UUID
 
 from authz.actor import Grant
 from authz.tree import LEVELS, Tree
@@ -65,8 +64,3 @@ def needs_second_factor(grants: Iterable[Grant], policy: str) -> bool:
     if policy == "none":
         return False
     return policy != "admins" or any(g.role in SECOND_FACTOR for g in grants)
-
-
-def overlap(tree: Tree, one: UUID, other: UUID) -> bool:
-    """Whether one node lies at or below the other."""
-    return tree.is_below(one, other) or tree.is_below(other, one)

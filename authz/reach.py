@@ -16,7 +16,7 @@ class Reach(Enum):
     SITE        any of a patient's sites
     NODE        the row is, or names, a node of any level (org_unit, grant)
     PARENT      the node above the row: strictly below the granted node
-    HOME        every node at which the person holds a role: all of them must lie inside
+    HOME        every node at which the person holds a role: all of them must lie inside; without any, the root
     EVERYWHERE  below every node: a role anywhere in the health system reaches it (the directory)
     """
 
@@ -43,7 +43,8 @@ def holds(reach: Reach, tenant_id: UUID, scope: "Scope", row: Any) -> bool:
     if reach is Reach.HOME:
         if others is None:
             raise TypeError("a person is judged together with the person's grants")
-        return all(_inside(tenant_id, scope, row.id, grant) for grant in others)
+        nodes = [grant.unit_id for grant in others if _counted(tenant_id, row.id, grant)]
+        return scope.all or (bool(nodes) and all(scope.covers(None, node) for node in nodes))
     if reach is Reach.SITE and others is not None:
         return scope.all or any(_at_site(tenant_id, scope, row.id, site) for site in others)
     if reach is Reach.EVERYWHERE:
@@ -63,9 +64,8 @@ def _at_site(tenant_id: UUID, scope: "Scope", patient_id: UUID, site: Any) -> bo
     )
 
 
-def _inside(tenant_id: UUID, scope: "Scope", person_id: UUID, grant: Any) -> bool:
-    """Whether a grant of the person leaves them inside: an ended one does not count."""
+def _counted(tenant_id: UUID, person_id: UUID, grant: Any) -> bool:
+    """Whether a grant of the person, running or to come, says where they are at home: an ended one does not."""
     if grant.tenant_id != tenant_id or grant.person_id != person_id:
         raise ValueError("a person is judged by the person's own grants")
-    ended = grant.valid_until is not None and grant.valid_until <= dt.datetime.now(dt.UTC)
-    return ended or scope.covers(None, grant.unit_id)
+    return grant.valid_until is None or grant.valid_until > dt.datetime.now(dt.UTC)

@@ -18,11 +18,7 @@ class Reason(Enum):
     NOT_A_PRACTITIONER = "NOT_A_PRACTITIONER"
     SENSITIVITY = "SENSITIVITY"
     BREAK_GLASS_AVAILABLE = "BREAK_GLASS_AVAILABLE"
-    TO_ONESELF = "TO_ONESELF"
     ROLE_NOT_YOURS_TO_GIVE = "ROLE_NOT_YOURS_TO_GIVE"
-    ROLE_DOES_NOT_FIT = "ROLE_DOES_NOT_FIT"
-    CONFLICTING_ROLES = "CONFLICTING_ROLES"
-    LAST_SYSTEM_ADMIN = "LAST_SYSTEM_ADMIN"
 
 
 _SAID = {
@@ -31,11 +27,7 @@ _SAID = {
     Reason.NOT_A_PRACTITIONER: "Only a person linked to an active practitioner may do this.",
     Reason.SENSITIVITY: "The record is restricted.",
     Reason.BREAK_GLASS_AVAILABLE: "No role of yours allows this here; break-glass does.",
-    Reason.TO_ONESELF: "Nobody gives a role to themselves.",
     Reason.ROLE_NOT_YOURS_TO_GIVE: "This role is not yours to give or take at this place.",
-    Reason.ROLE_DOES_NOT_FIT: "This role is not held at this level.",
-    Reason.CONFLICTING_ROLES: "The person holds a role that this one must not meet.",
-    Reason.LAST_SYSTEM_ADMIN: "The last system administrator cannot go.",
 }
 
 

@@ -148,15 +148,21 @@ def _at(unit: ColumnElement[Any], i: int, scope: "Scope", bind: "Binder") -> Col
 
 
 def _home(i: int, scope: "Scope", alias: Any, bind: "Binder") -> ColumnElement[bool]:
-    """No grant of the person, running or to come, lies outside."""
-    grant = RoleGrant.__table__.alias()
-    outside = exists().where(
+    """Of the person's grants, running or to come, there is one, and none lies outside."""
+    some, outside = RoleGrant.__table__.alias(), RoleGrant.__table__.alias()
+    held = exists().where(*_holding(some, alias, bind))
+    away = exists().where(
+        *_holding(outside, alias, bind), ~_units(outside.c.unit_id, i, scope, bind)
+    )
+    return held.correlate_except(some) & ~away.correlate_except(outside)
+
+
+def _holding(grant: Any, alias: Any, bind: "Binder") -> list[ColumnElement[bool]]:
+    return [
         grant.c.tenant_id == bind("tenant", lambda p: p.tenant_id, _UUID),
         grant.c.person_id == column(alias, "id"),
         or_(grant.c.valid_until.is_(None), grant.c.valid_until > func.now()),
-        ~_units(grant.c.unit_id, i, scope, bind),
-    )
-    return ~outside.correlate_except(grant)
+    ]
 
 
 def _residual(residual: Residual, alias: Any, bind: "Binder") -> list[ColumnElement[bool]]:

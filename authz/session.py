@@ -90,11 +90,12 @@ class GuardedSession(AsyncSession):
     async def require(self, permission: str, target: Any, also: Iterable[str] = ()) -> Grant | None:
         """As `authz.guard.require`, and open the permission for writing; answers the grant that allows it.
 
-        Where a person is judged by all their grants, the session reads those itself.
+        Where a person is judged by all their grants, the session reads those itself; grants of the target are
+        those that the command is about to give.
         """
         if self.actor.predicate(*split(permission)).reach is Reach.HOME:
-            person = target[0] if isinstance(target, tuple) else target
-            target = person and (person, await self.grants_of(person.id))
+            person, coming = target if isinstance(target, tuple) else (target, ())
+            target = person and (person, [*await self.grants_of(person.id), *coming])
         grant = require(self.actor, permission, target)
         await self._open(permission, also, target)
         return grant
@@ -112,20 +113,40 @@ class GuardedSession(AsyncSession):
 
         For judging only: whether a person is the actor's to manage, and whether two duties would meet.
         """
-        found = await self.scalars(
-            select(RoleGrant).where(
-                RoleGrant.tenant_id == self.actor.tenant_id,
-                RoleGrant.person_id == person_id,
-                or_(RoleGrant.valid_until.is_(None), RoleGrant.valid_until > func.now()),
-            ),
-            execution_options={_WHOLE: _TOKEN},
-        )
-        return list(found)
+        return await every_grant(self, self.actor.tenant_id, person_id)
 
     async def _open(self, permission: str, also: Iterable[str], target: Any) -> None:
         resource, _ = split(permission)
         tables = (WRITES.get(resource, resource), *also)
         await self.run_sync(lambda _: self.sync_session.open(permission, tables, target))
+
+
+async def every_grant(session: AsyncSession, tenant_id: UUID, person_id: UUID) -> list[RoleGrant]:
+    """Every grant of a person that has not ended, for judging only: a guarded session hands out hidden ones too."""
+    found = await session.scalars(
+        select(RoleGrant).where(
+            RoleGrant.tenant_id == tenant_id,
+            RoleGrant.person_id == person_id,
+            or_(RoleGrant.valid_until.is_(None), RoleGrant.valid_until > func.now()),
+        ),
+        execution_options={_WHOLE: _TOKEN},
+    )
+    return list(found)
+
+
+async def grants_at(
+    session: AsyncSession, tenant_id: UUID, units: Iterable[UUID]
+) -> list[RoleGrant]:
+    """Every grant at these nodes that has not ended, as `every_grant`."""
+    found = await session.scalars(
+        select(RoleGrant).where(
+            RoleGrant.tenant_id == tenant_id,
+            RoleGrant.unit_id.in_(list(units)),
+            or_(RoleGrant.valid_until.is_(None), RoleGrant.valid_until > func.now()),
+        ),
+        execution_options={_WHOLE: _TOKEN},
+    )
+    return list(found)
 
 
 def guarded_session(engine: AsyncEngine, actor: Actor) -> GuardedSession:

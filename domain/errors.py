@@ -11,7 +11,8 @@
 A subject adds its own beside its commands (`SlotTaken` in `appointments.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -31,6 +32,16 @@ class DomainError(Exception):
         super().__init__(message)
         self.message = message
         self.path = path
+
+
+@contextmanager
+def part(name: str) -> Iterator[None]:
+    """Refusals inside speak of fields of this part of the input."""
+    try:
+        yield
+    except DomainError as error:
+        error.path = (name, *error.path)
+        raise
 
 
 class NotFound(DomainError):

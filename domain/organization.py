@@ -58,6 +58,8 @@ class Level(StrEnum):
 class Tenant(Stamped, Base):
     """A health system as its cell knows it. `tree_version` rises with every change of the tree.
 
+    `second_approval`: two administrators have to agree on who administers and who watches over them.
+
     `currency_digits` is how many of an amount's digits are minor units (ISO 4217: USD 2, JPY 0, KWD 3).
     """
 
@@ -79,6 +81,7 @@ class Tenant(Stamped, Base):
     policy_variant: Mapped[str] = mapped_column(server_default="admins_inherit")
     viewer_clinical: Mapped[bool] = mapped_column(server_default="false")
     mfa_policy: Mapped[str] = mapped_column(server_default="none")
+    second_approval: Mapped[bool] = mapped_column(server_default="true")
     tree_version: Mapped[int] = mapped_column(server_default="1")
     settings: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
 
@@ -140,8 +143,12 @@ def clinic_of(place: Place) -> uuid.UUID:
     return place.clinic_id
 
 
-BELOW = {Level.SYSTEM: Level.REGION, Level.REGION: Level.CLINIC, Level.CLINIC: Level.DEPARTMENT}
-"""What is made under a unit of each level."""
+BELOW = {
+    Level.SYSTEM: (Level.REGION, Level.CLINIC),
+    Level.REGION: (Level.CLINIC,),
+    Level.CLINIC: (Level.DEPARTMENT,),
+}
+"""What may be made under a unit of each level, the usual first: a small system has its clinics right below it."""
 
 
 async def add_unit(
@@ -150,17 +157,22 @@ async def add_unit(
     parent: OrgUnit | None,
     name: str,
     *,
+    level: Level | None = None,
     zone: str | None = None,
     unit_id: uuid.UUID | None = None,
 ) -> OrgUnit:
-    """Make a unit one level below `parent`; without a parent the root. A clinic needs an IANA zone.
+    """Make a unit below `parent`, by default of the next level; without a parent the root. A clinic has an IANA zone.
 
-    Raises Invalid: a name without letters, an unknown zone, a closed parent, nothing below a department.
-    Writes org_unit and the tenant's versions.
+    Raises Invalid: a name without letters, an unknown zone, a closed parent, nothing below a department, a level
+    that does not lie below the parent's. Writes org_unit and the tenant's versions.
     """
-    level = Level.SYSTEM if parent is None else BELOW.get(Level(parent.level))
-    if level is None:
+    below = (Level.SYSTEM,) if parent is None else BELOW.get(Level(parent.level), ())
+    if not below:
         raise Invalid("A department has no units below it.", path=("parent",), code="NO_UNIT_BELOW")
+    level = level or below[0]
+    if level not in below:
+        message = "A unit of this level does not lie there."
+        raise Invalid(message, path=("level",), code="LEVEL_DOES_NOT_FIT")
     if parent is not None and not parent.active:
         raise Invalid("This unit is closed.", path=("parent",), code="UNIT_CLOSED")
     if level is Level.CLINIC and zone is None:
@@ -176,6 +188,7 @@ async def add_unit(
         name=a_name(name, "name"),
         zone=known_zone(zone) if zone else None,
         active=True,
+        version=1,
     )
     await raise_tree_version(session, agent)
     session.add(unit)
@@ -184,30 +197,51 @@ async def add_unit(
     return unit
 
 
+async def rename_unit(
+    session: AsyncSession, agent: Agent, unit: OrgUnit, name: str, version: int
+) -> OrgUnit:
+    """Give a unit another name. Raises Invalid, StaleVersion."""
+    await raise_tree_version(session, agent)
+    renamed = await change(session, agent, unit, version, name=a_name(name, "name"))
+    record(session, agent, "org_unit:rename", renamed.id, clinic_id=renamed.clinic_id)
+    return renamed
+
+
 async def move_clinic(
     session: AsyncSession, agent: Agent, clinic: OrgUnit, region: OrgUnit, version: int
 ) -> OrgUnit:
     """Put a clinic under another region of the tenant. Raises Invalid, StaleVersion."""
-    if clinic.level != Level.CLINIC or region.level != Level.REGION:
-        raise Invalid("A clinic moves between regions.", path=("region",), code="NOT_A_REGION")
-    if not region.active:
-        raise Invalid("This region is closed.", path=("region",), code="UNIT_CLOSED")
+    can_move(clinic, region)
     await raise_tree_version(session, agent)
     moved = await change(session, agent, clinic, version, parent_id=region.id)
     record(session, agent, "org_unit:move", moved.id, region.id, clinic_id=moved.id)
     return moved
 
 
+def can_move(clinic: OrgUnit, region: OrgUnit) -> None:
+    """Raises Invalid where the one is no clinic, or the other no open region beside its own."""
+    if clinic.level != Level.CLINIC:
+        raise Invalid("Only clinics move.", path=("id",), code="NOT_A_CLINIC")
+    if region.level != Level.REGION:
+        raise Invalid("A clinic moves between regions.", path=("region",), code="NOT_A_REGION")
+    if not region.active:
+        raise Invalid("This region is closed.", path=("region",), code="UNIT_CLOSED")
+    if clinic.parent_id == region.id:
+        raise Invalid("The clinic lies there already.", path=("region",), code="THERE_ALREADY")
+
+
 async def close_unit(session: AsyncSession, agent: Agent, unit: OrgUnit, version: int) -> OrgUnit:
     """Close a unit that has no open unit below it; its rows stay readable. Raises Invalid, StaleVersion."""
     if unit.level == Level.SYSTEM:
-        raise Invalid("The health system itself is not closed here.", path=("unit",))
+        raise Invalid("The health system itself is not closed here.", path=("id",))
+    if not unit.active:
+        raise Invalid("This unit is closed.", path=("id",), code="UNIT_CLOSED")
     await raise_tree_version(session, agent)
     below = select(OrgUnit.id).where(
         OrgUnit.tenant_id == agent.tenant_id, OrgUnit.parent_id == unit.id, OrgUnit.active
     )
     if await session.scalar(below.limit(1)):
-        raise Invalid("Close the units below it first.", path=("unit",), code="HAS_OPEN_UNITS")
+        raise Invalid("Close the units below it first.", path=("id",), code="HAS_OPEN_UNITS")
     closed = await change(session, agent, unit, version, active=False)
     record(session, agent, "org_unit:close", closed.id, clinic_id=closed.clinic_id)
     return closed

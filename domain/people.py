@@ -2,11 +2,24 @@
 
 import datetime as dt
 import uuid
+from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, func, text
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Index,
+    UniqueConstraint,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from domain.audit import Agent
+from domain.errors import NotFound, StaleVersion
 from domain.model import Base, Identified, Stamped
 
 
@@ -35,7 +48,7 @@ class Person(Stamped, Identified):
     tokens_valid_from: Mapped[dt.datetime | None]
 
 
-class RoleGrant(Identified):
+class RoleGrant(Stamped, Identified):
     """A role at a node for a time. Revoking sets `valid_until`; a grant is never deleted.
 
     Overlaps are refused within one source; grants of several sources add up, and revoking one leaves the others.
@@ -65,6 +78,7 @@ class RoleGrant(Identified):
         ),
         Index("ix_role_grant_person", "tenant_id", "person_id"),
         Index("ix_role_grant_unit", "tenant_id", "unit_id"),
+        Index("ix_role_grant_tenant_created", "tenant_id", "created_at", "id"),
     )
 
     person_id: Mapped[uuid.UUID]
@@ -76,7 +90,6 @@ class RoleGrant(Identified):
     source_ref: Mapped[str] = mapped_column(server_default="")
     granted_by: Mapped[uuid.UUID | None]
     reason: Mapped[str] = mapped_column(server_default="")
-    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
 
 
 class RevokedSession(Base):
@@ -87,3 +100,29 @@ class RevokedSession(Base):
 
     sid: Mapped[str] = mapped_column(primary_key=True)
     until: Mapped[dt.datetime]
+
+
+async def touch(
+    session: AsyncSession,
+    agent: Agent,
+    person_id: uuid.UUID,
+    version: int | None = None,
+    **values: Any,
+) -> Person:
+    """Write to the person's row and raise its version; holds its lock until the transaction ends.
+
+    With `version` only while the row has it still. Raises NotFound, StaleVersion.
+    """
+    here = (Person.tenant_id == agent.tenant_id, Person.id == person_id)
+    based = () if version is None else (Person.version == version,)
+    person: Person | None = await session.scalar(
+        update(Person)
+        .where(*here, *based)
+        .values(version=Person.version + 1, updated_at=agent.now, **values)
+        .returning(Person),
+        execution_options={"populate_existing": True, "synchronize_session": False},
+    )
+    if person is not None:
+        return person
+    current = await session.scalar(select(Person.version).where(*here))
+    raise NotFound() if current is None else StaleVersion(current)

@@ -1,5 +1,6 @@
 """What a line or a passage of text from outside must be before it is stored."""
 
+import re
 import unicodedata
 
 from domain.errors import Invalid
@@ -11,6 +12,8 @@ REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Embeddings, overrides and isolates of Unicode's UAX 9: they make a reader see another order than is stored."""
 # Joiners (U+200C, U+200D) belong to Persian and Indic words, marks (U+200E, U+200F, U+061C) to mixed lines: taken.
 UNSTORABLE = "This has characters that cannot be stored."
+# What mail servers take (RFC 5321 section 4.5.3.1): 64 + @ + 255 octets; quoted local parts are refused.
+EMAIL = re.compile(r"[^\s@\"<>(),:;\\\[\]]{1,64}@(?=.{1,255}$)([\w-]{1,63}\.)+[\w-]{2,63}")
 
 
 def line(value: str, *path: str, maximum: int = LINE) -> str:
@@ -61,6 +64,14 @@ def optional_line(value: str | None, *path: str, maximum: int = LINE) -> str | N
 def optional_identifier(value: str | None, *path: str, maximum: int = LINE) -> str | None:
     """As `identifier`; nothing and blank text are nothing."""
     return identifier(value, *path, maximum=maximum) if value and value.strip() else None
+
+
+def optional_email(value: str | None, *path: str) -> str | None:
+    """An e-mail address, or nothing. Raises Invalid."""
+    plain = optional_identifier(value, *path, maximum=320)
+    if plain is not None and not EMAIL.fullmatch(plain):
+        raise Invalid("This is no e-mail address.", path=path)
+    return plain
 
 
 def optional_passage(value: str | None, *path: str, maximum: int = 2_000) -> str | None:

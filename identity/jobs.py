@@ -6,7 +6,6 @@ person have a lock and run in the order of their commits. A job meant for later 
 behind it; when its time has come it defers the real one.
 """
 
-import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -16,8 +15,10 @@ from uuid import UUID
 
 import procrastinate
 from procrastinate.jobs import Job
-from sqlalchemy import text
+from sqlalchemy import DateTime, Integer, Text, cast, func, select
+from sqlalchemy.dialects.postgresql import JSONB, array
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.types import UserDefinedType
 
 from identity.accounts import Accounts, NoAccount
 from identity.calendar import RELEASE_HOLDS, release_holds
@@ -35,12 +36,16 @@ END_SESSION = "identity:end_session"
 RETRY_STALLED = "identity:retry_stalled"
 _RESOURCES = "identity"
 _HEARTBEAT_SECONDS = 30.0
-_DEFER = text(
-    "select procrastinate_defer_jobs_v1(array_agg(row(cast(:queue as varchar),"
-    " cast(:task as varchar), 0, job ->> 'lock', null, job -> 'args',"
-    " cast(:at as timestamptz))::procrastinate_job_to_defer_v1))"
-    " from jsonb_array_elements(cast(:jobs as jsonb)) as job"
-)
+
+
+class _JobToDefer(UserDefinedType[Any]):
+    """procrastinate's row of a job."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "procrastinate_job_to_defer_v1"
+
 
 log = logging.getLogger(__name__)
 
@@ -91,18 +96,21 @@ async def _defer(
 ) -> None:
     if not ids:
         return
-    jobs = [
-        {
-            "args": {"tenant_id": str(tenant_id), **job},
-            "lock": None if at else f"{tenant_id}:{job.get('person_id', '')}",
-        }
-        for job in ids
-    ]
-    # Through the transaction's connection: this is no statement over a health system's rows.
-    connection = await session.connection()
-    await connection.execute(
-        _DEFER, {"queue": QUEUE, "task": task, "jobs": json.dumps(jobs), "at": at}
-    )
+    jobs = []
+    for job in ids:
+        lock = None if at else f"{tenant_id}:{job.get('person_id', '')}"
+        parts = (
+            cast(QUEUE, Text),
+            cast(task, Text),
+            cast(0, Integer),
+            cast(lock, Text),
+            cast(None, Text),
+            cast({"tenant_id": str(tenant_id), **job}, JSONB),
+            cast(at, DateTime(timezone=True)),
+        )
+        jobs.append(cast(func.row(*parts), _JobToDefer()))
+    # A statement of no table: a session that guards its rows lets it pass.
+    await session.execute(select(func.procrastinate_defer_jobs_v1(array(jobs))))
 
 
 class Backoff(procrastinate.BaseRetryStrategy):

@@ -77,6 +77,20 @@ async def set_mfa_policy(session: AsyncSession, agent: Agent, policy: MfaPolicy)
     await defer_sync(session, agent.tenant_id, administrators)
 
 
+async def set_second_approval(session: AsyncSession, agent: Agent, asked: bool) -> None:
+    """Say whether a second person approves who administers the health system and watches over it. Raises NotFound."""
+    found = await session.scalar(
+        update(Tenant)
+        .where(Tenant.tenant_id == agent.tenant_id)
+        .values(second_approval=asked, version=Tenant.version + 1, updated_at=agent.now)
+        .returning(Tenant.tenant_id),
+        execution_options={"synchronize_session": False},
+    )
+    if found is None:
+        raise NotFound()
+    record(session, agent, "tenant:configure", agent.tenant_id)
+
+
 async def drift_of(platform: Platform, slug: str) -> list[str]:
     """In which points the realm is not what the template and the platform say. Raises NotFound, KeycloakFailure."""
     tenant_id, url, name = await _entry(platform.control, slug)

@@ -26,17 +26,12 @@ from domain.organization import MfaPolicy, OrgUnit, PolicyVariant, Tenant, add_u
 from domain.people import Person
 from domain.sealing import Keyring, SecretSealer
 from identity.accounts import Accounts, aad
-from identity.provisioning import (
-    SYSTEM_ADMIN,
-    GrantDraft,
-    PersonDraft,
-    create_person,
-    give_grant,
-)
+from identity.administrators import PRIVACY_OFFICER, SYSTEM_ADMIN
+from identity.grants import GrantDraft, give_grant
+from identity.provisioning import PersonDraft, create_person
 from identity.realms import SERVICE_ACCOUNTS, SVC_IDENTITY, RealmPlan, provision
 from identity.sync import FirstLogin, cell_session, set_first_login, sync_person
 
-PRIVACY_OFFICER = "privacy_officer"
 _OPAQUE = string.ascii_lowercase + string.digits
 # Without characters that are read wrong from a screen; 20 of them are 116 bits.
 _PASSWORD = "".join(c for c in string.ascii_letters + string.digits if c not in "0O1lI")

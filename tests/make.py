@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from domain.allergies import AllergyIntolerance
 from domain.appointments import Appointment, AppointmentBlock
+from domain.approvals import GrantRequest
 from domain.billing import (
     Allocation,
     ChargeItem,
@@ -136,6 +137,17 @@ def grant(holder: Person, role: str, node: OrgUnit, **values: Any) -> RoleGrant:
     defaults: dict[str, Any] = {"id": new_id(), "valid_from": now() - dt.timedelta(days=1)}
     place = {"tenant_id": holder.tenant_id, "person_id": holder.id, "unit_id": node.id}
     return RoleGrant(**place | {"role": role} | defaults | values)
+
+
+def grant_request(
+    holder: Person, role: str, node: OrgUnit, asker: Person, **values: Any
+) -> GrantRequest:
+    """A role that waits for a second person's approval for another week."""
+    defaults: dict[str, Any] = {"id": new_id(), "lapses_at": now() + dt.timedelta(days=7)}
+    place = {"tenant_id": holder.tenant_id, "person_id": holder.id, "unit_id": node.id}
+    return GrantRequest(
+        **place | {"role": role, "requested_by": asker.id, "state": "pending"} | defaults | values
+    )
 
 
 def now() -> dt.datetime:

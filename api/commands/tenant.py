@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -10,13 +11,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.settings import Settings, SettingsError, load
 from domain.audit import Agent
 from domain.errors import DomainError, NotFound
 from domain.organization import MfaPolicy, PolicyVariant
 from identity.keycloak import Account, Denied, KeycloakFailure
-from identity.lifecycle import drift_of, resume_tenant, set_mfa_policy, suspend_tenant
+from identity.lifecycle import (
+    drift_of,
+    resume_tenant,
+    set_mfa_policy,
+    set_second_approval,
+    suspend_tenant,
+)
 from identity.platform import listed, open_platform, portals_at
 from identity.provisioning import PersonDraft
 from identity.realms import RealmTaken
@@ -128,16 +136,39 @@ def mfa(
 ) -> None:
     """Change who must show a second factor: for requests at once, for logins as soon as the worker has run."""
 
+    _change(slug, lambda session, agent: set_mfa_policy(session, agent, policy))
+    console.print(f"[bold]{slug}[/]: a second factor is asked of {policy.value}.")
+
+
+class Switch(StrEnum):
+    """A rule that is on or off."""
+
+    ON = "on"
+    OFF = "off"
+
+
+@app.command()
+def approval(
+    slug: Slug, switch: Annotated[Switch, typer.Argument(help="on: two people decide.")]
+) -> None:
+    """Say whether a second administrator approves grants of system_admin, privacy_officer and auditor."""
+    asked = switch is Switch.ON
+    _change(slug, lambda session, agent: set_second_approval(session, agent, asked))
+    console.print(f"[bold]{slug}[/]: second approvals are {switch.value}.")
+
+
+def _change(slug: str, command: Callable[[AsyncSession, Agent], Awaitable[None]]) -> None:
+    """Carry out a command on the health system's own row."""
+
     async def change(platform: Platform, _: Settings) -> None:
         entry = next((e for e, _ in await listed(platform) if e.slug == slug), None)
         if entry is None:
             raise NotFound("There is no such health system.")
         agent = Agent(tenant_id=entry.id, now=datetime.now(UTC))
         async with cell_session(platform.cell, entry.id) as session:
-            await set_mfa_policy(session, agent, policy)
+            await command(session, agent)
 
     _run(change)
-    console.print(f"[bold]{slug}[/]: a second factor is asked of {policy.value}.")
 
 
 @app.command(name="drift")

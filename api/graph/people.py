@@ -25,6 +25,7 @@ class Person(Node):
     active: bool | None = column("read", "False once they have left.")
     user_name: str | None = column("manage", "What they log in as.")
     email: str | None = column("manage", "Where mail reaches them.")
+    version: int | None = column("manage", "Rises with every change of them or of their grants.")
 
 
 @value_type("A role that you hold at a node of the tree.")

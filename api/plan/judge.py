@@ -68,12 +68,12 @@ class Judge:
     def conditions(self, row: Row, resource: str) -> ColumnElement[bool]:
         """What a page asks of each row beyond its place: the tenant and the conditions of the policy.
 
-        Raises LookupError where they differ by grant: such rows have no pages.
+        Where the conditions differ by grant (one's own rows, and those of a node) it is the whole policy.
         """
         self.facts.shape(resource, "read")
         predicate = self.actor.predicate(resource, "read")
         residuals = {residual for _, residual in predicate.branches}
         if len(residuals) != 1:
-            raise LookupError(f"the conditions of {resource}:read differ by grant")
+            return self._rendered(predicate, row)
         bare = replace(predicate, branches=((EVERYWHERE, residuals.pop()),))
         return self._rendered(bare, row)

@@ -69,6 +69,8 @@ class Work:
     agent: Agent
     new_id: uuid.UUID = field(default_factory=new_id)
     repeated: bool = False  # carried out before under the same key
+    own_changes: int = 0  # how often the command itself raised the asker's version …
+    tree_changes: int = 0  # … and the health system's
 
     async def require(self, permission: str, target: Any, *also: str) -> Agent:
         """Judge the target and open what the command writes. Raises NotFound or Forbidden."""
@@ -83,6 +85,11 @@ class Work:
             return await self.require(permission, new, *also)
         except NotFound:
             raise Forbidden(Reason.NO_ROLE) from None
+
+    def changes_person(self, person_id: uuid.UUID) -> None:
+        """Say that the command raises the version of a person: of the asker's own the last stamp must know."""
+        if person_id == self.context.actor.person_id:
+            self.own_changes += 1
 
     async def count(self, permission: str) -> None:
         """Count a try of what could be guessed. Raises RateLimited, RatesUnavailable."""
@@ -172,7 +179,7 @@ async def carry_out(
             parts = await _answered(info, connection, payload, found, more)
             await session.flush()
             # Again: the command may have waited for another, and what changed meanwhile counts.
-            await still_valid(connection, context)
+            await still_valid(connection, context, work)
             await session.commit()
     except DBAPIError as error:
         refusal = refusal_of(error)
@@ -255,10 +262,19 @@ async def fetch_row(connection: AsyncConnection[Any], statement: Statement) -> R
     return tuple(result.get_value(0, column) for column in range(result.nfields))
 
 
-async def still_valid(connection: AsyncConnection[Any], context: Context) -> None:
-    """Raises StaleActor where the actor has changed since it was made."""
+async def still_valid(
+    connection: AsyncConnection[Any], context: Context, work: Work | None = None
+) -> None:
+    """Raises StaleActor where the actor has changed since it was made, but by the command itself."""
     context.stamped = True
-    if await fetch_row(connection, stamp(context.actor)) is None:
+    actor = context.actor
+    if work is not None and (work.own_changes or work.tree_changes):
+        actor = replace(
+            actor,
+            person_version=actor.person_version + work.own_changes,
+            tenant_version=actor.tenant_version + work.tree_changes,
+        )
+    if await fetch_row(connection, stamp(actor)) is None:
         raise StaleActor()
 
 

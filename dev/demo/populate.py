@@ -26,13 +26,8 @@ from domain.practitioners import (
     add_resource,
     assign,
 )
-from identity.provisioning import (
-    GrantDraft,
-    PersonDraft,
-    create_person,
-    deactivate_person,
-    give_grant,
-)
+from identity.grants import GrantDraft, give_grant
+from identity.provisioning import PersonDraft, create_person, deactivate_person
 from identity.sync import cell_session
 
 MONTH = dt.timedelta(days=30)

@@ -9,7 +9,7 @@ import phonenumbers
 
 from domain.errors import Invalid
 from domain.patients.record import Sex, fold
-from domain.plain_text import name, optional_identifier, optional_line
+from domain.plain_text import EMAIL, name, optional_identifier, optional_line
 
 BORN_AT_THE_EARLIEST = 1875
 """Nobody alive was born before; whoever is older than the oldest person ever known is a typing error."""
@@ -17,8 +17,6 @@ BORN_AT_THE_EARLIEST = 1875
 LANGUAGE = re.compile(
     r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*"
 )
-# What mail servers take (RFC 5321 section 4.5.3.1): 64 + @ + 255 octets; quoted local parts are refused.
-EMAIL = re.compile(r"[^\s@\"<>(),:;\\\[\]]{1,64}@(?=.{1,255}$)([\w-]{1,63}\.)+[\w-]{2,63}")
 POSTAL_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 -]{0,14}")
 COUNTRY = re.compile(r"[A-Z]{2}")
 

@@ -38,7 +38,7 @@ NOBODYS = {"patient", "appointment_block", "daily_close"}
 """Guarded tables whose rows follow no patient."""
 ANSWER = {"paid_minor", "adjusted_minor", "patient_minor"}
 ONLY = {
-    "role_grant": {"valid_until"},
+    "role_grant": {"valid_until", "version", "updated_at"},
     "invoice": {"state", "version", "updated_at"},
     "claim_item": ANSWER,
     "claim": ANSWER

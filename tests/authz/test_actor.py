@@ -193,7 +193,12 @@ def test_a_person_is_managed_with_all_their_grants() -> None:
     past = make.grant(who, "nurse", HOME, valid_until=make.now() - HOUR)
     later = make.grant(who, "nurse", HOME, valid_from=make.now() + HOUR)
 
-    assert manage.allows((who, []))
+    everywhere = actor(TREE, ("system_admin", TREE.root)).predicate("person", "manage")
+
+    assert not manage.allows((who, []))  # whoever holds nothing is at home at the root
+    assert not manage.allows((who, [past]))
+    assert everywhere.allows((who, []))
+    assert everywhere.allows((who, [past]))
     assert manage.allows((who, [inside, past]))
     assert not manage.allows((who, [inside, above]))
     assert not manage.allows((who, [later]))

@@ -91,10 +91,12 @@ class Judge:
     def home_of(self, here: World, person: Any) -> str:
         """A place below exactly the nodes that all grants of the person lie below."""
         key = f"home:{person.id}"
-        above = set(here.tree.units)
-        for grant in here.of(RoleGrant):
-            if grant.person_id == person.id and grant.valid_until is None:
-                above &= set(here.tree.ancestors(grant.unit_id))
+        held = [
+            set(here.tree.ancestors(grant.unit_id))
+            for grant in here.of(RoleGrant)
+            if grant.person_id == person.id and grant.valid_until is None
+        ]
+        above = set.intersection(*held) if held else {here.tree.root}
         self.home[key] = tuple(str(u) for u in above)
         return key
 

@@ -363,13 +363,23 @@ async def test_a_person_is_judged_by_grants_that_the_manager_cannot_see(
 
 @pytest.mark.anyio
 async def test_a_new_person_holds_no_grant(here: World, held: Open) -> None:
-    session = held(("clinic_admin", here.made.clinics[0]))
+    """They are the whole health system's, unless the command gives them a grant to begin with."""
+    session = held(("system_admin", here.made.root))
     await session.allow("person:manage")
     session.add(make.person(here.made.tenant))
     await session.flush()
     session.add(make.person(make.tenant()))
     with pytest.raises(Unguarded):
         await session.flush()
+    clinic = here.made.clinics[0]
+    session, who = held(("clinic_admin", clinic)), make.person(here.made.tenant)
+    with pytest.raises(Forbidden):
+        await session.require("person:manage", who)
+    with pytest.raises(Forbidden):
+        await session.require("person:manage", (who, [make.grant(who, "nurse", here.made.root)]))
+    await session.require("person:manage", (who, [make.grant(who, "nurse", clinic)]))
+    session.add(who)
+    await session.flush()
 
 
 @pytest.mark.anyio

@@ -194,6 +194,7 @@ def models() -> dict[str, type[Base]]:
         "BookableResource",
         "ClaimItem",
         "ClaimStep",
+        "GrantRequest",
         "InvoiceLine",
         "PatientSite",
         "ResourceAssignment",

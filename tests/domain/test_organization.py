@@ -86,8 +86,13 @@ async def test_a_clinic_moves_between_regions_and_nothing_else_moves(
         moved = await move_clinic(session, at.agent, clinic, region, 1)
         assert (moved.parent_id, moved.version) == (region.id, 2)
         with pytest.raises(StaleVersion):
-            await move_clinic(session, at.agent, clinic, region, 1)
-        for what, to in ((at.ward, region), (clinic, at.elsewhere), (clinic, at.tree.root)):
+            await move_clinic(session, at.agent, clinic, at.tree.regions[0], 1)
+        for what, to in (
+            (at.ward, region),
+            (clinic, at.elsewhere),
+            (clinic, at.tree.root),
+            (clinic, region),
+        ):
             with pytest.raises(Invalid):
                 await move_clinic(session, at.agent, what, to, 2)
 

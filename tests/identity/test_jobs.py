@@ -12,14 +12,13 @@ from domain.audit import Agent
 from domain.organization import MfaPolicy
 from domain.people import Person
 from identity.accounts import Accounts
+from identity.grants import GrantDraft, give_grant
 from identity.jobs import SYNC_PERSON, Backoff, Resources, defer_sync, make_app, work_off
 from identity.keycloak import Invalid, Json, Realm, Unavailable
 from identity.provisioning import (
-    GrantDraft,
     PersonDraft,
     create_person,
     deactivate_person,
-    give_grant,
     reactivate_person,
 )
 from identity.realms import MARKER, SVC_IDENTITY

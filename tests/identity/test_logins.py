@@ -13,8 +13,9 @@ from domain.audit import Agent
 from domain.organization import MfaPolicy
 from domain.people import Person
 from identity.errors import MfaRequired, Refusal, TokenRefused
+from identity.grants import GrantDraft, give_grant, revoke_grant
 from identity.lifecycle import set_mfa_policy
-from identity.provisioning import GrantDraft, PersonDraft, create_person, give_grant, revoke_grant
+from identity.provisioning import PersonDraft, create_person
 from identity.realms import SVC_IDENTITY
 from identity.sync import FirstLogin, cell_session, set_first_login
 from identity.tenants import MadeTenant

@@ -16,19 +16,23 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from domain.audit import Agent
 from domain.errors import DomainError, Invalid, NotFound
 from domain.people import Person, RoleGrant
-from identity.provisioning import (
+from identity.administrators import LastAdministrator
+from identity.grants import (
     GrantDraft,
     GrantOverlaps,
-    LastAdministrator,
-    PersonDraft,
     RoleDoesNotFit,
     RolesConflict,
+    UnknownRole,
+    give_grant,
+    revoke_grant,
+)
+from identity.provisioning import (
+    Oneself,
+    PersonDraft,
     UserNameTaken,
     create_person,
     deactivate_person,
-    give_grant,
     reactivate_person,
-    revoke_grant,
 )
 from identity.revocation import revoke_session, revoke_sessions
 from identity.sync import cell_session
@@ -221,10 +225,11 @@ async def test_a_role_fits_its_level(office: Office) -> None:
     for role, unit in (
         ("system_admin", office.tree.regions[0]),
         ("regional_director", office.tree.clinics[0]),
-        ("janitor", office.tree.root),
     ):
         with pytest.raises(RoleDoesNotFit):
             await give(office, role, unit.id)
+    with pytest.raises(UnknownRole):
+        await give(office, "janitor")
     assert await give(office, "nurse", office.tree.root.id)
     assert await give(office, "nurse", office.tree.departments[0][0].id)
 
@@ -301,9 +306,10 @@ async def test_deactivating_cuts_tokens_and_can_be_taken_back(office: Office) ->
 
 
 async def test_the_last_administrator_stays(office: Office) -> None:
-    async def deactivate() -> None:
+    async def deactivate(by: Person = office.nurse) -> None:
         async with office.at_work() as (session, agent):
-            await deactivate_person(session, agent, office.admin.id)
+            somebody = replace(agent, person_id=by.id)
+            await deactivate_person(session, somebody, office.admin.id)
 
     async def revoke() -> None:
         async with office.at_work() as (session, agent):
@@ -312,6 +318,8 @@ async def test_the_last_administrator_stays(office: Office) -> None:
     for removal in (deactivate, revoke):
         with pytest.raises(LastAdministrator):
             await removal()
+    with pytest.raises(Oneself):
+        await deactivate(office.admin)
     expiring = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
     await give(office, "system_admin", valid_from=expiring)
     with pytest.raises(LastAdministrator):  # one who is not yet one does not count

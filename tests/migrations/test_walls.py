@@ -91,6 +91,14 @@ def small(tree: make.Tree, doctor: Person) -> list[Base]:
             "result_id": new_id(),
         },
         "revoked_session": {"sid": "s", "until": make.NOW},
+        "grant_request": {
+            "id": new_id(),
+            "person_id": doctor.id,
+            "role": "auditor",
+            "unit_id": tree.root.id,
+            "requested_by": doctor.id,
+            "lapses_at": make.NOW,
+        },
         "audit_event": {
             "id": new_id(),
             "recorded_at": make.now(),

@@ -44,9 +44,19 @@ LISTS = {
     "chargeMaster": "ChargeMasterEntry",
     "practitioners": "Practitioner",
     "people": "Person",
+    "grants": "Grant",
+    "grantRequests": "GrantRequest",
 }
 """Root fields that are pages, and what they list."""
-AT_A_NODE = ("patients", "encounters", "appointments", "invoices", "practitioners", "people")
+AT_A_NODE = (
+    "patients",
+    "encounters",
+    "appointments",
+    "invoices",
+    "practitioners",
+    "people",
+    "grants",
+)
 AT_CLINIC = {
     "healthcareServices": "HealthcareService",
     "scheduleRules": "ScheduleRule",

@@ -128,9 +128,34 @@ _TYPES = (
         "person:read",
         {
             **columns("givenName familyName active"),
-            **columns("userName email", opens="person:manage", group="IDENTIFIERS"),
+            **columns("userName email version", opens="person:manage", group="IDENTIFIERS"),
         },
         {"IDENTIFIERS": _own("person:manage")},
+    ),
+    Type(
+        "Grant",
+        "role_grant",
+        "grant:read",
+        {
+            **columns("role validFrom validUntil source reason createdAt version"),
+            "person": one("Person", "person", "person_id"),
+            "unit": UNIT,
+            "grantedBy": one("Person", "person", "granted_by"),
+        },
+    ),
+    Type(
+        "GrantRequest",
+        "grant_request",
+        "grant:read",
+        {
+            **columns("role validFrom validUntil reason createdAt lapsesAt decidedAt version"),
+            **enums("state"),
+            "person": one("Person", "person", "person_id"),
+            "unit": UNIT,
+            "requestedBy": one("Person", "person", "requested_by"),
+            "decidedBy": one("Person", "person", "decided_by"),
+            "grant": one("Grant", "role_grant", "grant_id"),
+        },
     ),
     Type(
         "Patient",

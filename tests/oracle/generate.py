@@ -14,6 +14,8 @@ PAGE_INFO = ("hasNextPage", "hasPreviousPage", "startCursor", "endCursor")
 CURSORS = {"appointments": "appointment", "encounters": "encounter", "invoices": "invoice"} | {
     "patients": "patient",
     "people": "person",
+    "grants": "role_grant",
+    "grantRequests": "grant_request",
     "practitioners": "practitioner",
     "chargeMaster": "charge_master",
 }
@@ -150,7 +152,7 @@ class Generator:
         patient = self.sometimes(0.2, lambda: self.id(TYPES["Patient"], "ID"))
         doctor = self.sometimes(0.2, lambda: self.id(TYPES["Practitioner"], "ID"))
         out: dict[str, Value | None] = {}
-        if name != "chargeMaster":
+        if name not in ("chargeMaster", "grantRequests"):
             out["node"] = self.sometimes(0.5, lambda: self.id(TYPES["OrgUnit"], "ID"))
         if name == "patients":
             out["filter"] = self.sometimes(0.4, self.patient_filter)
@@ -166,6 +168,10 @@ class Generator:
             out["patient"] = patient
             issued = "InvoiceState", "ISSUED", "ISSUED"
             out["state"] = self.sometimes(0.3, lambda: issued)
+        elif name == "grants":
+            out["person"] = self.sometimes(0.2, lambda: self.id(TYPES["Person"], "ID"))
+            out["role"] = self.sometimes(0.2, lambda: self.text("nurse"))
+            out["includeEnded"] = self.sometimes(0.3, lambda: ("Boolean!", "true", True))
         elif name == "chargeMaster":
             out["search"] = self.sometimes(0.7, lambda: self.text(self.random.choice(FAMILIES)))
         return out

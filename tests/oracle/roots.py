@@ -349,6 +349,32 @@ def people(sight: Sight, args: Arguments) -> Picked:
     return page(wanted, TYPES["Person"], ("family_name", "id"), rows, fits, closed=closed)
 
 
+def grants(sight: Sight, args: Arguments) -> Picked:
+    """Those that one administers or watches, and one's own: nobody is without."""
+    wanted = Wanted(sight, args)
+    at = wanted.node()
+    below = _below(sight, at) if at and wanted.possible else None
+    person, role = wanted.id(args, "person", "Person"), args.get("role")
+    now, ended = sight.rows.now, args.get("includeEnded", False)
+
+    def fits(row: Any) -> bool:
+        return (
+            (below is None or row.unit_id in below)
+            and (person is None or row.person_id == person)
+            and (role is None or row.role == role)
+            and (ended or row.valid_until is None or row.valid_until > now)
+        )
+
+    order = ("-created_at", "-id")
+    return page(wanted, TYPES["Grant"], order, sight.visible("grant"), fits, closed=False)
+
+
+def grant_requests(sight: Sight, args: Arguments) -> Picked:
+    rows = [row for row in sight.rows.all("grant_request") if sight.may("grant:read", row)]
+    order, type_ = ("-created_at", "-id"), TYPES["GrantRequest"]
+    return page(Wanted(sight, args), type_, order, rows, lambda r: _state(args, r), closed=False)
+
+
 def bookable_resources(sight: Sight, args: Arguments) -> Picked:
     wanted = Wanted(sight, {"node": args["clinic"]})
     at = wanted.node()
@@ -500,6 +526,8 @@ ROOTS: dict[str, Callable[[Sight, Arguments], Picked]] = {
     "chargeMaster": charge_master,
     "practitioners": practitioners,
     "people": people,
+    "grants": grants,
+    "grantRequests": grant_requests,
     "bookableResources": bookable_resources,
     "healthcareServices": at_clinic("HealthcareService", "name"),
     "scheduleRules": at_clinic("ScheduleRule", "valid_from"),

@@ -7,7 +7,11 @@ from uuid import UUID
 from tests.oracle.table import OF_THE_TENANT, Switches, holders
 from tests.oracle.world import Rows
 
-TABLE_OF = {"charge": "charge_item", "allergy": "allergy_intolerance"}
+TABLE_OF = {
+    "charge": "charge_item",
+    "allergy": "allergy_intolerance",
+    "grant": "role_grant",
+}
 """Where a resource's table has another name."""
 PLACED = (
     "encounter",
@@ -89,6 +93,8 @@ class Sight:
             return self._manages(permission, row)
         if resource in DIRECTORY:  # rule 8
             return self.anywhere(permission)
+        if resource == "grant":
+            return row.person_id == self.person_id or self.at(permission, row.unit_id)
         if getattr(row, "sensitivity", 0) > 0:  # rule 6; some rows are about nobody
             return False
         if resource == "patient":  # rules 2 and 3
@@ -109,17 +115,15 @@ class Sight:
         return any(role in roles and node in line for role, node in self.held)
 
     def _manages(self, permission: str, person: Any) -> bool:
-        """Only where all that the person holds lies in the own subtree."""
+        """Only where all that the person holds lies in the own subtree; who holds nothing is the whole system's."""
         now = self.rows.now
-        grants = [
-            grant
+        held = [
+            grant.unit_id
             for grant in self.rows.where("role_grant", "person_id", person.id)
             if grant.valid_until is None or grant.valid_until > now
         ]
-        nodes = self.nodes(permission)
-        return bool(nodes) and all(
-            any(n in self.line(grant.unit_id) for n in nodes) for grant in grants
-        )
+        home = held or [unit.id for unit in self.rows.all("org_unit") if unit.parent_id is None]
+        return all(self.at(permission, unit_id) for unit_id in home)
 
     def visible(self, resource: str) -> list[Any]:
         """Every row of the resource that may be read."""

@@ -20,7 +20,7 @@ from domain.encounters import Encounter
 from domain.model import Base
 from domain.organization import OrgUnit
 from domain.patients import Patient, PatientSite
-from domain.people import Person
+from domain.people import Person, RoleGrant
 from domain.practitioners import BookableResource, Practitioner
 from tests import make, who
 
@@ -115,10 +115,13 @@ class System:
                 self.add(self._grant(person, held, now, f"{one.name} {j}"))
             if one.treats:
                 self._practitioner(one.name, person)
+        self._requests(now)
         self._person("gone", active=False, subject=None)
         self._practitioner("guest", None, active=False)
 
-    def _grant(self, person: Person, held: who.Held, now: dt.datetime, name: str) -> Base:
+    def _grant(
+        self, person: Person, held: who.Held, now: dt.datetime, name: str, **values: Any
+    ) -> RoleGrant:
         return make.grant(
             person,
             held.role,
@@ -126,7 +129,39 @@ class System:
             id=self.key(f"grant {name}"),
             valid_from=now + held.since,
             valid_until=None if held.until is None else now + held.until,
+            source=("local", "scim")[len(name) % 2],
+            created_at=BEGUN + len(name) % 5 * DAY,
+            **values,
         )
+
+    def _requests(self, now: dt.datetime) -> None:
+        """Roles asked for: waiting, lapsed, declined and approved, for people of all kinds."""
+        asker, other = self.people["system_admin"], self.people["privacy_officer"]
+        receivers = ("nurse", "clinic_admin", "nobody", "system_viewer", "biller", "auditor")
+        for i, receiver in enumerate(receivers):
+            whom = self.people[receiver]
+            state = ("pending", "declined", "approved")[i % 3]
+            role = ("auditor", "system_admin", "privacy_officer")[i % 3]
+            decided = {} if state == "pending" else {"decided_by": other.id, "decided_at": now}
+            if state == "approved":
+                held = who.Held(role, "system", -DAY, -DAY / 2)  # the cast holds what it says
+                given = self.add(self._grant(whom, held, now, f"approved {i}", granted_by=asker.id))
+                decided["grant_id"] = given.id
+            request = make.grant_request(
+                whom,
+                role,
+                self.units["system"],
+                asker,
+                id=self.key(f"request {i}"),
+                state=state,
+                reason=self.text("needed"),
+                valid_until=self.maybe(FAR),
+                lapses_at=now + (i - 2) * DAY,
+                version=i,
+                created_at=BEGUN + i // 2 * DAY,
+                **decided,
+            )
+            self.add(request)
 
     def _person(self, name: str, **values: Any) -> Person:
         defaults = {

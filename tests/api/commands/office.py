@@ -260,6 +260,20 @@ OBJECTS = {
     "changeScheduleRule": "rule",
     "addScheduleClosure": "closure",
     "withdrawScheduleClosure": "closure",
+    "giveGrant": "grant",
+    "extendGrant": "grant",
+    "revokeGrant": "grant",
+    "requestGrant": "request",
+    "approveGrant": "grant",
+    "declineGrant": "request",
+    "createPerson": "person",
+    "createOrgUnit": "orgUnit",
+    "renameOrgUnit": "orgUnit",
+    "moveClinic": "orgUnit",
+    "closeOrgUnit": "orgUnit",
+    "updatePerson": "person",
+    "deactivatePerson": "person",
+    "reactivatePerson": "person",
 }
 """Mutation -> the field of its payload."""
 INPUTS = {
@@ -268,6 +282,11 @@ INPUTS = {
     "confirmAppointment": "ChangeAppointmentInput",
     "noShowAppointment": "ChangeAppointmentInput",
     "overbookAppointment": "BookAppointmentInput",
+    "requestGrant": "GiveGrantInput",
+    "approveGrant": "DecideGrantRequestInput",
+    "declineGrant": "DecideGrantRequestInput",
+    "deactivatePerson": "ChangePersonInput",
+    "reactivatePerson": "ChangePersonInput",
 }
 
 

@@ -1,0 +1,114 @@
+"""What moving a clinic or closing a unit changes for people, told before it is done.
+
+Nothing of a unit's rows moves: who sees them is the tree's doing. So what changes is who holds a role above the unit.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from authz.session import grants_at
+from authz.tree import Tree
+from domain.appointments import Appointment
+from domain.audit import Agent
+from domain.organization import OrgUnit
+from domain.patients import PatientSite
+from domain.people import Person, RoleGrant
+
+OPEN = ("proposed", "pending", "booked", "arrived", "checked-in", "waitlist")
+"""States of appointments that are still to come or under way."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A person by name and the role, held at a node, by which they gain or lose sight."""
+
+    person_id: uuid.UUID
+    given_name: str
+    family_name: str
+    role: str
+    unit_id: uuid.UUID
+
+
+@dataclass(frozen=True)
+class Effects:
+    """`patients` are seen at the unit, `appointments` are still to come there: as far as the asker may read them."""
+
+    patients: int
+    appointments: int
+    gaining: list[Holder] = field(default_factory=list)
+    losing: list[Holder] = field(default_factory=list)
+
+
+async def of_closing(session: AsyncSession, agent: Agent, unit: OrgUnit) -> Effects:
+    """What lies at a unit that is to be closed. It stays readable, to the same people."""
+    return Effects(
+        await _patients_at(session, agent, unit.id), await _ahead_at(session, agent, unit)
+    )
+
+
+async def of_moving(
+    session: AsyncSession, agent: Agent, tree: Tree, clinic: OrgUnit, region: OrgUnit
+) -> Effects:
+    """Who gains and who loses sight of a clinic that is to lie below another region.
+
+    Judged by all grants that have not ended; listed are those at nodes that one line has and the other has not,
+    which whoever may move the clinic may read.
+    """
+    before = {*tree.ancestors(clinic.id)}
+    after = {clinic.id, *tree.ancestors(region.id)}
+    grants = await grants_at(session, agent.tenant_id, before | after)
+    seeing = {(g.person_id, g.role) for g in grants if g.unit_id in before}
+    will_see = {(g.person_id, g.role) for g in grants if g.unit_id in after}
+    gaining = [g for g in grants if (g.person_id, g.role) not in seeing]
+    losing = [g for g in grants if (g.person_id, g.role) not in will_see]
+    return Effects(
+        await _patients_at(session, agent, clinic.id),
+        await _ahead_at(session, agent, clinic),
+        await _named(session, agent, gaining),
+        await _named(session, agent, losing),
+    )
+
+
+async def _named(session: AsyncSession, agent: Agent, grants: Sequence[RoleGrant]) -> list[Holder]:
+    """The active holders by family name, each once for a role and node."""
+    people = await session.scalars(
+        select(Person).where(
+            Person.tenant_id == agent.tenant_id,
+            Person.id.in_({grant.person_id for grant in grants}),
+            Person.active,
+        )
+    )
+    names = {person.id: person for person in people}
+    holders = {
+        Holder(
+            grant.person_id,
+            names[grant.person_id].given_name,
+            names[grant.person_id].family_name,
+            grant.role,
+            grant.unit_id,
+        )
+        for grant in grants
+        if grant.person_id in names
+    }
+    return sorted(holders, key=lambda h: (h.family_name, h.given_name, str(h.person_id), h.role))
+
+
+async def _patients_at(session: AsyncSession, agent: Agent, unit_id: uuid.UUID) -> int:
+    counted = select(func.count(PatientSite.patient_id)).where(
+        PatientSite.tenant_id == agent.tenant_id, PatientSite.unit_id == unit_id, PatientSite.active
+    )
+    return int(await session.scalar(counted) or 0)
+
+
+async def _ahead_at(session: AsyncSession, agent: Agent, unit: OrgUnit) -> int:
+    counted = select(func.count(Appointment.id)).where(
+        Appointment.tenant_id == agent.tenant_id,
+        or_(Appointment.clinic_id == unit.id, Appointment.unit_id == unit.id),
+        Appointment.starts_at >= agent.now,
+        Appointment.state.in_(OPEN),
+    )
+    return int(await session.scalar(counted) or 0)
