@@ -23,6 +23,7 @@ from domain.patients import Patient, PatientSite
 from domain.people import Person, RoleGrant
 from domain.practitioners import BookableResource, Practitioner
 from tests import make, who
+from tests.oracle import staff
 
 SEED = uuid.UUID("6f1d2c52-0f0e-4a9b-9b54-0f2f6f0c1f77")
 ZONES = ("America/Chicago", "Asia/Tokyo", "Europe/Berlin", "UTC", "Pacific/Apia")
@@ -112,14 +113,14 @@ class System:
         for i, one in enumerate(who.CAST):
             person = self._person(one.name, family_name=f"{self.slug} {'KLM'[i % 3]}{i // 2}")
             for j, held in enumerate(one.held):
-                self.add(self._grant(person, held, now, f"{one.name} {j}"))
+                self.add(self.grant(person, held, now, f"{one.name} {j}"))
             if one.treats:
                 self._practitioner(one.name, person)
-        self._requests(now)
+        staff.requests(self, now)
         self._person("gone", active=False, subject=None)
         self._practitioner("guest", None, active=False)
 
-    def _grant(
+    def grant(
         self, person: Person, held: who.Held, now: dt.datetime, name: str, **values: Any
     ) -> RoleGrant:
         return make.grant(
@@ -133,35 +134,6 @@ class System:
             created_at=BEGUN + len(name) % 5 * DAY,
             **values,
         )
-
-    def _requests(self, now: dt.datetime) -> None:
-        """Roles asked for: waiting, lapsed, declined and approved, for people of all kinds."""
-        asker, other = self.people["system_admin"], self.people["privacy_officer"]
-        receivers = ("nurse", "clinic_admin", "nobody", "system_viewer", "biller", "auditor")
-        for i, receiver in enumerate(receivers):
-            whom = self.people[receiver]
-            state = ("pending", "declined", "approved")[i % 3]
-            role = ("auditor", "system_admin", "privacy_officer")[i % 3]
-            decided = {} if state == "pending" else {"decided_by": other.id, "decided_at": now}
-            if state == "approved":
-                held = who.Held(role, "system", -DAY, -DAY / 2)  # the cast holds what it says
-                given = self.add(self._grant(whom, held, now, f"approved {i}", granted_by=asker.id))
-                decided["grant_id"] = given.id
-            request = make.grant_request(
-                whom,
-                role,
-                self.units["system"],
-                asker,
-                id=self.key(f"request {i}"),
-                state=state,
-                reason=self.text("needed"),
-                valid_until=self.maybe(FAR),
-                lapses_at=now + (i - 2) * DAY,
-                version=i,
-                created_at=BEGUN + i // 2 * DAY,
-                **decided,
-            )
-            self.add(request)
 
     def _person(self, name: str, **values: Any) -> Person:
         defaults = {
