@@ -449,7 +449,8 @@ def allocation(paid: Posting, line: InvoiceLine, **values: Any) -> Allocation:
 
 def payer(system: Tenant, **values: Any) -> Payer:
     """An insurance company."""
-    defaults = {"id": new_id(), "name": "Northern Mutual", "name_key": "northern mutual"}
+    named = {"name": "Northern Mutual", "name_key": "northern mutual"}
+    defaults: dict[str, Any] = {"id": new_id(), "active": True} | named
     return Payer(**{"tenant_id": system.tenant_id} | defaults | values)
 
 
@@ -459,6 +460,7 @@ def coverage(who: Patient, node: OrgUnit, by: Payer, **values: Any) -> Coverage:
         "payer_id": by.id,
         "priority": 1,
         "member_id": f"W{number()}",
+        "state": "active",
         "starts_on": dt.date(2020, 1, 1),
     }
     return Coverage(**placed(who, node) | defaults | values)

@@ -42,10 +42,15 @@ class Balance:
     paid: int = 0
     adjusted: int = 0
     unbilled: int = 0
+    transferred: int = 0
 
     @property
     def open(self) -> int:
-        return self.charged - self.paid - self.adjusted
+        return self.charged - self.paid - self.adjusted - self.transferred
+
+
+COLUMN = {PostingKind.PAYMENT: "paid", PostingKind.TRANSFER: "transferred"}
+"""What a posting adds to; the others are adjustments."""
 
 
 def balances(
@@ -59,9 +64,8 @@ def balances(
         if invoice.state in OWED:
             sums[invoice.clinic_id]["charged"] += invoice.total_minor
     for posting in listed:
-        kind = kinds.get(posting.reverses_id or posting.id, PostingKind.ADJUSTMENT)
-        which = "paid" if kind == PostingKind.PAYMENT else "adjusted"
-        sums[posting.clinic_id][which] += posting.amount_minor
+        kind = PostingKind(kinds.get(posting.reverses_id or posting.id, PostingKind.ADJUSTMENT))
+        sums[posting.clinic_id][COLUMN.get(kind, "adjusted")] += posting.amount_minor
     for charge in charges:
         if charge.state == ChargeState.BILLABLE:
             sums[charge.clinic_id]["unbilled"] += charge.amount_minor
@@ -70,20 +74,23 @@ def balances(
 
 def account(
     invoices: Select[Any], postings: Select[Any], charges: Select[Any]
-) -> Select[uuid.UUID, int, int, int, int]:
-    """As `balances`, in SQL: columns clinic_id, charged, paid, adjusted, unbilled (minor units), one row a clinic.
+) -> Select[uuid.UUID, int, int, int, int, int]:
+    """As `balances`, in SQL: clinic_id and COLUMNS (minor units), one row a clinic.
 
     Each argument selects the whole rows that the asker may read as billing.
     """
     i, o, c = invoices.subquery(), postings.subquery(), charges.subquery()
     undone = aliased(Posting)
-    payment = func.coalesce(undone.kind, o.c.kind) == literal_column(f"'{PostingKind.PAYMENT}'")
+    kind = func.coalesce(undone.kind, o.c.kind)
+    payment = kind == literal_column(f"'{PostingKind.PAYMENT}'")
+    transfer = kind == literal_column(f"'{PostingKind.TRANSFER}'")
     parts = union_all(
         _row(i.c.clinic_id, charged=i.c.total_minor).where(i.c.state.in_(OWED)),
         _row(
             o.c.clinic_id,
             paid=case((payment, o.c.amount_minor), else_=ZERO),
-            adjusted=case((payment, ZERO), else_=o.c.amount_minor),
+            adjusted=case((payment | transfer, ZERO), else_=o.c.amount_minor),
+            transferred=case((transfer, o.c.amount_minor), else_=ZERO),
         ).outerjoin(undone, (undone.tenant_id == o.c.tenant_id) & (undone.id == o.c.reverses_id)),
         _row(c.c.clinic_id, unbilled=c.c.amount_minor).where(c.c.state == ChargeState.BILLABLE),
     ).subquery()
@@ -93,7 +100,7 @@ def account(
     ).group_by(parts.c.clinic_id)
 
 
-COLUMNS = ("charged", "paid", "adjusted", "unbilled")
+COLUMNS = ("charged", "paid", "adjusted", "unbilled", "transferred")
 
 
 def _row(clinic_id: Any, **given: Any) -> Select[Any]:

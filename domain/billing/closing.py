@@ -2,11 +2,21 @@
 
 import datetime as dt
 import uuid
+from typing import Any
+from zoneinfo import ZoneInfo
 
-from sqlalchemy import BigInteger, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKeyConstraint, Index, Select, UniqueConstraint, select
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from domain.model import Identified, Wall
+from domain.audit import Agent, record
+from domain.billing.accounts import COLUMNS, Balance, account
+from domain.billing.charges import zone_of
+from domain.billing.record import ChargeItem, Invoice, Posting
+from domain.constraints import refusals
+from domain.errors import DomainError, Invalid
+from domain.model import Identified, Wall, new_id
+from domain.organization import Level, OrgUnit
 
 
 class DailyClose(Identified):
@@ -35,3 +45,72 @@ class DailyClose(Identified):
     transferred_minor: Mapped[int] = mapped_column(BigInteger)
     closed_at: Mapped[dt.datetime]
     closed_by: Mapped[uuid.UUID | None]
+
+
+class DayClosed(DomainError):
+    """The clinic's day was closed before."""
+
+    code = "DAY_CLOSED"
+    constraints = ("uq_daily_close_day",)
+
+    def __init__(self) -> None:
+        super().__init__("This day is closed already.", path=("day",))
+
+
+def midnights(day: dt.date, zone: ZoneInfo) -> tuple[dt.datetime, dt.datetime]:
+    """The instants at which a day begins and ends there: 23 to 25 hours apart."""
+    end = day + dt.timedelta(days=1)
+    return dt.datetime.combine(day, dt.time(), zone), dt.datetime.combine(end, dt.time(), zone)
+
+
+async def day_sums(
+    session: AsyncSession, agent: Agent, clinic_id: uuid.UUID, day: dt.date
+) -> Balance:
+    """What was billed and posted at a clinic on a day of its own, in minor units, as far as the session shows it."""
+    begin, end = midnights(day, await zone_of(session, agent, clinic_id))
+
+    def rows(model: Any, at: Any) -> Select[Any]:
+        here = (model.tenant_id == agent.tenant_id, model.clinic_id == clinic_id)
+        return select(model).where(*here, at >= begin, at < end)
+
+    charges = select(ChargeItem).where(
+        ChargeItem.tenant_id == agent.tenant_id, ChargeItem.id == clinic_id
+    )  # none: what is not billed is no part of a day's ledger
+    asked = account(rows(Invoice, Invoice.issued_at), rows(Posting, Posting.posted_at), charges)
+    row = (await session.execute(asked)).one_or_none()
+    return Balance(**{name: getattr(row, name) for name in COLUMNS}) if row else Balance()
+
+
+async def close_day(
+    session: AsyncSession,
+    agent: Agent,
+    clinic: OrgUnit,
+    day: dt.date,
+    *,
+    close_id: uuid.UUID | None = None,
+) -> DailyClose:
+    """Write down a clinic's sums of a day that is over. Raises Invalid, DayClosed. Writes daily_close."""
+    if clinic.level != Level.CLINIC:
+        raise Invalid("A clinic's day is closed.", path=("clinic",), code="NOT_A_CLINIC")
+    _, end = midnights(day, await zone_of(session, agent, clinic.id))
+    if end > agent.now:
+        raise Invalid("The day is not over yet.", path=("day",), code="DAY_NOT_OVER")
+    sums = await day_sums(session, agent, clinic.id, day)
+    close = DailyClose(
+        tenant_id=agent.tenant_id,
+        id=close_id or new_id(),
+        clinic_id=clinic.id,
+        unit_id=clinic.id,
+        day=day,
+        charged_minor=sums.charged,
+        paid_minor=sums.paid,
+        adjusted_minor=sums.adjusted,
+        transferred_minor=sums.transferred,
+        closed_at=agent.now,
+        closed_by=agent.person_id,
+    )
+    session.add(close)
+    with refusals():
+        await session.flush()
+    record(session, agent, "daily_close:close", close.id, clinic_id=clinic.id)
+    return close

@@ -1,15 +1,25 @@
-"""What is done in billing: taking payments, issuing invoices, undoing a posting."""
+"""What is done in billing: taking payments, issuing invoices."""
 
 import uuid
 from collections.abc import Sequence
 from decimal import Decimal
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, func, select, update
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent, record
 from domain.billing.money import minor_units
+from domain.billing.postings import (
+    LOCK,
+    AboveBalance,
+    Share,
+    apply,
+    open_lines,
+    owed_at,
+    posting_at,
+    spread,
+)
 from domain.billing.record import (
     ChargeItem,
     ChargeState,
@@ -19,16 +29,13 @@ from domain.billing.record import (
     Posting,
     PostingKind,
 )
-from domain.constraints import refusals
-from domain.errors import DomainError, Invalid, NotAllowed, NotFound
+from domain.errors import Invalid, NotFound
 from domain.keys import next_number
 from domain.locks import hold
 from domain.model import new_id
 from domain.organization import Place, Tenant, clinic_of
 from domain.patients import seen_at
-from domain.plain_text import optional_identifier
-
-LOCK = "account"
+from domain.plain_text import optional_line
 
 
 class PaymentMethod(StrEnum):
@@ -39,37 +46,6 @@ class PaymentMethod(StrEnum):
     CHECK = "check"
     TRANSFER = "transfer"
     OTHER = "other"
-
-
-class AboveBalance(DomainError):
-    """The payment is more than the patient owes at the clinic, and was not said to be unapplied."""
-
-    code = "ABOVE_BALANCE"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "This is more than is owed at the clinic; say that the payment is unapplied.",
-            path=("amount",),
-        )
-
-
-class AlreadyReversed(DomainError):
-    """The posting was undone before; that is done once."""
-
-    code = "ALREADY_REVERSED"
-    constraints = ("uq_posting_reverses",)
-
-    def __init__(self) -> None:
-        super().__init__("This posting was reversed before.", path=("id",))
-
-
-class OwnEntry(NotAllowed):
-    """Nobody corrects an entry that they made themselves."""
-
-    code = "OWN_ENTRY"
-
-    def __init__(self) -> None:
-        super().__init__("Somebody else corrects an entry of yours.")
 
 
 async def record_payment(
@@ -84,14 +60,16 @@ async def record_payment(
     reference: str | None = None,
     unapplied: bool = False,
     invoice: Invoice | None = None,
+    shares: Sequence[Share] = (),
     posting_id: uuid.UUID | None = None,
 ) -> Posting:
     """Post a payment of the patient at `place`. Above what is owed at the clinic only as `unapplied`.
 
     What is owed is asked of `open_balance` (migration 0008), within the write scope of posting, since who takes
-    payments need not read bills; payments of one patient at one clinic wait for each other. `reference` is the
-    terminal's or the check's number, never a card's. Raises Invalid, NotFound (patient), AboveBalance. Writes
-    posting; patient_site at a department's first.
+    payments need not read bills; payments of one patient at one clinic wait for each other. It is applied to the
+    lines of `shares`, else to those of `invoice` in their order, as far as they are open; the rest stays on the account.
+    `reference` is the terminal's or the check's number, never a card's. Raises Invalid, NotFound (patient),
+    AboveBalance, AboveOpen. Writes posting, allocation; patient_site at a department's first.
     """
     paid = minor_units(amount, currency, await own_tenant(session, agent))
     if paid <= 0:
@@ -103,66 +81,28 @@ async def record_payment(
     ):
         raise Invalid("The invoice is another account's.", path=("invoiceId",))
     await hold(session, LOCK, agent.tenant_id, site.clinic_id, patient_id)
-    owed = await session.scalar(
-        select(func.open_balance(agent.tenant_id, site.clinic_id, patient_id, type_=BigInteger()))
-    )
-    if owed is None:
-        raise NotFound(path=("patientId",))
-    if paid > owed and not unapplied:
+    if paid > await owed_at(session, agent, site.clinic_id, patient_id) and not unapplied:
         raise AboveBalance()
-    posting = Posting(
-        tenant_id=agent.tenant_id,
+    posting = posting_at(
+        agent,
+        site,
         id=posting_id or new_id(),
-        clinic_id=site.clinic_id,
-        unit_id=site.unit_id,
-        patient_id=patient_id,
-        sensitivity=site.sensitivity,
         kind=PostingKind.PAYMENT.value,
         amount_minor=paid,
         invoice_id=invoice.id if invoice else None,
         method=method.value,
-        reference=optional_identifier(reference, "reference", maximum=80),
-        posted_at=agent.now,
-        recorded_by=agent.person_id,
+        reference=optional_line(reference, "reference", maximum=80),
     )
     session.add(posting)
     await session.flush()
+    if shares or invoice is not None:
+        lines = await open_lines(session, agent, site.clinic_id, patient_id)
+        if not shares and invoice is not None:
+            shares = spread(paid, (o for o in lines.values() if o.invoice_id == invoice.id))
+        apply(session, agent, posting, shares, lines, left=paid)
+        await session.flush()
     record(session, agent, "payment:record", posting.id, patient_id, clinic_id=posting.clinic_id)
     return posting
-
-
-async def reverse(
-    session: AsyncSession, agent: Agent, posting: Posting, reason_code: str | None = None
-) -> Posting:
-    """Undo a posting of somebody else by its exact opposite, once.
-
-    Raises OwnEntry, AlreadyReversed, Invalid for a reversal. Writes posting.
-    """
-    if posting.kind == PostingKind.REVERSAL:
-        raise Invalid("A reversal is not reversed; post it anew.", path=("id",))
-    if posting.recorded_by is not None and posting.recorded_by == agent.person_id:
-        raise OwnEntry()
-    await hold(session, LOCK, agent.tenant_id, posting.clinic_id, posting.patient_id)
-    undone = Posting(
-        tenant_id=posting.tenant_id,
-        id=new_id(),
-        clinic_id=posting.clinic_id,
-        unit_id=posting.unit_id,
-        patient_id=posting.patient_id,
-        sensitivity=posting.sensitivity,
-        kind=PostingKind.REVERSAL.value,
-        amount_minor=-posting.amount_minor,
-        invoice_id=posting.invoice_id,
-        reason_code=optional_identifier(reason_code, "reasonCode", maximum=40),
-        reverses_id=posting.id,
-        posted_at=agent.now,
-        recorded_by=agent.person_id,
-    )
-    session.add(undone)
-    with refusals():
-        await session.flush()
-    record(session, agent, "posting:correct", undone.id, posting.id, clinic_id=undone.clinic_id)
-    return undone
 
 
 async def issue_invoice(
