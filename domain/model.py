@@ -6,6 +6,7 @@ Rules that a test holds for every table: `tenant_id` comes first in each key, fo
 
 import datetime as dt
 import uuid
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -154,3 +155,8 @@ def one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
 def new_id() -> uuid.UUID:
     """A UUID version 7 (RFC 9562 section 5.7): unique everywhere, ascending with time."""
     return uuid7()
+
+
+def in_a_row(first: uuid.UUID, number: int) -> Iterator[uuid.UUID]:
+    """Ids that follow each other, so that all are known again from the first."""
+    return (uuid.UUID(int=first.int + i) for i in range(number))

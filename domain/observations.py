@@ -17,7 +17,7 @@ from domain.audit import record as audit
 from domain.codings import ANSWERS, FINDINGS, LOINC, Coding, coded
 from domain.encounters import Encounter, OfEncounter, documentable, follows_encounter
 from domain.errors import Invalid, Several
-from domain.model import Stamped, new_id, one_of
+from domain.model import Stamped, in_a_row, new_id, one_of
 from domain.moments import past
 from domain.plain_text import optional_line, optional_passage
 from domain.quantities import checked_number, checked_quantity
@@ -44,18 +44,18 @@ class ObservationState(StrEnum):
 class Interpretation(StrEnum):
     """https://terminology.hl7.org/CodeSystem-v3-ObservationInterpretation.html, as far as ranges and results need it."""
 
-    NORMAL = "N"
-    ABNORMAL = "A"
-    CRITICAL_ABNORMAL = "AA"
-    LOW = "L"
-    CRITICAL_LOW = "LL"
-    HIGH = "H"
-    CRITICAL_HIGH = "HH"
-    POSITIVE = "POS"
-    NEGATIVE = "NEG"
-    DETECTED = "DET"
-    NOT_DETECTED = "ND"
-    INDETERMINATE = "IND"
+    N = "N"  # normal
+    A = "A"  # abnormal
+    AA = "AA"  # critically abnormal
+    L = "L"  # low
+    LL = "LL"  # critically low
+    H = "H"  # high
+    HH = "HH"  # critically high
+    POS = "POS"  # positive
+    NEG = "NEG"  # negative
+    DET = "DET"  # detected
+    ND = "ND"  # not detected
+    IND = "IND"  # indeterminate
 
 
 class Part(StrEnum):
@@ -236,11 +236,6 @@ async def record(
     return rows
 
 
-def in_a_row(first: uuid.UUID, number: int) -> Any:
-    """Ids that follow each other, so that all are known again from the first."""
-    return (uuid.UUID(int=first.int + i) for i in range(number))
-
-
 async def update(
     session: AsyncSession,
     agent: Agent,
@@ -311,11 +306,11 @@ def _value(value: Value, path: tuple[str, ...]) -> dict[str, Any]:
         raise Invalid("A quantity, a text, a code or yes or no; not two of them.", path=here)
     if value.quantity is not None:
         checked_quantity(value.quantity, value.unit, (*here, "quantity"), (*here, "unit"))
-    for name, bound in (("low", value.low), ("high", value.high)):
+    for name, bound in (("rangeLow", value.low), ("rangeHigh", value.high)):
         if bound is not None:
             checked_number(bound, *here, name)
     if value.low is not None and value.high is not None and value.high < value.low:
-        raise Invalid("The range ends before it starts.", path=(*here, "high"))
+        raise Invalid("The range ends before it starts.", path=(*here, "rangeHigh"))
     code = {"code_system": None, "code": None, "display": None}
     answer = code if value.code is None else coded(value.code, ANSWERS, *here, "code")
     means = meaning(value)
@@ -339,10 +334,10 @@ def meaning(value: Value) -> Interpretation | None:
     if value.quantity is None or (value.low is None and value.high is None):
         return None
     if value.low is not None and value.quantity < value.low:
-        return Interpretation.LOW
+        return Interpretation.L
     if value.high is not None and value.quantity > value.high:
-        return Interpretation.HIGH
-    return Interpretation.NORMAL
+        return Interpretation.H
+    return Interpretation.N
 
 
 def _row(

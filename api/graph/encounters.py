@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import strawberry
 from sqlalchemy import ColumnElement, DateTime, Uuid
 
+from api.graph.entries import IncludeErrors, latest, shown, unstruck, whole
 from api.graph.organization import OrgUnit, clinic_of, node_argument, unit_of
 from api.graph.patients import Patient, patient_of
 from api.graph.practitioners import Practitioner, practitioner_of
@@ -30,15 +31,21 @@ from domain.encounters import Encounter as Encounters
 from domain.encounters import EncounterState
 
 if TYPE_CHECKING:
+    from api.graph.allergies import AllergyIntolerance
     from api.graph.conditions import Condition
+    from api.graph.immunizations import Immunization
+    from api.graph.medications import MedicationRequest, MedicationStatement
     from api.graph.notes import Note
     from api.graph.observations import Observation
+    from api.graph.procedures import Procedure
 
 strawberry.enum(EncounterState, name="EncounterState", description="FHIR encounter status.")
 LISTING = Listing(Encounters, "encounter", "started_at", Encounters, descending=True)
 
 
 of_encounter = joined("encounter_id", "id")
+encounter_of = joined("id", "encounter_id")
+recorder_of = joined("id", "recorded_by")
 
 
 @table(Encounters, description="A visit of a patient at a clinic or one of its departments.")
@@ -50,6 +57,7 @@ class Encounter(Node):
     started_at: dt.datetime | None = column("read", "When it began.")
     ended_at: dt.datetime | None = column("read", "When it ended; null while it goes on.")
     reason: str | None = column("read_clinical", "Why the patient came.")
+    error_reason: str | None = column("read_clinical", "Why it was struck out, if it was.")
     version: int | None = column("read", "Rises with every change; updates name it.")
 
     @one("read", patient_of)
@@ -68,28 +76,53 @@ class Encounter(Node):
     def practitioner(self) -> Practitioner | None:
         """Who sees the patient."""
 
-    @many("read", of_encounter, group=FieldGroup.CLINICAL, order=lambda n: [n.id.desc()])
+    @many("read", shown(of_encounter), group=FieldGroup.CLINICAL, order=lambda n: [n.id.desc()])
     def notes(
-        self, first: First = 20
+        self, first: First = 20, include_entered_in_error: IncludeErrors = False
     ) -> list[Annotated["Note", strawberry.lazy("api.graph.notes")]] | None:
         """Notes of the visit, latest first: signed ones and your own drafts."""
 
-    @many(
-        "read",
-        of_encounter,
-        group=FieldGroup.CLINICAL,
-        order=lambda o: [o.effective_at.desc(), o.id.desc()],
-    )
+    @many("read", shown(whole(of_encounter)), group=FieldGroup.CLINICAL, order=latest)
     def observations(
-        self, first: First = 50
+        self, first: First = 50, include_entered_in_error: IncludeErrors = False
     ) -> list[Annotated["Observation", strawberry.lazy("api.graph.observations")]] | None:
-        """Measurements and findings of the visit, latest first."""
+        """Measurements and findings of the visit, latest first; components stand in theirs."""
 
-    @many("read", of_encounter, group=FieldGroup.CLINICAL, order=lambda c: [c.id.desc()])
+    @many("read", shown(of_encounter), group=FieldGroup.CLINICAL, order=lambda c: [c.id.desc()])
     def conditions(
-        self, first: First = 50
+        self, first: First = 50, include_entered_in_error: IncludeErrors = False
     ) -> list[Annotated["Condition", strawberry.lazy("api.graph.conditions")]] | None:
         """Diagnoses of the visit."""
+
+    @many("read", shown(of_encounter), group=FieldGroup.CLINICAL, order=latest)
+    def allergies(
+        self, first: First = 50, include_entered_in_error: IncludeErrors = False
+    ) -> list[Annotated["AllergyIntolerance", strawberry.lazy("api.graph.allergies")]] | None:
+        """Allergies recorded at the visit, latest first."""
+
+    @many("read", shown(of_encounter), group=FieldGroup.CLINICAL, order=latest)
+    def medication_requests(
+        self, first: First = 50, include_entered_in_error: IncludeErrors = False
+    ) -> list[Annotated["MedicationRequest", strawberry.lazy("api.graph.medications")]] | None:
+        """Medicines ordered at the visit, latest first."""
+
+    @many("read", shown(of_encounter), group=FieldGroup.CLINICAL, order=latest)
+    def medication_statements(
+        self, first: First = 50, include_entered_in_error: IncludeErrors = False
+    ) -> list[Annotated["MedicationStatement", strawberry.lazy("api.graph.medications")]] | None:
+        """What the patient takes, as told at the visit, latest first."""
+
+    @many("read", shown(of_encounter), group=FieldGroup.CLINICAL, order=latest)
+    def procedures(
+        self, first: First = 50, include_entered_in_error: IncludeErrors = False
+    ) -> list[Annotated["Procedure", strawberry.lazy("api.graph.procedures")]] | None:
+        """What was done at the visit, latest first."""
+
+    @many("read", shown(of_encounter), group=FieldGroup.CLINICAL, order=latest)
+    def immunizations(
+        self, first: First = 50, include_entered_in_error: IncludeErrors = False
+    ) -> list[Annotated["Immunization", strawberry.lazy("api.graph.immunizations")]] | None:
+        """Vaccines given at the visit, latest first."""
 
 
 @strawberry.input(description="Which encounters; all conditions must hold.")
@@ -101,13 +134,16 @@ class EncounterFilter:
     state: EncounterState | None = strawberry.field(default=None, description="In this state.")
     since: dt.datetime | None = strawberry.field(default=None, description="Begun at or after.")
     until: dt.datetime | None = strawberry.field(default=None, description="Begun before.")
+    include_entered_in_error: bool = strawberry.field(
+        default=False, description="Also what was entered in error and is struck out."
+    )
 
 
-def _conditions(values: dict[str, Any]) -> Any:
+def _conditions(values: dict[str, Any], errors: bool) -> Any:
     present = {name for name, value in values.items() if value is not None}
 
     def build(row: Row, c: Compiler, _walks: bool) -> list[ColumnElement[bool]]:
-        out: list[ColumnElement[bool]] = []
+        out: list[ColumnElement[bool]] = [] if errors else [unstruck(row)]
         if "patient" in present:
             out.append(attribute(row, "patient_id") == c.binds.value("patient", Uuid()))
         if "practitioner" in present:
@@ -161,13 +197,16 @@ class Query:
             "since": wanted.since,
             "until": wanted.until,
         }
+        # Whoever asks for this state asks for what is struck out.
+        errors = wanted.include_entered_in_error or wanted.state is EncounterState.ENTERED_IN_ERROR
+        present = tuple(sorted(name for name, value in values.items() if value is not None))
         return await page(
             info._raw_info,
             LISTING,
             node=unit,
             first=first,
             after=after,
-            filters=_conditions(values),
-            variant=tuple(sorted(name for name, value in values.items() if value is not None)),
+            filters=_conditions(values, errors),
+            variant=(errors, *present),
             values=values,
         )

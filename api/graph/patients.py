@@ -19,6 +19,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
+from api.graph.care_team import CareTeamMember, care_team, soonest
+from api.graph.entries import IncludeErrors, latest, shown, whole
 from api.graph.ledger import outstanding
 from api.graph.organization import OrgUnit, node_argument
 from api.graph.relay import After, Connection, First, Info, Money, Node, Wanted, Within, money, root
@@ -37,16 +39,22 @@ from api.plan.mapping import (
     table,
 )
 from api.plan.page import Listing
+from domain.conditions import PRESENT, Category
 from domain.errors import Invalid
 from domain.patients import Patient as Patients
 from domain.patients import PatientSite, Sex, fold
+from domain.state_tables import ERROR
 
 if TYPE_CHECKING:
+    from api.graph.allergies import AllergyIntolerance
     from api.graph.appointments import Appointment
     from api.graph.billing import Invoice
     from api.graph.conditions import Condition
     from api.graph.encounters import Encounter
+    from api.graph.immunizations import Immunization
+    from api.graph.medications import MedicationRequest, MedicationStatement
     from api.graph.observations import Observation
+    from api.graph.procedures import Procedure
 
 KEY = Text(collation="C")
 UUIDS = ARRAY(Uuid())
@@ -73,6 +81,19 @@ def _sites(up: Any, unit: Any, get_: Any) -> Select[Any]:
 
 def _upcoming(up: Any, child: Any, get_: Any) -> Select[Any]:
     return of_patient(up, child, get_).where(child.starts_at >= func.now())
+
+
+def _problems(up: Any, child: Any, get_: Any) -> Select[Any]:
+    present: list[ColumnElement[str]] = [
+        literal_column(f"'{status.value}'") for status in sorted(PRESENT)
+    ]
+    return of_patient(up, child, get_).where(
+        child.category == literal_column(f"'{Category.PROBLEM_LIST_ITEM.value}'"),
+        child.clinical_status.in_(present),
+        child.verification_status.not_in(
+            [literal_column("'refuted'"), literal_column(f"'{ERROR}'")]
+        ),
+    )
 
 
 @table(
@@ -106,12 +127,12 @@ class Patient(Node):
 
     @many(
         "read",
-        of_patient,
+        shown(of_patient),
         group=FieldGroup.SCHEDULING,
         order=lambda e: [e.started_at.desc(), e.id.desc()],
     )
     def encounters(
-        self, first: First = 20
+        self, first: First = 20, include_entered_in_error: IncludeErrors = False
     ) -> list[Annotated["Encounter", strawberry.lazy("api.graph.encounters")]] | None:
         """The patient's visits, latest first, at the places where you may read them."""
 
@@ -132,22 +153,57 @@ class Patient(Node):
     ) -> list[Annotated["Appointment", strawberry.lazy("api.graph.appointments")]] | None:
         """Appointments from now on, earliest first."""
 
-    @many(
-        "read",
-        of_patient,
-        group=FieldGroup.CLINICAL,
-        order=lambda o: [o.effective_at.desc(), o.id.desc()],
-    )
-    def observations(
-        self, first: First = 20
-    ) -> list[Annotated["Observation", strawberry.lazy("api.graph.observations")]] | None:
-        """Measurements and findings, latest first."""
+    @many("encounter:read", care_team, group=FieldGroup.SCHEDULING, order=soonest)
+    def care_team(self) -> list[CareTeamMember] | None:
+        """Who treats the patient, at the places where you may read visits: who comes next, then who was last."""
 
-    @many("read", of_patient, group=FieldGroup.CLINICAL, order=lambda c: [c.id.desc()])
+    @many("read", shown(whole(of_patient)), group=FieldGroup.CLINICAL, order=latest)
+    def observations(
+        self, first: First = 20, include_entered_in_error: IncludeErrors = False
+    ) -> list[Annotated["Observation", strawberry.lazy("api.graph.observations")]] | None:
+        """Measurements and findings, latest first; components stand in theirs."""
+
+    @many("read", shown(of_patient), group=FieldGroup.CLINICAL, order=lambda c: [c.id.desc()])
     def conditions(
-        self, first: First = 50
+        self, first: First = 50, include_entered_in_error: IncludeErrors = False
     ) -> list[Annotated["Condition", strawberry.lazy("api.graph.conditions")]] | None:
         """Problems and diagnoses, latest first."""
+
+    @many("read", _problems, group=FieldGroup.CLINICAL, order=lambda c: [c.id.desc()])
+    def problems(
+        self, first: First = 50
+    ) -> list[Annotated["Condition", strawberry.lazy("api.graph.conditions")]] | None:
+        """The problem list: what is on it, present and not refuted, latest first."""
+
+    @many("read", shown(of_patient), group=FieldGroup.CLINICAL, order=latest)
+    def allergies(
+        self, first: First = 50, include_entered_in_error: IncludeErrors = False
+    ) -> list[Annotated["AllergyIntolerance", strawberry.lazy("api.graph.allergies")]] | None:
+        """Allergies and intolerances, latest first."""
+
+    @many("read", shown(of_patient), group=FieldGroup.CLINICAL, order=latest)
+    def medication_requests(
+        self, first: First = 50, include_entered_in_error: IncludeErrors = False
+    ) -> list[Annotated["MedicationRequest", strawberry.lazy("api.graph.medications")]] | None:
+        """Medicines ordered, latest first."""
+
+    @many("read", shown(of_patient), group=FieldGroup.CLINICAL, order=latest)
+    def medication_statements(
+        self, first: First = 50, include_entered_in_error: IncludeErrors = False
+    ) -> list[Annotated["MedicationStatement", strawberry.lazy("api.graph.medications")]] | None:
+        """What the patient takes, as told, latest first."""
+
+    @many("read", shown(of_patient), group=FieldGroup.CLINICAL, order=latest)
+    def procedures(
+        self, first: First = 50, include_entered_in_error: IncludeErrors = False
+    ) -> list[Annotated["Procedure", strawberry.lazy("api.graph.procedures")]] | None:
+        """What was done, latest first."""
+
+    @many("read", shown(of_patient), group=FieldGroup.CLINICAL, order=latest)
+    def immunizations(
+        self, first: First = 50, include_entered_in_error: IncludeErrors = False
+    ) -> list[Annotated["Immunization", strawberry.lazy("api.graph.immunizations")]] | None:
+        """Vaccines given, latest first."""
 
     @many(
         "read",

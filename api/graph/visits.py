@@ -1,24 +1,21 @@
-"""Starting and finishing encounters; writing and signing their notes."""
+"""Starting and finishing encounters."""
 
+import datetime as dt
 import uuid
 from typing import Annotated
 
 import strawberry
 
 from api.graph.encounters import Encounter, local_id
-from api.graph.notes import Note
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
 from api.plan.write import Payload, Work, perform
 from domain.appointments import Appointment as Appointments
 from domain.encounters import Encounter as Encounters
-from domain.encounters import finish, start
+from domain.encounters import EncounterState, finish, start
 from domain.errors import NotFound
-from domain.notes import Note as Notes
-from domain.notes import NoteKind, Text, sign, write_draft
 
 ENCOUNTER = Payload("encounter", "Encounter")
-NOTE = Payload("note", "Note")
 
 
 @strawberry.input(description="A visit that begins.")
@@ -33,6 +30,13 @@ class StartEncounterInput:
     appointment: strawberry.ID | None = strawberry.field(
         default=None, description="The appointment that is kept."
     )
+    state: EncounterState = strawberry.field(
+        default=EncounterState.IN_PROGRESS,
+        description="PLANNED, ARRIVED, TRIAGED or IN_PROGRESS.",
+    )
+    started_at: dt.datetime | None = strawberry.field(
+        default=None, description="When it began, or is planned for; else now."
+    )
     idempotency_key: str | None = idempotency_key()
 
 
@@ -40,21 +44,6 @@ class StartEncounterInput:
 class FinishEncounterInput:
     id: strawberry.ID = strawberry.field(description="The encounter.")
     version: int = strawberry.field(description="The version that the change is based on.")
-    idempotency_key: str | None = idempotency_key()
-
-
-@strawberry.input(description="A draft of a note.")
-class WriteNoteInput:
-    encounter: strawberry.ID = strawberry.field(description="The visit it belongs to.")
-    kind: NoteKind = strawberry.field(description="Nursing or progress.")
-    body: str = strawberry.field(description="The text; stored sealed.")
-    idempotency_key: str | None = idempotency_key()
-
-
-@strawberry.input(description="A signature under one's own draft.")
-class SignNoteInput:
-    id: strawberry.ID = strawberry.field(description="The note.")
-    version: int = strawberry.field(description="The version that is signed.")
     idempotency_key: str | None = idempotency_key()
 
 
@@ -67,18 +56,6 @@ class StartEncounterPayload:
 @value_type("The finished encounter.")
 class FinishEncounterPayload:
     encounter: Encounter | None = strawberry.field(description="The encounter.")
-    user_errors: list[UserError] = payload_errors()
-
-
-@value_type("The draft.")
-class WriteNotePayload:
-    note: Note | None = strawberry.field(description="The note.")
-    user_errors: list[UserError] = payload_errors()
-
-
-@value_type("The signed note.")
-class SignNotePayload:
-    note: Note | None = strawberry.field(description="The note.")
     user_errors: list[UserError] = payload_errors()
 
 
@@ -108,6 +85,8 @@ class Mutation:
                 reason=input.reason,
                 practitioner_id=practitioner,
                 appointment=booked or None,
+                state=input.state,
+                started_at=input.started_at,
                 encounter_id=work.new_id,
             )
             return begun.id
@@ -124,38 +103,3 @@ class Mutation:
             return (await finish(work.session, agent, encounter, input.version)).id
 
         return await perform(info._raw_info, "finishEncounter", ENCOUNTER, input, command)
-
-    @root("note:write_draft", "Begin a note; only you see it until you sign it.")
-    async def write_note(
-        self, info: Info, input: Annotated[WriteNoteInput, GIVEN]
-    ) -> WriteNotePayload | None:
-        async def command(work: Work) -> uuid.UUID:
-            encounter = await work.load(Encounters, input.encounter, "Encounter", "encounter")
-            unit = info.context.actor.tree.units[encounter.unit_id]
-            new = work.new_row(
-                unit, kind=input.kind.value, state="draft", author_id=work.agent.person_id
-            )
-            agent = await work.create("note:write_draft", new)
-            note = await write_draft(
-                work.session,
-                agent,
-                await work.sealer(),
-                encounter,
-                input.kind,
-                Text(input.body),
-                note_id=work.new_id,
-            )
-            return note.id
-
-        return await perform(info._raw_info, "writeNote", NOTE, input, command)
-
-    @root("note:sign", "Sign your own draft; from then on it never changes.")
-    async def sign_note(
-        self, info: Info, input: Annotated[SignNoteInput, GIVEN]
-    ) -> SignNotePayload | None:
-        async def command(work: Work) -> uuid.UUID:
-            note = await work.load(Notes, input.id, "Note")
-            agent = await work.require("note:sign", note)
-            return (await sign(work.session, agent, note, input.version)).id
-
-        return await perform(info._raw_info, "signNote", NOTE, input, command)

@@ -31,7 +31,7 @@ def agent_of(context: Context) -> Agent:
     )
 
 
-async def denied(info: GraphQLResolveInfo[Any], given: Any) -> None:
+async def denied(info: GraphQLResolveInfo[Any], given: Any, action: str | None = None) -> None:
     """Keep that policy refused a command: under the permission that its field names, with the ids that were given.
 
     Who is refused all the time is refused before anything is judged (`refusals`), so that this is no way to fill
@@ -44,7 +44,7 @@ async def denied(info: GraphQLResolveInfo[Any], given: Any) -> None:
     clinics = [units[id_].clinic_id for id_ in ids if id_ in units]
     await on_record(
         context,
-        action_of(info),
+        action or action_of(info),
         Outcome.DENIED,
         *(id_ for id_ in ids if id_ not in units),
         clinic_id=next(iter(clinics), None),

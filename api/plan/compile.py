@@ -124,16 +124,19 @@ class Compiler(Judge):
         assert node.table is not None
         names: list[ColumnElement[Any]] = []
         for gate, group in node.table.groups.items():
-            resource, _, action = gate.rpartition(":")
-            shown = self.readable(node, resource, action) if resource else self.show(node, action)
+            shown = self.opened(node, gate)
             if shown is False:
                 names.append(raw(f"'{group.name}'"))
             elif shown is not True:
                 names.append(case((shown, null()), else_=raw(f"'{group.name}'")))
         if not names:
             return EMPTY_LIST
-        listed = func.array_remove(_array(names), null())
-        return func.to_json(listed)
+        return func.to_json(func.array_remove(_array(names), null()))
+
+    def opened(self, node: Node, gate: str) -> ColumnElement[bool] | bool:
+        """Whether an action of the row's own resource, or a permission at its place, is given."""
+        resource, _, action = gate.rpartition(":")
+        return self.readable(node, resource, action) if resource else self.show(node, action)
 
     # -- selection ------------------------------------------------------------------------------
 
@@ -197,9 +200,8 @@ class Compiler(Judge):
             value = attribute(node.row, leaf.attribute or python_name)
         if leaf.sealed is not None:
             self.sealed.append(SealedPath(path, *leaf.sealed))
-            value = func.json_build_array(
-                attribute(node.row, "id"), func.encode(value, raw("'base64'"))
-            )
+            parts = attribute(node.row, "id"), func.encode(value, raw("'base64'"))
+            value = case((value.is_not(None), func.json_build_array(*parts)))
         return self.masked(node, leaf.action, value, path)
 
     def struct(
@@ -281,7 +283,7 @@ class Compiler(Judge):
     def derived(self, node: Node, link: Link, get: Any, k: str) -> tuple[Select[Any], Row]:
         """Children that are no table's rows: the builder asks for the policy at each alias itself."""
         rows = link.build(node.row, self, get).correlate(node.row).lateral(f"t{k}")
-        return select(rows), rows
+        return select(rows).order_by(*(link.order(rows.c) if link.order else ())), rows
 
     def lateral(
         self,
@@ -336,7 +338,7 @@ class Compiler(Judge):
     ) -> ColumnElement[bool] | bool:
         """Whether the actor may read the child anywhere at the parent's place: an empty list would be a lie."""
         if table is None:
-            return self.show(node, link.action)
+            return self.opened(node, link.action)
         if link.group is None or table.resource is None:
             return True
         return self.readable(node, table.resource, link.action)

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type
-from sqlalchemy import ColumnElement, Select, Text, Uuid, cast, func, select, true
+from sqlalchemy import ColumnElement, Select, Text, Uuid, any_, cast, func, select, true
 from sqlalchemy import literal_column as raw
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import aliased
@@ -119,6 +119,28 @@ def single(
     row = aliased(table.model, name="p")
     base = select(row).where(where(row), *permitted(c, row, table.resource, table.action))
     return object_statement(c, type_, row, details, base, path)
+
+
+def several(
+    c: Compiler, type_name: str, details: Details, path: tuple[str, ...], ids: str
+) -> Built:
+    """The statement of the objects whose ids the resolver hands over as `ids`, in their order; null for none."""
+    type_ = c.schema.get_type(type_name)
+    assert isinstance(type_, GraphQLObjectType)
+    table = mapped(type_.extensions["strawberry-definition"].origin)
+    row: Row = aliased(table.model, name="p")
+    base = select(row).where(
+        row.id == any_(c.binds.units(ids)), *permitted(c, row, table.resource, table.action)
+    )
+    columns, node = c.object(type_, row, details, base, path)
+    counts = [h.number.label(f"h{i}") for i, h in enumerate(node.hidden)]
+    json = whole(c, columns, node).label("j")
+    rows = node.base.with_only_columns(
+        row.id.label("id"), json, *counts, maintain_column_froms=True
+    ).subquery("found")
+    listed = func.json_agg(aggregate_order_by(rows.c.j, rows.c.id))
+    sums = [func.coalesce(func.sum(rows.c[count.name]), raw("0")) for count in counts]
+    return Built(select(cast(listed, Text), *sums), node.hidden)
 
 
 def permitted(

@@ -21,15 +21,15 @@ from api.context import Context, StaleActor
 from api.plan.attempts import DENIED, agent_of, denied, on_record
 from api.plan.binds import Inputs
 from api.plan.compile import Compiler, Details
-from api.plan.fetch import PLANS, by_id, opened, response_path, single
+from api.plan.fetch import PLANS, by_id, opened, response_path, several, single
 from api.plan.mapping import parse_id
 from api.plan.run import Built, variables
 from authz.guard import Forbidden, GuardedSession, Reason, guarded_session
 from domain.audit import Agent, Outcome
 from domain.database import refusal_of
-from domain.errors import DomainError, NotAllowed, NotFound, StaleVersion
+from domain.errors import DomainError, NotAllowed, NotFound, Several, StaleVersion
 from domain.keys import claim, claim_for
-from domain.model import Base, new_id
+from domain.model import Base, in_a_row, new_id
 from domain.patients import Patient, PatientSite, sites_visible
 from domain.pipeline import DatabaseError, Row, Statement
 from identity.actors import stamp
@@ -54,10 +54,16 @@ NOT_DATA = (NotFound, Forbidden, NotAllowed, StaleVersion)
 
 @dataclass(frozen=True)
 class Payload:
-    """What a mutation answers: the field of its payload that holds the object, and that object's type."""
+    """What a mutation answers: the field of its payload that holds the object, and that object's type.
+
+    `rows`: the field holds so many objects, whose ids follow each other from the one that the command answers.
+    `action`: the permission that a refusal is kept on record under, where the mutation's field names none.
+    """
 
     name: str
     type_name: str
+    rows: int | None = None
+    action: str | None = None
 
 
 @dataclass
@@ -154,7 +160,7 @@ async def perform(
     try:
         return await carry_out(info, operation, payload, given, command, extra, nested)
     except DENIED:
-        await denied(info, given)
+        await denied(info, given, payload.action)
         raise
 
 
@@ -312,12 +318,16 @@ async def _selected(
 
     def build(c: Compiler, details: Details) -> Built:
         inner = next(d for r, d, _ in c.fields(payload_type(info), details) if r == response)
+        if payload.rows is not None:
+            return several(c, payload.type_name, inner, path, "ids")
         return single(c, payload.type_name, inner, path, by_id(c))
 
-    plan = PLANS.plan(info, context.actor, ("payload", response), build)
-    inputs = Inputs(variables(info), {"id": found}, context.actor)
+    variant = ("payload", response, payload.type_name)
+    plan = PLANS.plan(info, context.actor, variant, build)
+    values = {"id": found, "ids": list(in_a_row(found, payload.rows or 1))}
+    inputs = Inputs(variables(info), values, context.actor)
     row = await fetch_row(connection, plan.statement(inputs))
-    if row is None:
+    if row is None or row[0] is None:
         return b"null"
     return (await opened(context, plan, row, len(path))).json
 
@@ -363,17 +373,20 @@ def refused(info: GraphQLResolveInfo[Any], error: DomainError, nested: str | Non
     """The payload of a refusal that a person can mend. Raises the error itself where nobody can."""
     if isinstance(error, NOT_DATA):
         raise error
-    told = {
-        "__typename": "InputError",
-        "code": error.code,
-        "message": error.message,
-        "path": input_path(error.path, nested) or None,
-        **error.details,
-    }
+    told = [
+        {
+            "__typename": "InputError",
+            "code": one.code,
+            "message": one.message,
+            "path": input_path(one.path, nested) or None,
+            **one.details,
+        }
+        for one in (error.errors if isinstance(error, Several) else (error,))
+    ]
     parts = []
     for response, name in payload_fields(info):
         if name == "userErrors":
-            json = orjson.dumps(selected(info, response, [told]))
+            json = orjson.dumps(selected(info, response, told))
         elif name == "__typename":
             json = orjson.dumps(payload_type(info).name)
         else:

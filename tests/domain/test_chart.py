@@ -180,8 +180,8 @@ VALUES: list[tuple[Value, tuple[str, ...]]] = [
     (Value(Decimal("1e99"), "/min"), ("value", "quantity")),
     (Value(text="x" * 2_001), ("value", "text")),
     (Value(code=Coding("urn:other", "1")), ("value", "code", "system")),
-    (Value(Decimal(1), "/min", low=Decimal(3), high=Decimal(2)), ("value", "high")),
-    (Value(Decimal(1), "/min", low=Decimal("Infinity")), ("value", "low")),
+    (Value(Decimal(1), "/min", low=Decimal(3), high=Decimal(2)), ("value", "rangeHigh")),
+    (Value(Decimal(1), "/min", low=Decimal("Infinity")), ("value", "rangeLow")),
     (Value(Decimal(1), "/min", range_text="x" * 201), ("value", "rangeText")),
 ]
 
@@ -250,15 +250,15 @@ async def test_an_awaited_result_comes_and_then_stays(
 def test_what_a_range_means() -> None:
     low, high = Decimal(10), Decimal(20)
     for quantity, wanted in (
-        ("9.99", Interpretation.LOW),
-        ("10", Interpretation.NORMAL),
-        ("20.0", Interpretation.NORMAL),
-        ("20.01", Interpretation.HIGH),
+        ("9.99", Interpretation.L),
+        ("10", Interpretation.N),
+        ("20.0", Interpretation.N),
+        ("20.01", Interpretation.H),
     ):
         value = Value(Decimal(quantity), "1", low=low, high=high)
         assert observations.meaning(value) == wanted
-    said = Value(Decimal(15), "1", low=low, interpretation=Interpretation.CRITICAL_HIGH)
-    assert observations.meaning(said) == Interpretation.CRITICAL_HIGH
+    said = Value(Decimal(15), "1", low=low, interpretation=Interpretation.HH)
+    assert observations.meaning(said) == Interpretation.HH
     assert observations.meaning(Value(Decimal(15), "1")) is None
 
 

@@ -210,11 +210,14 @@ class _Execution:
 
     def many(self, type_: Type, row: Any, shape: Many, nodes: list[FieldNode], path: Path) -> Any:
         child = TYPES[shape.type]
-        if shape.group and not covers(self.sight, type_, child, row):
+        if shape.group and not covers(self.sight, type_, shape.gate or child.permission or "", row):
             self.masked[path, shape.group] += 1
             return None
+        arguments = self.arguments(nodes[0])
         found = [each for each in shape.find(self.sight, row) if self.readable(child, each)]
-        first = self.arguments(nodes[0]).get("first", shape.first)
+        if shape.struck and not arguments.get("includeEnteredInError", False):
+            found = [each for each in found if getattr(each, shape.struck) != "entered-in-error"]
+        first = arguments.get("first", shape.first)
         return [
             self.object(child, each, nodes, path) for each in ordered(found, shape.order)[:first]
         ]

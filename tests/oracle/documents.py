@@ -24,6 +24,8 @@ def everything(type_name: str, depth: int) -> str:
             parts.append(name)
         elif depth > 0:
             parts.append(name + everything(shape.type, depth - 1))
+            if isinstance(shape, Many) and shape.struck:
+                parts.append(f"all_{name}:{name}(includeEnteredInError:true first:100){{id}}")
     return "{" + " ".join(parts) + "}"
 
 

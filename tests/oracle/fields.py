@@ -16,6 +16,7 @@ from tests.oracle.shapes import (
     enums,
     money,
     one,
+    plain,
     texts,
 )
 
@@ -28,7 +29,86 @@ def _own(permission: str) -> Any:
     return lambda sight, row: sight.may(permission, row)
 
 
+def _whole(column: str) -> Any:
+    """Findings that are no components of others."""
+    find = _of("observation", column)
+    return lambda sight, row: [o for o in find(sight, row) if o.part != "component"]
+
+
+def _parts(part: str) -> Any:
+    find = _of("observation", "part_of_id")
+    return lambda sight, row: [o for o in find(sight, row) if o.part == part]
+
+
+def _problems(sight: Sight, patient: Any) -> list[Any]:
+    return [
+        c
+        for c in sight.rows.where("condition", "patient_id", patient.id)
+        if c.category == "problem-list-item"
+        and c.clinical_status in ("active", "recurrence", "relapse")
+        and c.verification_status not in ("refuted", "entered-in-error")
+    ]
+
+
+def _care_team(sight: Sight, patient: Any) -> list[Any]:
+    """Who saw the patient or will, of what may be read."""
+    rows, team = sight.rows, defaultdict[Any, list[tuple[Any, Any]]](list)
+    for visit in rows.where("encounter", "patient_id", patient.id):
+        seen = visit.state in ("arrived", "triaged", "in-progress", "onleave", "finished")
+        if seen and visit.practitioner_id and sight.may("encounter:read", visit):
+            team[visit.practitioner_id].append((visit.started_at, None))
+    for booked in rows.where("appointment", "patient_id", patient.id):
+        kept = booked.state in ("pending", "booked", "arrived", "checked-in")
+        if kept and booked.starts_at >= rows.now and sight.may("appointment:read", booked):
+            team[booked.practitioner_id].append((None, booked.starts_at))
+    return [
+        SimpleNamespace(
+            practitioner_id=who,
+            visits=sum(1 for seen, _ in times if seen),
+            last_seen_at=max((seen for seen, _ in times if seen), default=None),
+            next_at=min((next_ for _, next_ in times if next_), default=None),
+        )
+        for who, times in team.items()
+    ]
+
+
+LATEST = ("-effective_at", "-id")
+
+
+def _chart(column: str, observations: int) -> dict[str, Many]:
+    """What is written in a chart, of a patient or of a visit."""
+    states = {"struck": "state", "group": "CLINICAL"}
+    verified = {"struck": "verification_status", "group": "CLINICAL"}
+    return {
+        "observations": Many("Observation", _whole(column), LATEST, observations, **states),
+        "conditions": Many("Condition", _of("condition", column), ("-id",), 50, **verified),
+        "allergies": Many(
+            "AllergyIntolerance", _of("allergy_intolerance", column), LATEST, 50, **verified
+        ),
+        **{
+            name: Many(type_, _of(table, column), LATEST, 50, **states)
+            for name, type_, table in (
+                ("medicationRequests", "MedicationRequest", "medication_request"),
+                ("medicationStatements", "MedicationStatement", "medication_statement"),
+                ("procedures", "Procedure", "procedure"),
+                ("immunizations", "Immunization", "immunization"),
+            )
+        },
+    }
+
+
+def _renamed(name: str, column: str) -> dict[str, Leaf]:
+    return {name: Leaf(lambda _, row: plain(getattr(row, column)))}
+
+
+def _said(part: str) -> Leaf:
+    """A part of a note's text."""
+    return Leaf(lambda sight, row: sight.rows.texts[row.id].get(part))
+
+
 PATIENT = one("Patient", "patient", "patient_id")
+ENCOUNTER = one("Encounter", "encounter", "encounter_id")
+RECORDER = one("Person", "person", "recorded_by")
 CLINIC = one("OrgUnit", "org_unit", "clinic_id")
 UNIT = one("OrgUnit", "org_unit", "unit_id")
 PRACTITIONER = one("Practitioner", "practitioner", "practitioner_id")
@@ -95,6 +175,7 @@ def _by_clinic(sight: Sight, patient: Any) -> list[Any]:
     return list(_ledger(sight, patient).values())
 
 
+SECTIONS = ("subjective", "objective", "assessment", "plan")
 SUMS = ("charges", "payments", "adjustments", "balance")
 BILLING: dict[str, Any] = {"opens": "charge:read_billing", "group": "BILLING"}
 SCHEDULING: dict[str, Any] = {"opens": "appointment:read_scheduling", "group": "SCHEDULING"}
@@ -173,6 +254,15 @@ _TYPES = (
                 ("-started_at", "-id"),
                 20,
                 "SCHEDULING",
+                struck="state",
+            ),
+            "careTeam": Many(
+                "CareTeamMember",
+                _care_team,
+                ("next_at", "-last_seen_at", "practitioner_id"),
+                50,
+                "SCHEDULING",
+                "encounter:read",
             ),
             "appointments": Many(
                 "Appointment",
@@ -184,16 +274,8 @@ _TYPES = (
             "upcomingAppointments": Many(
                 "Appointment", _upcoming, ("starts_at", "id"), 20, "SCHEDULING"
             ),
-            "observations": Many(
-                "Observation",
-                _of("observation", "patient_id"),
-                ("-effective_at", "-id"),
-                20,
-                "CLINICAL",
-            ),
-            "conditions": Many(
-                "Condition", _of("condition", "patient_id"), ("-id",), 50, "CLINICAL"
-            ),
+            **_chart("patient_id", 20),
+            "problems": Many("Condition", _problems, ("-id",), 50, "CLINICAL"),
             "invoices": Many(
                 "Invoice", _of("invoice", "patient_id"), ("-issued_at", "-id"), 20, "BILLING"
             ),
@@ -212,23 +294,16 @@ _TYPES = (
         "encounter:read",
         {
             **columns("kind startedAt endedAt version"),
-            **columns("reason", opens="encounter:read_clinical", group="CLINICAL"),
+            **columns("reason errorReason", opens="encounter:read_clinical", group="CLINICAL"),
             **enums("state"),
             "patient": PATIENT,
             "clinic": CLINIC,
             "unit": UNIT,
             "practitioner": PRACTITIONER,
-            "notes": Many("Note", _of("note", "encounter_id"), ("-id",), 20, "CLINICAL"),
-            "observations": Many(
-                "Observation",
-                _of("observation", "encounter_id"),
-                ("-effective_at", "-id"),
-                50,
-                "CLINICAL",
+            "notes": Many(
+                "Note", _of("note", "encounter_id"), ("-id",), 20, "CLINICAL", struck="state"
             ),
-            "conditions": Many(
-                "Condition", _of("condition", "encounter_id"), ("-id",), 50, "CLINICAL"
-            ),
+            **_chart("encounter_id", 50),
         },
         {"CLINICAL": _own("encounter:read_clinical")},
     ),
@@ -237,11 +312,14 @@ _TYPES = (
         "note",
         "note:read",
         {
-            **columns("createdAt signedAt version"),
-            **enums("kind state"),
-            "body": Leaf(lambda sight, row: sight.rows.bodies[row.id]),
+            **columns("createdAt signedAt cosignedAt errorReason version"),
+            **enums("kind state amendment"),
+            **{part: _said(part) for part in ("body", *SECTIONS)},
             "author": one("Person", "person", "author_id"),
-            "encounter": one("Encounter", "encounter", "encounter_id"),
+            "cosigner": one("Person", "person", "cosigned_by"),
+            "amends": one("Note", "note", "amends_id"),
+            "amendments": Many("Note", _of("note", "amends_id"), ("id",), 20),
+            "encounter": ENCOUNTER,
         },
     ),
     Type(
@@ -249,9 +327,15 @@ _TYPES = (
         "observation",
         "observation:read",
         {
-            **columns("codeSystem code display valueText unit effectiveAt"),
-            **enums("state"),
-            **texts("valueQuantity"),
+            **columns("codeSystem code display valueText valueCodeSystem valueCode valueDisplay"),
+            **columns("valueBoolean unit rangeText effectiveAt errorReason version"),
+            **enums("state interpretation part"),
+            **texts("valueQuantity rangeLow rangeHigh"),
+            "components": Many("Observation", _parts("component"), ("id",), 50),
+            "members": Many("Observation", _parts("member"), ("id",), 50, struck="state"),
+            "partOf": one("Observation", "observation", "part_of_id"),
+            "encounter": ENCOUNTER,
+            "recordedBy": RECORDER,
         },
     ),
     Type(
@@ -259,8 +343,77 @@ _TYPES = (
         "condition",
         "condition:read",
         {
-            **columns("codeSystem code display onsetOn recordedAt"),
-            **enums("clinicalStatus verificationStatus"),
+            **columns("codeSystem code display onsetOn abatedOn recordedAt errorReason version"),
+            **enums("clinicalStatus verificationStatus category"),
+            "encounter": ENCOUNTER,
+            "recordedBy": RECORDER,
+        },
+    ),
+    Type(
+        "AllergyIntolerance",
+        "allergy_intolerance",
+        "allergy:read",
+        {
+            **columns("codeSystem code display reaction onsetOn errorReason version"),
+            **enums("clinicalStatus verificationStatus kind category criticality"),
+            **_renamed("recordedAt", "effective_at"),
+            "encounter": ENCOUNTER,
+            "recordedBy": RECORDER,
+        },
+    ),
+    Type(
+        "MedicationRequest",
+        "medication_request",
+        "medication_request:read",
+        {
+            **columns("codeSystem code display dosage startsOn endsOn errorReason version"),
+            **enums("state intent"),
+            **_renamed("authoredAt", "effective_at"),
+            "encounter": ENCOUNTER,
+            "recordedBy": RECORDER,
+            "practitioner": PRACTITIONER,
+        },
+    ),
+    Type(
+        "MedicationStatement",
+        "medication_statement",
+        "medication_statement:read",
+        {
+            **columns("codeSystem code display dosage startsOn endsOn errorReason version"),
+            **enums("state"),
+            **_renamed("assertedAt", "effective_at"),
+            "encounter": ENCOUNTER,
+            "recordedBy": RECORDER,
+            "request": one("MedicationRequest", "medication_request", "request_id"),
+        },
+    ),
+    Type(
+        "Procedure",
+        "procedure",
+        "procedure:read",
+        {
+            **columns("codeSystem code display endedAt outcome errorReason version"),
+            **enums("state"),
+            **_renamed("performedAt", "effective_at"),
+            "encounter": ENCOUNTER,
+            "recordedBy": RECORDER,
+            "practitioner": PRACTITIONER,
+        },
+    ),
+    Type(
+        "Immunization",
+        "immunization",
+        "immunization:read",
+        {
+            **columns(
+                "codeSystem code display lotNumber expiresOn doseUnit site errorReason version"
+            ),
+            **enums("state"),
+            **texts("doseQuantity"),
+            **_renamed("occurredAt", "effective_at"),
+            "encounter": ENCOUNTER,
+            "recordedBy": RECORDER,
+            "practitioner": PRACTITIONER,
         },
     ),
     Type(
@@ -368,15 +521,20 @@ _TYPES = (
             "clinics": Many("AccountAtClinic", _by_clinic, ("clinic_id",)),
         },
     ),
+    Type(
+        "CareTeamMember",
+        None,
+        None,
+        {**columns("lastSeenAt nextAt visits"), "practitioner": PRACTITIONER},
+    ),
     Type("AccountAtClinic", None, None, {**{name: money(name) for name in SUMS}, "clinic": CLINIC}),
 )
 TYPES = {type_.name: type_ for type_ in _TYPES}
 NODE_TYPES = tuple(type_ for type_ in _TYPES if type_.table is not None)
 
 
-def covers(sight: Sight, type_: Type, child: Type, row: Any) -> bool:
-    """Whether some role reads the child at a place of the row: else an empty list would be a lie."""
-    permission = child.permission or ""
+def covers(sight: Sight, type_: Type, permission: str, row: Any) -> bool:
+    """Whether some role reads the children at a place of the row: else an empty list would be a lie."""
     if type_.table == "patient":
         return sight.place_of_patient(permission, row.id)
     return sight.at(permission, row.unit_id)

@@ -20,7 +20,7 @@ CURSORS = {"appointments": "appointment", "encounters": "encounter", "invoices":
     "chargeMaster": "charge_master",
 }
 SINGLE = ("patient", "encounter", "appointment", "invoice", "account", "viewer", "organization") + (
-    ("node",) * 3 + ("bookableResources", "availability", *AT_CLINIC)
+    ("node",) * 3 + ("bookableResources", "availability", "observations", *AT_CLINIC)
 )
 Value = tuple[str, str, Any]
 """(GraphQL type, literal, value): an argument, inline or as a variable."""
@@ -108,6 +108,12 @@ class Generator:
         if name == "account":
             patient = self.given(patient=self.id(TYPES["Patient"]))
             return f"account{patient}{self.selection('Account', 2)}"
+        if name == "observations":
+            code = self.text(self.row("observation").code, "String!")
+            whose = self.id(TYPES["Patient"])
+            errors = ("Boolean!", "true", True) if self.chance(0.3) else None
+            given = self.given(patient=whose, code=code, includeEnteredInError=errors)
+            return f"observations{given}{self.connection('Observation')}"
         if name == "node":
             types = self.random.sample(NODE_TYPES, 2)
             return f"node{self.given(id=self.id(types[0]))}{self.any_of(types)}"
@@ -233,10 +239,13 @@ class Generator:
         if isinstance(shape, Struct):
             inside = self.random.choice(("{amount}", "{currency}", "{amount currency}"))
         elif shape is not None and not isinstance(shape, Leaf):
-            if isinstance(shape, Many) and type_.name != "Account" and self.chance(0.5):
+            if isinstance(shape, Many) and TYPES[shape.type].table and self.chance(0.5):
                 # The alias says the argument, so that equal names always ask the same.
                 n = self.random.choice((0, 1, 2, 100))
-                alias, arguments = f"{alias}_{n}", f"(first:{n})"
+                errors = shape.struck is not None and self.chance(0.5)
+                also = " includeEnteredInError:true" if errors else ""
+                alias = f"{alias}_{n}{'_all' if errors else ''}"
+                arguments = f"(first:{n}{also})"
             inside = self.selection(shape.type, depth - 1)
         elif not prefix and self.chance(0.1):
             alias = f"x_{name}"

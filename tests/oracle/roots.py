@@ -220,15 +220,38 @@ def encounters(sight: Sight, args: Arguments) -> Picked:
         patient = wanted.id(asked, "patient", "Patient")
         practitioner = wanted.id(asked, "practitioner", "Practitioner")
         since, until = (_instant(asked.get(name)) for name in ("since", "until"))
+        errors = asked.get("includeEnteredInError") or asked.get("state") == "ENTERED_IN_ERROR"
         return lambda row: (
             (patient is None or row.patient_id == patient)
             and (practitioner is None or row.practitioner_id == practitioner)
             and _state(asked, row)
+            and (errors or row.state != "entered-in-error")
             and (since is None or row.started_at >= since)
             and (until is None or row.started_at < until)
         )
 
     return placed(sight, args, TYPES["Encounter"], ("-started_at", "-id"), fits)
+
+
+def observations(sight: Sight, args: Arguments) -> Picked:
+    """One code of a patient over time, also of components."""
+    wanted = Wanted(sight, args)
+    patient = wanted.id(args, "patient", "Patient")
+    since, until = (_instant(args.get(name)) for name in ("since", "until"))
+
+    def fits(row: Any) -> bool:
+        return bool(
+            row.patient_id == patient
+            and row.code == args["code"]
+            and (since is None or row.effective_at >= since)
+            and (until is None or row.effective_at < until)
+            and (args.get("includeEnteredInError", False) or row.state != "entered-in-error")
+        )
+
+    closed = not sight.reaches("observation:read", None)
+    rows = sight.visible("observation")
+    order = ("-effective_at", "-id")
+    return page(wanted, TYPES["Observation"], order, rows, fits, closed=closed)
 
 
 def _instant(text: str | None) -> dt.datetime | None:
@@ -521,6 +544,7 @@ ROOTS: dict[str, Callable[[Sight, Arguments], Picked]] = {
     "nodes": nodes,
     "patients": patients,
     "encounters": encounters,
+    "observations": observations,
     "appointments": appointments,
     "invoices": invoices,
     "chargeMaster": charge_master,

@@ -48,6 +48,10 @@ class Many:
     order: Order = ()
     first: int = 100
     group: str | None = None
+    gate: str | None = (
+        None  # what must be given at the row's place, if not the rows' own permission
+    )
+    struck: str | None = None  # the column that says so of what is hidden unless asked for
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def enums(names: str) -> dict[str, Leaf]:
 
     def leaf(name: str) -> Leaf:
         column = snake(name)
-        return Leaf(lambda _, row: getattr(row, column).replace("-", "_").upper())
+        return Leaf(lambda _, row: (getattr(row, column) or "").replace("-", "_").upper() or None)
 
     return {name: leaf(name) for name in names.split()}
 

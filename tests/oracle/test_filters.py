@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests import who
+from tests.oracle.charts import BEGUN, DAY
 from tests.oracle.stage import Stage
-from tests.oracle.world import BEGUN, DAY
 
 pytestmark = pytest.mark.anyio
 of_the_cast = pytest.mark.parametrize("one", who.CAST, ids=lambda one: one.name)

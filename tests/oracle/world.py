@@ -7,7 +7,6 @@ differ. A statement that forgets the health system anywhere answers wrongly at o
 import datetime as dt
 import random
 import uuid
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
@@ -24,19 +23,17 @@ from domain.people import Person, RoleGrant
 from domain.practitioners import BookableResource, Practitioner
 from tests import make, who
 from tests.oracle import staff
+from tests.oracle.charts import BEGUN, DAY, ENTRIES, SEED, Charts
 
-SEED = uuid.UUID("6f1d2c52-0f0e-4a9b-9b54-0f2f6f0c1f77")
 ZONES = ("America/Chicago", "Asia/Tokyo", "Europe/Berlin", "UTC", "Pacific/Apia")
 FAMILIES = ("Abel", "Abelard", "Baker", "Baker", "Čermák", "García", "Łukasz", "Zhou", "Zimmer")
 GIVEN = ("Ana", "Anatol", "Ben", "Chloé", "Dmitri", "Eve")
-BEGUN = dt.datetime(2025, 9, 1, 8, 0, tzinfo=dt.UTC)
 CALENDAR = dt.datetime(
     2025, 10, 30, 0, 0, tzinfo=dt.UTC
 )  # clocks change in Berlin and Chicago around
 CHANGE = dt.date(2027, 3, 28)
 """A Sunday on which the clocks change in Berlin; two weeks after Chicago's."""
 FAR = dt.datetime(2099, 1, 5, 9, 0, tzinfo=dt.UTC)
-DAY = dt.timedelta(days=1)
 SOME_PRICES = 1_003  # more than a total counts
 PATIENTS = 36
 
@@ -44,7 +41,7 @@ Seal = Callable[[str, uuid.UUID, bytes], bytes]
 """(column, row id, plain) to sealed, with the keys of the health system."""
 
 
-class System:
+class System(Charts):
     """One health system as rows of the domain, before anything is saved."""
 
     def __init__(self, slug: str, currency: str, digits: int) -> None:
@@ -58,7 +55,7 @@ class System:
         self.units: dict[str, OrgUnit] = {}
         self.people: dict[str, Person] = {}
         self.practitioners: list[Practitioner] = []
-        self.bodies: dict[uuid.UUID, str] = {}
+        self.texts: dict[uuid.UUID, dict[str, str]] = {}
         self._tree()
         self._staff()
         self._resources()
@@ -68,24 +65,6 @@ class System:
             self._patient(i)
         self._taken()
         self._somebody_hidden()
-
-    def key(self, name: str) -> uuid.UUID:
-        """An id that is the same in every run; every second one is the twin's too."""
-        shared = zlib.crc32(name.encode()) % 2
-        return uuid.uuid5(SEED, name if shared else f"{self.slug} {name}")
-
-    def add(self, *rows: Any) -> Any:
-        """Keep the rows; the first is handed back."""
-        self.rows.extend(rows)
-        return rows[0]
-
-    def maybe(self, value: Any) -> Any:
-        """The value, or now and then nothing."""
-        return None if self.random.random() < 0.25 else value
-
-    def text(self, what: str) -> str:
-        """Words that no other row has."""
-        return f'{what} "{next(self.numbers)}" of\t{self.slug} ąß漢'
 
     # -- the house ------------------------------------------------------------------------------
 
@@ -342,28 +321,13 @@ class System:
             version=pick.randrange(1, 5),
         )
         self.add(visit)
+        notes: list[Any] = []
         for i in range(pick.randrange(4)):
-            self._note(visit, f"{name} {i}")
+            notes.append(self.note(visit, f"{name} {i}", notes))
         for i in range(pick.randrange(3)):
-            self._finding(visit, f"{name} {i}")
+            self.finding(visit, f"{name} {i}")
         if pick.random() < 0.5:
             self._charge(patient, at, name, visit)
-
-    def _note(self, visit: Encounter, name: str) -> None:
-        pick, key = self.random, self.key(f"note {name}")
-        authors = ("nurse", "provider", "clinic_admin", "viewer_once_nurse", "float", "gone")
-        state = pick.choice(("draft", "draft", "signed", "amended", "entered-in-error"))
-        self.bodies[key] = self.text("body") * pick.choice((1, 9))
-        self.add(
-            make.note(
-                visit,
-                self.people[pick.choice(authors)],
-                id=key,
-                state=state,
-                kind=pick.choice(("nursing", "progress")),
-                created_at=BEGUN + dt.timedelta(microseconds=pick.randrange(3) * 1_500),
-            )
-        )
 
     def _somebody_hidden(self) -> None:
         """A patient of raised sensitivity with rows of each kind, also drafts that their authors see no more."""
@@ -381,6 +345,7 @@ class System:
             self.add(
                 make.observation(visit, id=self.key(f"observation hidden {i}")),
                 make.condition(visit, id=self.key(f"condition hidden {i}")),
+                *(entry(visit, id=self.key(f"{entry.__name__} hidden {i}")) for entry in ENTRIES),
                 make.appointment(patient, unit, doctor, id=self.key(f"appointment hidden {i}")),
                 make.charge(patient, unit, id=self.key(f"charge hidden {i}")),
                 make.posting(patient, unit, id=self.key(f"posting hidden {i}")),
@@ -389,41 +354,10 @@ class System:
             )
             for author in ("nurse", "provider", "clinic_admin", "director", "system_admin"):
                 key = self.key(f"note hidden {author} {i}")
-                self.bodies[key] = self.text("body")
+                self.texts[key] = {"body": self.text("body")}
                 writer, state = self.people[author], ("draft", "signed")[i % 2]
                 note = make.note(visit, writer, id=key, state=state, created_at=BEGUN)
                 self.add(note)
-
-    def _finding(self, visit: Encounter, name: str) -> None:
-        pick = self.random
-        value: dict[str, Any] = pick.choice(
-            (
-                {"value_quantity": Decimal("98.60"), "unit": "[degF]"},
-                {"value_quantity": Decimal("-0.000001"), "unit": "mmol/L"},
-                {"value_quantity": None, "value_text": self.text("value")},
-                {"value_quantity": None},
-            )
-        )
-        self.add(
-            make.observation(
-                visit,
-                id=self.key(f"observation {name}"),
-                state=pick.choice(("final", "preliminary", "entered-in-error")),
-                display=self.maybe(self.text("display")),
-                effective_at=BEGUN + pick.randrange(3) * DAY,
-                **{"unit": None} | value,
-            )
-        )
-        self.add(
-            make.condition(
-                visit,
-                id=self.key(f"condition {name}"),
-                display=self.maybe(self.text("diagnosis")),
-                clinical_status=pick.choice(("active", "resolved")),
-                verification_status=pick.choice(("confirmed", "entered-in-error", "unconfirmed")),
-                onset_on=self.maybe(dt.date(2024, 2, 29)),
-            )
-        )
 
     def _appointment(self, patient: Patient, at: OrgUnit, name: str) -> None:
         pick = self.random
@@ -519,12 +453,14 @@ class System:
             self.add(undone)
 
     def sealed(self, seal: Seal) -> list[Base]:
-        """All rows, the bodies of notes sealed."""
+        """All rows, the texts of notes sealed."""
         for row in self.rows:
             if row.__tablename__ == "note":
                 note: Any = row
-                body = self.bodies[note.id].encode()
-                note.body_sealed = seal("note.body_sealed", note.id, body)
+                note.body_sealed = None
+                for part, text in self.texts[note.id].items():
+                    column = f"{part}_sealed"
+                    setattr(note, column, seal(f"note.{column}", note.id, text.encode()))
         return self.rows
 
 
@@ -534,7 +470,7 @@ class Rows:
     def __init__(self, tenant_id: uuid.UUID, tables: dict[str, list[Any]]) -> None:
         self.tenant_id = tenant_id
         self.tables = tables
-        self.bodies: dict[uuid.UUID, str] = {}
+        self.texts: dict[uuid.UUID, dict[str, str]] = {}
         self.now = dt.datetime.now(dt.UTC)
         self._found: dict[tuple[str, str], dict[Any, list[Any]]] = {}
 
@@ -572,7 +508,7 @@ def read_back(connection: Connection, systems: Iterable[System]) -> list[Rows]:
             found = connection.execute(select(table).where(table.c.tenant_id == tenant_id))
             tables[table.name] = [SimpleNamespace(**row) for row in found.mappings()]
         rows = Rows(tenant_id, tables)
-        rows.bodies = dict(system.bodies)
+        rows.texts = dict(system.texts)
         out.append(rows)
     return out
 

@@ -73,6 +73,12 @@ class Scene:
         self.system.save(made, make.block(made))
         return made
 
+    def entry(self, made_by: Callable[..., Any], **values: Any) -> Any:
+        """A row of a visit's chart, by its maker."""
+        made = made_by(self.encounter(), **values)
+        self.system.save(made)
+        return made
+
 
 @dataclass(frozen=True)
 class Case:
@@ -145,6 +151,66 @@ def written(scene: Scene) -> Input:
 
 def signed(scene: Scene) -> Input:
     return {"id": f"Note:{scene.note(scene.asker).id}", "version": 1}
+
+
+LOINC, SNOMED = "http://loinc.org", "http://snomed.info/sct"
+RXNORM, CVX = "http://www.nlm.nih.gov/research/umls/rxnorm", "http://hl7.org/fhir/sid/cvx"
+
+
+def code(system: str, value: str) -> Input:
+    return {"system": system, "code": value, "display": "Zyxwvutson"}
+
+
+PULSE = {"code": code(LOINC, "8867-4"), "value": {"quantity": "72", "unit": "/min"}}
+
+
+def at_visit(**values: Any) -> Callable[[Scene], Input]:
+    """Something that is recorded at a visit."""
+    return lambda scene: {"encounter": f"Encounter:{scene.encounter().id}", **values}
+
+
+def of_entry(
+    prefix: str, made_by: Callable[..., Any], begun: Input | None = None, /, **values: Any
+) -> Callable[[Scene], Input]:
+    """A change of a row of a visit's chart."""
+
+    def given(scene: Scene) -> Input:
+        row = scene.entry(made_by, **(begun or {}))
+        return {"id": f"{prefix}:{row.id}", "version": 1, **values}
+
+    return given
+
+
+def of_encounter(begun: str, /, **values: Any) -> Callable[[Scene], Input]:
+    """A step of a visit that is in a state."""
+
+    def given(scene: Scene) -> Input:
+        row = scene.encounter(state=begun)
+        return {"id": f"Encounter:{row.id}", "version": 1, **values}
+
+    return given
+
+
+def amended(scene: Scene) -> Input:
+    note = scene.note(scene.asker, state="signed")
+    said = {"amendment": "ADDENDUM", "plan": "Zyxwvutson"}
+    return {"id": f"Note:{note.id}", "version": 1, **said}
+
+
+def revised(scene: Scene) -> Input:
+    return signed(scene) | {"subjective": "Zyxwvutson"}
+
+
+def cosigned(scene: Scene) -> Input:
+    author = make.person(scene.system.tenant)
+    scene.system.save(author)
+    note = scene.note(author, state="signed", signed_at=make.NOW)
+    return {"id": f"Note:{note.id}", "version": 1}
+
+
+def struck_out(scene: Scene) -> Input:
+    row = scene.entry(make.observation, recorded_by=scene.asker.id)
+    return {"id": f"Observation:{row.id}", "version": 1, "reason": "Zyxwvutson"}
 
 
 def booked(scene: Scene) -> Input:
@@ -245,6 +311,114 @@ def paid(scene: Scene) -> Input:
     }
 
 
+DOCTORS = CLINICAL - {"nurse"}
+MEDICINE, SUBSTANCE = {"medicine": code(RXNORM, "6809")}, {"substance": code(RXNORM, "7980")}
+CHART = (
+    Case(
+        "arriveEncounter",
+        "encounter:arrive",
+        CLINICAL | {"front_desk"},
+        SEE_ENCOUNTERS,
+        of_encounter("planned"),
+    ),
+    Case(
+        "progressEncounter",
+        "encounter:progress",
+        CLINICAL,
+        SEE_ENCOUNTERS,
+        of_encounter("arrived", state="TRIAGED"),
+    ),
+    Case("cancelEncounter", "encounter:cancel", DOCTORS, SEE_ENCOUNTERS, of_encounter("arrived")),
+    Case("reviseNote", "note:write_draft", CLINICAL, CLINICAL, revised),
+    Case("amendNote", "note:amend", CLINICAL, CLINICAL, amended),
+    Case("cosignNote", "note:cosign", DOCTORS, CLINICAL, cosigned),
+    Case(
+        "recordObservations",
+        "observation:record",
+        CLINICAL,
+        SEE_ENCOUNTERS,
+        at_visit(observations=[PULSE, PULSE]),
+    ),
+    Case(
+        "updateObservation",
+        "observation:record",
+        CLINICAL,
+        CLINICAL,
+        of_entry("Observation", make.observation, {"state": "preliminary"}, state="FINAL"),
+    ),
+    Case(
+        "recordCondition",
+        "condition:record",
+        DOCTORS,
+        SEE_ENCOUNTERS,
+        at_visit(diagnosis=code(SNOMED, "38341003")),
+    ),
+    Case(
+        "updateCondition",
+        "condition:record",
+        DOCTORS,
+        CLINICAL,
+        of_entry("Condition", make.condition, clinicalStatus="RESOLVED"),
+    ),
+    Case("recordAllergy", "allergy:record", DOCTORS, SEE_ENCOUNTERS, at_visit(**SUBSTANCE)),
+    Case(
+        "updateAllergy",
+        "allergy:record",
+        DOCTORS,
+        CLINICAL,
+        of_entry("AllergyIntolerance", make.allergy, clinicalStatus="RESOLVED"),
+    ),
+    Case(
+        "orderMedication",
+        "medication_request:record",
+        DOCTORS,
+        SEE_ENCOUNTERS,
+        at_visit(**MEDICINE),
+    ),
+    Case(
+        "updateMedicationRequest",
+        "medication_request:record",
+        DOCTORS,
+        CLINICAL,
+        of_entry("MedicationRequest", make.request, state="ON_HOLD"),
+    ),
+    Case(
+        "recordMedicationStatement",
+        "medication_statement:record",
+        CLINICAL,
+        SEE_ENCOUNTERS,
+        at_visit(**MEDICINE),
+    ),
+    Case(
+        "updateMedicationStatement",
+        "medication_statement:record",
+        CLINICAL,
+        CLINICAL,
+        of_entry("MedicationStatement", make.statement, state="STOPPED"),
+    ),
+    Case(
+        "recordProcedure",
+        "procedure:record",
+        DOCTORS,
+        SEE_ENCOUNTERS,
+        at_visit(procedure=code(SNOMED, "29303009")),
+    ),
+    Case(
+        "updateProcedure",
+        "procedure:record",
+        DOCTORS,
+        CLINICAL,
+        of_entry("Procedure", make.procedure, {"state": "in-progress"}, state="COMPLETED"),
+    ),
+    Case(
+        "recordImmunization",
+        "immunization:record",
+        CLINICAL,
+        SEE_ENCOUNTERS,
+        at_visit(vaccine=code(CVX, "140")),
+    ),
+    Case("markEnteredInError", "observation:mark_entered_in_error", CLINICAL, CLINICAL, struck_out),
+)
 CASES = (
     Case("registerPatient", "patient:create", SCHEDULING, EVERYBODY, registered, anywhere=True),
     Case("updatePatient", "patient:update", SCHEDULING, SEE_PATIENTS, updated),
@@ -254,6 +428,7 @@ CASES = (
     Case("finishEncounter", "encounter:finish", CLINICAL - {"nurse"}, SEE_ENCOUNTERS, finished),
     Case("writeNote", "note:write_draft", CLINICAL, SEE_ENCOUNTERS, written),
     Case("signNote", "note:sign", CLINICAL, CLINICAL, signed),
+    *CHART,
     Case("bookAppointment", "appointment:book", SCHEDULING, EVERYBODY, booked, anywhere=True),
     Case(
         "rescheduleAppointment",

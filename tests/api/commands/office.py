@@ -245,6 +245,18 @@ OBJECTS = {
     "finishEncounter": "encounter",
     "writeNote": "note",
     "signNote": "note",
+    **dict.fromkeys(("arriveEncounter", "progressEncounter", "cancelEncounter"), "encounter"),
+    **dict.fromkeys(("reviseNote", "amendNote", "cosignNote"), "note"),
+    "recordObservations": "observations",
+    "updateObservation": "observation",
+    **dict.fromkeys(("recordCondition", "updateCondition"), "condition"),
+    **dict.fromkeys(("recordAllergy", "updateAllergy"), "allergy"),
+    **dict.fromkeys(("orderMedication", "updateMedicationRequest"), "medicationRequest"),
+    "recordMedicationStatement": "medicationStatement",
+    "updateMedicationStatement": "medicationStatement",
+    **dict.fromkeys(("recordProcedure", "updateProcedure"), "procedure"),
+    "recordImmunization": "immunization",
+    "markEnteredInError": "record",
     "bookAppointment": "appointment",
     "rescheduleAppointment": "appointment",
     "cancelAppointment": "appointment",
@@ -277,6 +289,8 @@ OBJECTS = {
 }
 """Mutation -> the field of its payload."""
 INPUTS = {
+    "arriveEncounter": "ChangeEncounterInput",
+    "cancelEncounter": "ChangeEncounterInput",
     "cancelAppointment": "ChangeAppointmentInput",
     "checkInAppointment": "ChangeAppointmentInput",
     "confirmAppointment": "ChangeAppointmentInput",
@@ -326,6 +340,7 @@ async def opened(database: Database, redis_url: str, folder: Path) -> AsyncItera
             key_file=folder / "keys.json",
             connections=2,
             statement_seconds=20,  # of a busy machine
+            refusals=10_000,  # one person is refused by many tests
         )
         async with wired(settings) as wiring:
             for system in (here, there):
