@@ -13,7 +13,7 @@ from api.graph.availability import OpenSlot, free_times, may_read
 from api.graph.payloads import UserError
 from api.graph.relay import value_type
 from api.plan.mapping import instant
-from api.plan.write import compiler_of, payload_type
+from api.plan.payloads import compiler_of, payload_type
 from authz.guard import guarded_session
 from domain.appointments import Booking, release_expired
 from domain.appointments import SlotTaken as Taken

@@ -16,7 +16,7 @@ from api.graph.relay import Info, root, value_type
 from api.plan.binds import encode
 from api.plan.fetch import response_path
 from api.plan.mapping import FieldGroup, parse_id
-from api.plan.write import compiler_of, finished
+from api.plan.payloads import compiler_of, finished
 from domain.errors import Invalid
 from domain.pipeline import Statement
 from domain.practitioners import ResourceKind

@@ -25,6 +25,7 @@ from api.plan.binds import Inputs, encode
 from api.plan.compile import Compiler, Details, Hidden
 from api.plan.fetch import PLANS, opened, response_path, whole
 from api.plan.mapping import parse_id
+from api.plan.payloads import finished, payload_type, refused
 from api.plan.run import Built, Plan, variables
 from api.plan.write import (
     Payload,
@@ -32,10 +33,7 @@ from api.plan.write import (
     carry_out,
     driver,
     fetch_row,
-    finished,
-    payload_type,
     perform,
-    refused,
     still_valid,
     unit_of,
 )

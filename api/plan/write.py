@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 
 import orjson
 import psycopg
-from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type
-from graphql.execution.collect_fields import FieldDetails
+from graphql import GraphQLResolveInfo, get_named_type
 from psycopg import AsyncConnection, AsyncRawCursor
 from sqlalchemy.exc import DBAPIError
 from strawberry import UNSET
@@ -23,11 +22,12 @@ from api.plan.binds import Inputs
 from api.plan.compile import Compiler, Details
 from api.plan.fetch import PLANS, by_id, opened, response_path, several, single
 from api.plan.mapping import parse_id
+from api.plan.payloads import joined, payload_fields, payload_type, refused, selected
 from api.plan.run import Built, variables
 from authz.guard import Forbidden, GuardedSession, Reason, guarded_session
 from domain.audit import Agent, Outcome
 from domain.database import refusal_of
-from domain.errors import DomainError, NotAllowed, NotFound, Several, StaleVersion
+from domain.errors import DomainError, NotFound
 from domain.keys import claim, claim_for
 from domain.model import Base, in_a_row, new_id
 from domain.patients import Patient, PatientSite, sites_visible
@@ -35,21 +35,6 @@ from domain.pipeline import DatabaseError, Row, Statement
 from identity.actors import stamp
 
 M = TypeVar("M", bound=Base)
-OUTER = frozenset({"id", "unit", "resource", "mrn", "version", "idempotencyKey"})
-"""Fields that lie at the top of every input."""
-NAMED = {
-    "patientId": "patient",
-    "practitionerId": "practitioner",
-    "roomIds": "rooms",
-    "appointmentId": "appointment",
-    "encounterId": "encounter",
-    "invoiceId": "invoice",
-    "serviceId": "service",
-    "resourceId": "resource",
-}
-"""What inputs call a field that the domain names by its id."""
-NOT_DATA = (NotFound, Forbidden, NotAllowed, StaleVersion)
-"""Refusals that no other input mends: they are errors of the field, the others are data."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +181,7 @@ async def carry_out(
         if error.attempted is not None:
             await on_record(context, error.attempted, Outcome.FAILED)
         return refused(info, error, nested)
-    return _joined(parts)
+    return joined(parts)
 
 
 def unit_of(context: Context, node: str, path: str) -> Any:
@@ -330,83 +315,3 @@ async def _selected(
     if row is None or row[0] is None:
         return b"null"
     return (await opened(context, plan, row, len(path))).json
-
-
-def payload_type(info: GraphQLResolveInfo[Any]) -> GraphQLObjectType:
-    """The payload's type."""
-    type_ = get_named_type(info.return_type)
-    assert isinstance(type_, GraphQLObjectType)
-    return type_
-
-
-def compiler_of(info: GraphQLResolveInfo[Any]) -> tuple[Compiler, Details]:
-    """A compiler to read the selection of a payload with, and the payload's own nodes."""
-    context: Context = info.context
-    c = Compiler(info.schema, info.operation, info.fragments, dict(variables(info)), context.actor)
-    return c, [FieldDetails(node, None) for node in info.field_nodes]
-
-
-def payload_fields(info: GraphQLResolveInfo[Any]) -> list[tuple[str, str]]:
-    """The selected fields of the payload: (response name, field name)."""
-    c, details = compiler_of(info)
-    return [(response, name) for response, _, name in c.fields(payload_type(info), details)]
-
-
-def selected(info: GraphQLResolveInfo[Any], response: str, value: Any) -> Any:
-    """The selected fields of a plain value object (a dictionary with `__typename`), or of a list of them."""
-    c, details = compiler_of(info)
-    inner = next(d for r, d, _ in c.fields(payload_type(info), details) if r == response)
-    return _chosen(c, inner, value)
-
-
-def _chosen(c: Compiler, details: Details, value: Any) -> Any:
-    if isinstance(value, list):
-        return [_chosen(c, details, item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    type_ = c.schema.get_type(value["__typename"])
-    assert isinstance(type_, GraphQLObjectType)
-    return {r: _chosen(c, d, value[name]) for r, d, name in c.fields(type_, details)}
-
-
-def refused(info: GraphQLResolveInfo[Any], error: DomainError, nested: str | None = None) -> Any:
-    """The payload of a refusal that a person can mend. Raises the error itself where nobody can."""
-    if isinstance(error, NOT_DATA):
-        raise error
-    told = [
-        {
-            "__typename": "InputError",
-            "code": one.code,
-            "message": one.message,
-            "path": input_path(one.path, nested) or None,
-            **one.details,
-        }
-        for one in (error.errors if isinstance(error, Several) else (error,))
-    ]
-    parts = []
-    for response, name in payload_fields(info):
-        if name == "userErrors":
-            json = orjson.dumps(selected(info, response, told))
-        elif name == "__typename":
-            json = orjson.dumps(payload_type(info).name)
-        else:
-            json = b"null"
-        parts.append((response, json))
-    return _joined(parts)
-
-
-def input_path(path: tuple[str, ...], nested: str | None) -> list[str]:
-    """A refusal's path as the input has it: `patientId` is its field `patient`; demographics lie one deeper."""
-    named = [NAMED.get(part, part) for part in path]
-    if nested is not None and named and named[0] not in OUTER:
-        return [nested, *named]
-    return named
-
-
-def finished(json: bytes) -> Any:
-    """JSON that completion hands through."""
-    return orjson.Fragment(json)
-
-
-def _joined(parts: list[tuple[str, bytes]]) -> Any:
-    return finished(b"{" + b",".join(b'"' + r.encode() + b'":' + j for r, j in parts) + b"}")
