@@ -15,7 +15,7 @@ from domain.chart_entries import ChartEntry, Spot, enter
 from domain.codings import VACCINES, Coding, coded
 from domain.errors import Invalid
 from domain.moments import day, past
-from domain.plain_text import optional_line
+from domain.plain_text import optional_identifier, optional_line
 from domain.quantities import checked_quantity
 from domain.state_tables import table
 
@@ -88,7 +88,7 @@ async def record(
         entry_id,
         **coded(vaccine, VACCINES, "vaccine"),
         effective_at=when,
-        lot_number=optional_line(lot_number, "lotNumber", maximum=40),
+        lot_number=optional_identifier(lot_number, "lotNumber", maximum=40),
         expires_on=expires,
         dose_quantity=dose,
         dose_unit=dose_unit if dose is not None else None,

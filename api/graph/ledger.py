@@ -36,7 +36,8 @@ def ledger(patient: Row, c: Compiler) -> Select[Any]:
         ZERO.label("paid"),
         ZERO.label("adjusted"),
     ).where(*owed(patient, invoice, c))
-    # A reversal counts as what it undoes.
+    # A reversal counts as what it undoes. That lies at the same place (`fk_posting_reverses`), so who reads the one
+    # reads the other; the policy stands here all the same, as at every alias.
     kind = func.coalesce(undone.kind, posting.kind)
     is_payment = kind == literal_column("'payment'")
     posted = (
@@ -46,7 +47,12 @@ def ledger(patient: Row, c: Compiler) -> Select[Any]:
             case((is_payment, posting.amount_minor), else_=ZERO).label("paid"),
             case((is_payment, ZERO), else_=posting.amount_minor).label("adjusted"),
         )
-        .outerjoin(undone, (undone.tenant_id == c.tenant()) & (undone.id == posting.reverses_id))
+        .outerjoin(
+            undone,
+            (undone.tenant_id == c.tenant())
+            & (undone.id == posting.reverses_id)
+            & c.policy(undone, "posting"),
+        )
         .where(*posted_for(patient, posting, c))
     )
     rows = union_all(charged.correlate(patient), posted.correlate(patient)).subquery(

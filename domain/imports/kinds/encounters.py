@@ -10,7 +10,7 @@ from domain.imports.fields import Reader
 from domain.imports.kinds import Kind
 from domain.imports.rows import keep
 from domain.imports.work import Draft, Skip, Work, concept, restriction
-from domain.plain_text import line, optional_passage
+from domain.plain_text import identifier, optional_passage
 
 # https://terminology.hl7.org/CodeSystem-v3-ParticipationType.html: who treats comes before who is merely there.
 TREATING = ("PPRF", "ATND", "SPRF", "")
@@ -93,7 +93,7 @@ def _texts(resource: Reader) -> dict[str, object]:
         raise resource.fault("class", "This is missing.")
     code = class_.need("code")
     try:
-        kind = line(code, "class", maximum=KIND_LENGTH)
+        kind = identifier(code, "class", maximum=KIND_LENGTH)
         reason = optional_passage(
             concept(resource, "reasonCode") or concept(resource, "type"), "reasonCode"
         )
