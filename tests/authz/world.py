@@ -118,7 +118,9 @@ def world(seed: int, patients: int = 40) -> World:
     doctor = make.practitioner(made.tenant, out.people[0])
     insurer = make.payer(made.tenant)
     out.rows += [doctor, make.bookable(doctor), make.price(made.tenant), insurer]
-    out.rows += [make.daily_close(node, unit_id=node.id) for node in places]
+    for node in places:
+        out.rows += [make.daily_close(node, unit_id=node.id), make.rule(node)]
+        out.rows += [make.service(node), make.closure(node, NOW.date())]
     for person in out.people[1:]:
         out.rows += _grants(dice, made, person)
     for _ in range(patients):
