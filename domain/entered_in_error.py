@@ -53,12 +53,16 @@ async def _documented(session: AsyncSession, encounter: Encounter) -> bool:
     """Whether anything that the session shows is written at the visit and not struck out."""
     for model in _documents():
         state = getattr(model, model.__states__.column)
+        moves = model.__states__.moves.items()
+        standing = [
+            now.value for now, then in moves if ERROR in then
+        ]  # a draft of a note is nothing yet
         found = await session.scalar(
             select(model.id)
             .where(
                 model.tenant_id == encounter.tenant_id,
                 model.encounter_id == encounter.id,
-                state != ERROR,
+                state.in_(standing),
             )
             .limit(1)
         )

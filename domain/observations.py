@@ -69,6 +69,10 @@ OPEN = frozenset({ObservationState.REGISTERED, ObservationState.PRELIMINARY})
 """States in which a value is still awaited or may change; what is final is struck out and recorded anew."""
 
 
+RESULTS = frozenset({ObservationState.PRELIMINARY, ObservationState.FINAL})
+"""States that say something."""
+
+
 class Observation(Stateful, Stamped, OfEncounter):
     """A coded measurement (LOINC): a quantity with its UCUM unit, a text, a code or yes and no; or only its parts.
 
@@ -253,11 +257,22 @@ async def update(
         raise Invalid(
             "What is final is struck out and recorded anew.", path=("value",), code="FINAL"
         )
-    values = {} if value is None else _value(value, ())
     moved = revised(observation, state)
+    if (state is None or state in RESULTS) and await _lacks(session, observation, value):
+        raise Invalid("A result has a value.", path=("value",))
+    values = {} if value is None else _value(value, ())
     changed = await change(session, agent, observation, version, **moved, **values)
     audit(session, agent, "observation:record", changed.id, clinic_id=changed.clinic_id)
     return changed
+
+
+async def _lacks(session: AsyncSession, observation: Observation, value: Value | None) -> bool:
+    """Whether neither the new value nor the row nor its components say anything."""
+    if value is not None:
+        return value.empty
+    if observation.state != ObservationState.REGISTERED:
+        return False
+    return not await observation.parts(session)
 
 
 def _panel(agent: Agent, panel: Coding, findings: Sequence[Finding]) -> dict[str, Any]:

@@ -11,7 +11,15 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from domain import allergies, conditions, immunizations, medications, observations, procedures
+from domain import (
+    allergies,
+    conditions,
+    immunizations,
+    medications,
+    notes,
+    observations,
+    procedures,
+)
 from domain.allergies import AllergyStatus, AllergyVerification
 from domain.audit import Agent
 from domain.chart_entries import Spot, at_encounter, at_place
@@ -22,12 +30,14 @@ from domain.encounters import Encounter
 from domain.entered_in_error import StillDocumented, mark_entered_in_error
 from domain.errors import IllegalMove, Invalid, NotFound, Several, StaleVersion
 from domain.medications import RequestState, StatementState
+from domain.notes import NoteKind, Text
 from domain.observations import Finding, Interpretation, Observation, ObservationState, Value, loinc
 from domain.practitioners import NotAPractitioner
 from domain.procedures import ProcedureState
 from tests import make
 from tests.database import Database
 from tests.domain.acting import Stage, acting, audited, stage
+from tests.domain.test_patients import SEALER
 
 pytestmark = pytest.mark.anyio
 
@@ -234,6 +244,13 @@ async def test_an_awaited_result_comes_and_then_stays(
     result = Value(Decimal("99.0"), "mg/dL", low=Decimal(70), high=Decimal(99))
     async with acting(app_engine, at.tenant_id) as session:
         (row,) = await observations.record(session, at.agent, visit, [awaited])
+        for values in (
+            {"state": ObservationState.FINAL},
+            {"value": Value()},
+            {"value": Value(text=" ")},
+        ):
+            wrong = observations.update(session, at.agent, row, 1, **values)
+            assert await reason_of(wrong) == ("value",)
         row = await observations.update(
             session, at.agent, row, 1, state=ObservationState.FINAL, value=result
         )
@@ -447,6 +464,9 @@ async def test_a_visit_is_struck_out_after_what_is_written_at_it(
 ) -> None:
     async with acting(app_engine, at.tenant_id) as session:
         row = await session.get_one(Encounter, (at.tenant_id, visit.id))
+        await notes.write_draft(
+            session, at.agent, SEALER, row, NoteKind.PROGRESS, Text("never signed")
+        )
         (pulse,) = await observations.record(session, at.agent, row, [PULSE])
         with pytest.raises(StillDocumented):
             await mark_entered_in_error(session, at.agent, row, 1, "Wrong patient")
