@@ -1,7 +1,7 @@
 """Charges, invoices, accounts and the charge master. A balance adds up only what the asker may read as billing."""
 
 import datetime as dt
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 from sqlalchemy import (
@@ -10,6 +10,7 @@ from sqlalchemy import (
     Select,
     Text,
     Uuid,
+    any_,
     cast,
     func,
     literal_column,
@@ -18,9 +19,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from api.graph.encounters import local_id
-from api.graph.ledger import ZERO, ledger, outstanding, total
-from api.graph.organization import OrgUnit, clinic_of, node_argument
+from api.graph.encounters import Encounter, local_id
+from api.graph.ledger import ZERO, ledger, outstanding, total, unsettled
+from api.graph.organization import OrgUnit, clinic_of, node_argument, unit_of
 from api.graph.patients import Patient, patient_of, prefix
 from api.graph.relay import (
     After,
@@ -38,6 +39,7 @@ from api.graph.relay import (
 from api.plan.compile import Compiler
 from api.plan.fetch import get, page
 from api.plan.mapping import (
+    FieldGroup,
     Row,
     attribute,
     column,
@@ -50,14 +52,20 @@ from api.plan.mapping import (
     table,
 )
 from api.plan.page import Listing
+from domain.billing import AdjustmentGroup, ChargeMaster, ChargeState, CodeSystem, InvoiceState
 from domain.billing import ChargeItem as ChargeItems
-from domain.billing import ChargeMaster, ChargeState, CodeSystem, InvoiceState
 from domain.billing import Invoice as Invoices
 from domain.billing import InvoiceLine as InvoiceLines
 from domain.errors import Invalid
 from domain.patients import Patient as Patients
 from domain.patients import fold
 
+if TYPE_CHECKING:
+    from api.graph.conditions import Condition
+
+strawberry.enum(
+    AdjustmentGroup, name="AdjustmentGroup", description="Who bears an adjustment, by X12."
+)
 strawberry.enum(InvoiceState, name="InvoiceState", description="FHIR invoice status.")
 strawberry.enum(ChargeState, name="ChargeState", description="FHIR charge item status.")
 strawberry.enum(CodeSystem, name="ChargeCodeSystem", description="Whose codes an entry uses.")
@@ -77,6 +85,9 @@ class InvoiceLine(Node):
     )
     unit_price: Money | None = struct("read", "Price of one.", minor("unit_price_minor"))
     amount: Money | None = struct("read", "Units times price.", minor("amount_minor"))
+    open: Money | None = struct(
+        "read", "What of it is not settled, of what you may read.", money(unsettled)
+    )
 
 
 @table(Invoices, description="A bill for one patient at one place.")
@@ -106,7 +117,20 @@ class Invoice(Node):
         """What was charged."""
 
 
-@table(ChargeItems, description="Something done that costs.")
+def _pointed_to(up: Any, condition: Any, _get: Any) -> Select[Any]:
+    ids = attribute(up, "diagnosis_ids")
+    return (
+        select(condition)
+        .where(condition.tenant_id == attribute(up, "tenant_id"), condition.id == any_(ids))
+        .order_by(func.array_position(ids, condition.id))
+    )
+
+
+@table(
+    ChargeItems,
+    description="Something done that costs.",
+    gates={"condition:read": FieldGroup.CLINICAL},
+)
 class ChargeItem(Node):
     code_system: str | None = column("read", "Whose code it is.")
     code: str | None = column("read", "What was done.")
@@ -114,12 +138,32 @@ class ChargeItem(Node):
     units: str | None = computed(
         "read", "How many, as a decimal text.", lambda item, *_: cast(item.units, Text)
     )
+    modifiers: list[str] | None = column("read", "Up to four, of two characters.")
     state: ChargeState | None = computed(
         "read", "Where it stands.", lambda item, *_: enum_name(item.state)
     )
+    version: int | None = column("read", "Rises with every change; updates name it.")
     occurred_at: dt.datetime | None = column("read", "When it was done.")
     unit_price: Money | None = struct("read_billing", "Price of one.", minor("unit_price_minor"))
     amount: Money | None = struct("read_billing", "Units times price.", minor("amount_minor"))
+
+    @one("read", patient_of)
+    def patient(self) -> Patient | None:
+        """To whom it was done."""
+
+    @one("read", clinic_of)
+    def clinic(self) -> OrgUnit | None:
+        """Where."""
+
+    @one("read", joined("id", "encounter_id"))
+    def encounter(self) -> Encounter | None:
+        """At which visit."""
+
+    @many("read", _pointed_to, group=FieldGroup.CLINICAL)
+    def diagnoses(
+        self, first: First = 4
+    ) -> list[Annotated["Condition", strawberry.lazy("api.graph.conditions")]] | None:
+        """What it is for, the main one first."""
 
 
 @table(ChargeMaster, description="A price for a code, for a time.", name="ChargeMasterEntry")
@@ -130,6 +174,11 @@ class ChargeMasterEntry(Node):
     price: Money | None = struct("read", "Price of one unit.", minor("price_minor"))
     effective_from: dt.date | None = column("read", "The first day of the price.")
     effective_until: dt.date | None = column("read", "The day the price ends; null without end.")
+    version: int | None = column("read", "Rises with every change; updates name it.")
+
+    @one("read", unit_of)
+    def unit(self) -> OrgUnit | None:
+        """The node at and below which it holds; null: everywhere."""
 
 
 def _unbilled(patient: Row, c: Compiler) -> ColumnElement[Any]:
@@ -151,7 +200,7 @@ def _by_clinic(up: Row, c: Compiler, _get: Any) -> Select[Any]:
     return select(
         c.tenant().label("tenant_id"),
         rows,
-        (rows.c.charged - rows.c.paid - rows.c.adjusted).label("balance"),
+        (rows.c.charged - rows.c.paid - rows.c.adjusted - rows.c.transferred).label("balance"),
     ).order_by(rows.c.clinic_id)
 
 
@@ -160,7 +209,10 @@ class AccountAtClinic:
     charges: Money | None = struct("read_billing", "Lines of issued invoices.", minor("charged"))
     payments: Money | None = struct("read_billing", "Payments less their reversals.", minor("paid"))
     adjustments: Money | None = struct(
-        "read_billing", "Adjustments and transfers less their reversals.", minor("adjusted")
+        "read_billing", "Adjustments less their reversals.", minor("adjusted")
+    )
+    transfers: Money | None = struct(
+        "read_billing", "Credit from other clinics less what went there.", minor("transferred")
     )
     balance: Money | None = struct("read_billing", "What is still owed.", minor("balance"))
 
@@ -179,7 +231,10 @@ class Account(Node):
     charges: Money | None = struct("read_billing", "Lines of issued invoices.", total("charged"))
     payments: Money | None = struct("read_billing", "Payments less their reversals.", total("paid"))
     adjustments: Money | None = struct(
-        "read_billing", "Adjustments and transfers less their reversals.", total("adjusted")
+        "read_billing", "Adjustments less their reversals.", total("adjusted")
+    )
+    transfers: Money | None = struct(
+        "read_billing", "Credit from other clinics less what went there.", total("transferred")
     )
     balance: Money | None = struct(
         "read_billing", "What is still owed.", money(outstanding, always=True)

@@ -18,8 +18,8 @@ from sqlalchemy.orm import aliased
 from api.graph.relay import money
 from api.plan.compile import Compiler
 from api.plan.mapping import Row, attribute
+from domain.billing import Allocation, Posting
 from domain.billing import Invoice as Invoices
-from domain.billing import Posting
 
 ZERO: ColumnElement[Any] = literal_column("0")
 ISSUED = ("issued", "balanced")
@@ -35,17 +35,20 @@ def ledger(patient: Row, c: Compiler) -> Select[Any]:
         invoice.total_minor.label("charged"),
         ZERO.label("paid"),
         ZERO.label("adjusted"),
+        ZERO.label("transferred"),
     ).where(*owed(patient, invoice, c))
     # A reversal counts as what it undoes. That lies at the same place (`fk_posting_reverses`), so who reads the one
     # reads the other; the policy stands here all the same, as at every alias.
     kind = func.coalesce(undone.kind, posting.kind)
     is_payment = kind == literal_column("'payment'")
+    is_transfer = kind == literal_column("'transfer'")
     posted = (
         select(
             posting.clinic_id,
             ZERO.label("charged"),
             case((is_payment, posting.amount_minor), else_=ZERO).label("paid"),
-            case((is_payment, ZERO), else_=posting.amount_minor).label("adjusted"),
+            case((is_payment | is_transfer, ZERO), else_=posting.amount_minor).label("adjusted"),
+            case((is_transfer, posting.amount_minor), else_=ZERO).label("transferred"),
         )
         .outerjoin(
             undone,
@@ -60,7 +63,7 @@ def ledger(patient: Row, c: Compiler) -> Select[Any]:
     )
     sums = [
         cast(func.sum(rows.c[name]), BigInteger).label(name)
-        for name in ("charged", "paid", "adjusted")
+        for name in ("charged", "paid", "adjusted", "transferred")
     ]
     return select(rows.c.clinic_id, *sums).group_by(rows.c.clinic_id)
 
@@ -99,3 +102,15 @@ def outstanding(patient: Row, c: Compiler) -> ColumnElement[Any]:
         charged.where(*owed(patient, invoice, c)).correlate(patient).scalar_subquery()
         - posted.where(*posted_for(patient, posting, c)).correlate(patient).scalar_subquery()
     )
+
+
+def unsettled(line: Row, c: Compiler) -> ColumnElement[Any]:
+    """What of an invoice's line nothing is applied to, in minor units."""
+    part = aliased(Allocation, name=f"a{c.label()}")
+    applied = (
+        select(func.coalesce(func.sum(part.amount_minor), ZERO))
+        .where(part.invoice_line_id == attribute(line, "id"), c.policy(part, "posting"))
+        .correlate(line)
+        .scalar_subquery()
+    )
+    return attribute(line, "amount_minor") - applied

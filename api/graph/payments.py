@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -11,13 +12,22 @@ from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, Money, root, value_type
 from api.plan.write import Payload, Work, perform
 from domain.billing import Invoice as Invoices
-from domain.billing import PaymentMethod, minor_units, own_tenant, record_payment
+from domain.billing import InvoiceLine as InvoiceLines
+from domain.billing import PaymentMethod, Share, minor_units, own_tenant, record_payment
 from domain.billing.money import amount_of as major_units
 from domain.errors import Invalid
 from domain.organization import Tenant
 
+MOST = 100
+"""Lines that one request names."""
 PLAIN = re.compile(r"[0-9]{1,15}(\.[0-9]{1,4})?")
 strawberry.enum(PaymentMethod, name="PaymentMethod", description="How it was paid.")
+
+
+@strawberry.input(description="So much for a line of an invoice.")
+class AllocationInput:
+    line: strawberry.ID = strawberry.field(description="The line.")
+    amount: str = strawberry.field(description="A decimal number above zero, as text.")
 
 
 @strawberry.input(description="Money that a patient has paid.")
@@ -36,6 +46,10 @@ class RecordPaymentInput:
     unapplied: bool = strawberry.field(
         default=False, description="Allows more than is owed at the clinic."
     )
+    allocations: list[AllocationInput] | None = strawberry.field(
+        default=None,
+        description="The lines to which it is applied; else those of the invoice, in their order.",
+    )
     idempotency_key: str | None = idempotency_key()
 
 
@@ -51,11 +65,25 @@ class RecordPaymentPayload:
     user_errors: list[UserError] = payload_errors()
 
 
-def amount_of(text: str) -> Decimal:
+def amount_of(text: str, path: str = "amount") -> Decimal:
     """Read an amount. Raises Invalid for what is no plain decimal number."""
     if not PLAIN.fullmatch(text):
-        raise Invalid("An amount is a decimal number such as 12.50.", path=("amount",))
+        raise Invalid("This is no decimal number such as 12.50.", path=(path,))
     return Decimal(text)
+
+
+async def shares_of(
+    work: Work, tenant: Tenant, currency: str, given: Sequence[AllocationInput]
+) -> list[Share]:
+    """What goes to which line, in minor units. Raises Invalid, NotFound for a line that is not the asker's."""
+    out = []
+    for part in given[:MOST]:
+        line = await work.load(InvoiceLines, part.line, "InvoiceLine", "allocations")
+        amount = minor_units(amount_of(part.amount, "allocations"), currency, tenant)
+        out.append(Share(line.id, amount))
+    if len(given) > MOST:
+        raise Invalid(f"At most {MOST} lines at once.", path=("allocations",))
+    return out
 
 
 def receipt(given: RecordPaymentInput, posting_id: uuid.UUID, tenant: Tenant) -> dict[str, Any]:
@@ -90,6 +118,8 @@ class Mutation:
             invoice = input.invoice and await work.load(
                 Invoices, input.invoice, "Invoice", "invoice"
             )
+            tenant = await own_tenant(work.session, work.agent)
+            shares = await shares_of(work, tenant, input.currency, input.allocations or ())
             posting = await record_payment(
                 work.session,
                 work.agent,
@@ -101,6 +131,7 @@ class Mutation:
                 reference=input.reference,
                 unapplied=input.unapplied,
                 invoice=invoice or None,
+                shares=shares,
                 posting_id=work.new_id,
             )
             return posting.id

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.audit import Agent, record
+from domain.audit import Agent
 from domain.billing.claim_record import Claim, ClaimItem, ClaimQueue, move
 from domain.billing.claims import Step, advance
 from domain.billing.postings import (
@@ -99,7 +99,7 @@ async def adjudicate(
         agent,
         claim,
         version,
-        Step(ClaimQueue.ADJUDICATED, "claim:adjudicate"),
+        Step(ClaimQueue.ADJUDICATED, "claim:adjudicate", subjects=tuple(book.posted)),
         paid_minor=sum(answer.paid_minor for answer in answers),
         adjusted_minor=sum(answer.adjusted_minor for answer in answers),
         patient_minor=sum(answer.patient_minor for answer in answers),
@@ -154,6 +154,7 @@ class _Book:
     ) -> None:
         self.session, self.agent, self.claim = session, agent, claim
         self.lines, self.targets, self.reference = lines, targets, reference
+        self.posted: list[uuid.UUID] = []
 
     async def post(self, answers: Mapping[int, ItemAnswer]) -> None:
         payment = {s: answer.paid_minor for s, answer in answers.items() if answer.paid_minor}
@@ -183,20 +184,13 @@ class _Book:
         )
         self.session.add(posting)
         await self.session.flush()
+        self.posted.append(posting.id)
         if total > 0:
             shares = self._shares(parts, total)
             apply(self.session, self.agent, posting, shares, self.lines, left=total)
             for share in shares:
                 self._settled(share)
             await self.session.flush()
-        record(
-            self.session,
-            self.agent,
-            "posting:remit",
-            posting.id,
-            self.claim.id,
-            clinic_id=self.claim.clinic_id,
-        )
 
     def _shares(self, parts: Mapping[int, int], total: int) -> list[Share]:
         """What the lines of the items take up, within the posting."""

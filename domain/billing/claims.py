@@ -45,11 +45,12 @@ class ClaimExists(DomainError):
 
 @dataclass(frozen=True)
 class Step:
-    """Why a claim comes to a queue, and what is kept with that."""
+    """Why a claim comes to a queue, and what the audit event says of it."""
 
     queue: ClaimQueue
     action: str
     reason: str | None = None
+    subjects: tuple[uuid.UUID, ...] = ()
 
 
 async def create_claim(
@@ -191,7 +192,7 @@ async def advance(
     )
     session.add(step_of(moved, agent, step, before, wanted, to.reason))
     await session.flush()
-    record(session, agent, to.action, claim.id, clinic_id=claim.clinic_id)
+    record(session, agent, to.action, claim.id, *to.subjects, clinic_id=claim.clinic_id)
     return moved
 
 

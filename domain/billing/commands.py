@@ -111,6 +111,8 @@ async def issue_invoice(
     place: Place,
     patient_id: uuid.UUID,
     charges: Sequence[ChargeItem],
+    *,
+    invoice_id: uuid.UUID | None = None,
 ) -> Invoice:
     """Bill billable charges of one patient at one clinic. Lines are copied and never change; the number is gapless.
 
@@ -128,7 +130,7 @@ async def issue_invoice(
     await bill(session, agent, charges)
     invoice = Invoice(
         tenant_id=agent.tenant_id,
-        id=new_id(),
+        id=invoice_id or new_id(),
         clinic_id=site.clinic_id,
         unit_id=site.unit_id,
         patient_id=patient_id,

@@ -22,7 +22,8 @@ from graphql import (
 )
 
 from tests.oracle.fields import TYPES, covers
-from tests.oracle.roots import ROOTS, Listing, Picked, Refused, Values
+from tests.oracle.money_roots import EVERY_ROOT
+from tests.oracle.roots import Listing, Picked, Refused, Values
 from tests.oracle.rules import Sight
 from tests.oracle.shapes import Arguments, Leaf, Many, One, Struct, Type, ordered
 
@@ -66,7 +67,7 @@ class _Execution:
                 out.data[response] = "Query"
                 continue
             try:
-                picked = ROOTS[name](self.sight, self.arguments(found[0]))
+                picked = EVERY_ROOT[name](self.sight, self.arguments(found[0]))
             except Refused:
                 out.data[response] = None
                 out.errors.append((response,))

@@ -4,6 +4,7 @@ from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
+from tests.oracle.money import BILLS, CHARGE_MORE, less_applied
 from tests.oracle.rules import Sight
 from tests.oracle.shapes import (
     Leaf,
@@ -139,7 +140,7 @@ def _ledger(sight: Sight, patient: Any) -> dict[Any, SimpleNamespace]:
     """By clinic, in minor units: what was charged, paid and adjusted of what may be read."""
     rows = sight.rows
     sums: dict[Any, Any] = defaultdict(
-        lambda: SimpleNamespace(charges=0, payments=0, adjustments=0)
+        lambda: SimpleNamespace(charges=0, payments=0, adjustments=0, transfers=0)
     )
     for invoice in rows.where("invoice", "patient_id", patient.id):
         if invoice.state in ("issued", "balanced") and sight.may("invoice:read", invoice):
@@ -147,12 +148,13 @@ def _ledger(sight: Sight, patient: Any) -> dict[Any, SimpleNamespace]:
     for posting in rows.where("posting", "patient_id", patient.id):
         if sight.may("posting:read", posting):
             undone = rows.get("posting", posting.reverses_id) or posting
-            name = "payments" if undone.kind == "payment" else "adjustments"
+            name = {"payment": "payments", "transfer": "transfers"}.get(undone.kind, "adjustments")
             column = sums[posting.clinic_id]
             setattr(column, name, getattr(column, name) + posting.amount_minor)
     for clinic_id, column in sums.items():
         column.clinic_id = clinic_id
-        column.balance = column.charges - column.payments - column.adjustments
+        lowered = column.payments + column.adjustments + column.transfers
+        column.balance = column.charges - lowered
     return dict(sums)
 
 
@@ -176,7 +178,7 @@ def _by_clinic(sight: Sight, patient: Any) -> list[Any]:
 
 
 SECTIONS = ("subjective", "objective", "assessment", "plan")
-SUMS = ("charges", "payments", "adjustments", "balance")
+SUMS = ("charges", "payments", "adjustments", "transfers", "balance")
 BILLING: dict[str, Any] = {"opens": "charge:read_billing", "group": "BILLING"}
 SCHEDULING: dict[str, Any] = {"opens": "appointment:read_scheduling", "group": "SCHEDULING"}
 
@@ -486,6 +488,7 @@ _TYPES = (
             **texts("units"),
             "unitPrice": money("unit_price_minor"),
             "amount": money("amount_minor"),
+            "open": less_applied("invoice_line_id"),
         },
     ),
     Type(
@@ -498,16 +501,21 @@ _TYPES = (
             **texts("units"),
             "unitPrice": money("unit_price_minor", **BILLING),
             "amount": money("amount_minor", **BILLING),
+            **CHARGE_MORE,
         },
-        {"BILLING": _own("charge:read_billing")},
+        {
+            "BILLING": _own("charge:read_billing"),
+            "CLINICAL": lambda sight, row: sight.at("condition:read", row.unit_id),
+        },
     ),
     Type(
         "ChargeMasterEntry",
         "charge_master",
         "charge_master:read",
         {
-            **columns("codeSystem code description effectiveFrom effectiveUntil"),
+            **columns("codeSystem code description effectiveFrom effectiveUntil version"),
             "price": money("price_minor"),
+            "unit": UNIT,
         },
     ),
     Type(
@@ -528,6 +536,7 @@ _TYPES = (
         {**columns("lastSeenAt nextAt visits"), "practitioner": PRACTITIONER},
     ),
     Type("AccountAtClinic", None, None, {**{name: money(name) for name in SUMS}, "clinic": CLINIC}),
+    *BILLS,
 )
 TYPES = {type_.name: type_ for type_ in _TYPES}
 NODE_TYPES = tuple(type_ for type_ in _TYPES if type_.table is not None)

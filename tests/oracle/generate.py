@@ -18,9 +18,15 @@ CURSORS = {"appointments": "appointment", "encounters": "encounter", "invoices":
     "grantRequests": "grant_request",
     "practitioners": "practitioner",
     "chargeMaster": "charge_master",
+    "claims": "claim",
+    "charges": "charge_item",
+    "postings": "posting",
+    "payers": "payer",
 }
-SINGLE = ("patient", "encounter", "appointment", "invoice", "account", "viewer", "organization") + (
-    ("node",) * 3 + ("bookableResources", "availability", "observations", *AT_CLINIC)
+SINGLE = (
+    ("patient", "encounter", "appointment", "invoice", "account", "viewer", "organization")
+    + (("node",) * 3 + ("bookableResources", "availability", "observations", *AT_CLINIC))
+    + ("claim", "coverages", "dailyCloses", "receivables")
 )
 Value = tuple[str, str, Any]
 """(GraphQL type, literal, value): an argument, inline or as a variable."""
@@ -105,6 +111,8 @@ class Generator:
             return f"{name}{node}{self.selection(AT_CLINIC[name], 1)}"
         if name == "availability":
             return self.availability()
+        if name in ("coverages", "dailyCloses", "receivables"):
+            return self.of_money(name)
         if name == "account":
             patient = self.given(patient=self.id(TYPES["Patient"]))
             return f"account{patient}{self.selection('Account', 2)}"
@@ -130,6 +138,17 @@ class Generator:
             service=self.sometimes(0.3, lambda: self.id(service, "ID")),
         )
         return f"availability{asked}{{resource hasRules slots{{startsAt}}}}"
+
+    def of_money(self, name: str) -> str:
+        if name == "coverages":
+            patient = self.given(patient=self.id(TYPES["Patient"]))
+            return f"coverages{patient}{self.selection('Coverage', 1)}"
+        clinic = self.id(TYPES["OrgUnit"])
+        if name == "dailyCloses":
+            return f"dailyCloses{self.given(clinic=clinic)}{self.selection('DailyClose', 1)}"
+        day = self.text(self.random.choice(("2025-09-02", "2025-10-30", "2027-01-01")), "Date")
+        asked = self.given(clinic=clinic, on=day)
+        return f"receivables{asked}{self.selection('Receivables', 1)}"
 
     def several(self) -> str:
         types = self.random.sample(NODE_TYPES, 3)
@@ -158,7 +177,7 @@ class Generator:
         patient = self.sometimes(0.2, lambda: self.id(TYPES["Patient"], "ID"))
         doctor = self.sometimes(0.2, lambda: self.id(TYPES["Practitioner"], "ID"))
         out: dict[str, Value | None] = {}
-        if name not in ("chargeMaster", "grantRequests"):
+        if name not in ("chargeMaster", "grantRequests", "payers"):
             out["node"] = self.sometimes(0.5, lambda: self.id(TYPES["OrgUnit"], "ID"))
         if name == "patients":
             out["filter"] = self.sometimes(0.4, self.patient_filter)
@@ -178,6 +197,10 @@ class Generator:
             out["person"] = self.sometimes(0.2, lambda: self.id(TYPES["Person"], "ID"))
             out["role"] = self.sometimes(0.2, lambda: self.text("nurse"))
             out["includeEnded"] = self.sometimes(0.3, lambda: ("Boolean!", "true", True))
+        elif name in ("claims", "charges", "postings"):
+            out["patient"] = patient
+        elif name == "payers":
+            out["search"] = self.sometimes(0.3, lambda: self.text("Basin"))
         elif name == "chargeMaster":
             out["search"] = self.sometimes(0.7, lambda: self.text(self.random.choice(FAMILIES)))
         return out

@@ -9,7 +9,7 @@ from api.schema import build_schema
 from tests import who
 from tests.oracle.documents import AT_A_NODE, AT_CLINIC, LISTS, PAGE_INFO, connection, everything
 from tests.oracle.fields import NODE_TYPES, TYPES
-from tests.oracle.roots import ROOTS
+from tests.oracle.money_roots import EVERY_ROOT
 from tests.oracle.stage import Stage
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +26,7 @@ def test_the_oracle_knows_every_field() -> None:
         assert set(found.fields) == {*type_.fields, *extra}, name
     query = schema.query_type
     assert query is not None
-    assert set(query.fields) == set(ROOTS)
+    assert set(query.fields) == set(EVERY_ROOT)
 
 
 @of_the_cast

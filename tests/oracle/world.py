@@ -23,6 +23,7 @@ from domain.people import Person, RoleGrant
 from domain.practitioners import BookableResource, Practitioner
 from tests import make, who
 from tests.oracle import staff
+from tests.oracle.bills import Bills
 from tests.oracle.charts import BEGUN, DAY, ENTRIES, SEED, Charts
 
 ZONES = ("America/Chicago", "Asia/Tokyo", "Europe/Berlin", "UTC", "Pacific/Apia")
@@ -65,6 +66,7 @@ class System(Charts):
             self._patient(i)
         self._taken()
         self._somebody_hidden()
+        Bills(self).make()
 
     # -- the house ------------------------------------------------------------------------------
 

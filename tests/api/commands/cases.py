@@ -94,6 +94,7 @@ class Case:
     sees: frozenset[str]
     given: Callable[[Scene], Input]
     anywhere: bool = False
+    told: str = ""  # what the event of a success is called, where that is not the permission
 
     def expected(self, role: str) -> str:
         """The outcome for somebody who holds the role over the place."""
@@ -311,6 +312,127 @@ def paid(scene: Scene) -> Input:
     }
 
 
+def charged(scene: Scene) -> Input:
+    price = make.price(scene.system.tenant, code=f"Z-{next(_numbers)}")
+    scene.system.save(price)
+    visit = f"Encounter:{scene.encounter().id}"
+    return {"encounter": visit, "codeSystem": "INTERNAL", "code": price.code, "units": "2.5"}
+
+
+def of_visit(scene: Scene, **values: Any) -> tuple[Patient, Any, Any]:
+    """A patient, a visit and a charge of 120.00 at it; saved."""
+    patient = scene.patient()
+    visit = make.encounter(patient, scene.unit)
+    charge = make.charge(patient, scene.unit, encounter_id=visit.id, **values)
+    scene.system.save(visit, charge)
+    return patient, visit, charge
+
+
+def struck(scene: Scene) -> Input:
+    _, _, charge = of_visit(scene)
+    return {"id": f"ChargeItem:{charge.id}", "version": 1}
+
+
+def billed(scene: Scene) -> Input:
+    patient, _, charge = of_visit(scene)
+    return {
+        "unit": scene.system.unit(scene.place),
+        "patient": f"Patient:{patient.id}",
+        "charges": [f"ChargeItem:{charge.id}"],
+    }
+
+
+def card(scene: Scene) -> Input:
+    payer = make.payer(scene.system.tenant)
+    scene.system.save(payer)
+    member = f"W{next(_numbers)}"
+    return {
+        "payer": f"Payer:{payer.id}",
+        "priority": 1,
+        "memberId": member,
+        "startsOn": "2026-01-01",
+    }
+
+
+def insured(scene: Scene) -> Input:
+    patient = f"Patient:{scene.patient().id}"
+    return {"unit": scene.system.unit(scene.place), "patient": patient, "terms": card(scene)}
+
+
+def covered(scene: Scene, patient: Patient) -> Any:
+    """A coverage of the patient at the place; saved."""
+    payer = make.payer(scene.system.tenant)
+    made = make.coverage(patient, scene.unit, payer)
+    scene.system.save(payer, made)
+    return made
+
+
+def reinsured(scene: Scene) -> Input:
+    cover = covered(scene, scene.patient())
+    return {"id": f"Coverage:{cover.id}", "version": 1, "terms": card(scene)}
+
+
+def claimed(scene: Scene) -> Input:
+    patient, visit, _ = of_visit(scene)
+    cover = covered(scene, patient)
+    return {"encounter": f"Encounter:{visit.id}", "coverage": f"Coverage:{cover.id}"}
+
+
+def claim_in(scene: Scene, queue: str) -> Any:
+    """A claim of 120.00 that lies in a queue; saved."""
+    patient, visit, charge = of_visit(scene)
+    asked = make.claim(visit, covered(scene, patient), queue=queue)
+    scene.system.save(asked, make.claim_item(asked, charge), make.claim_step(asked))
+    return asked
+
+
+def filed(scene: Scene) -> Input:
+    return {"id": f"Claim:{claim_in(scene, 'queued').id}", "version": 1}
+
+
+def answered(scene: Scene) -> Input:
+    less = {"group": "CONTRACTUAL", "reasonCode": "45", "amount": "20.00"}
+    item = {"sequence": 1, "paid": "100.00", "adjustments": [less]}
+    asked = claim_in(scene, "filed")
+    return {"id": f"Claim:{asked.id}", "version": 1, "currency": "USD", "items": [item]}
+
+
+def invoiced(scene: Scene) -> tuple[Patient, Any]:
+    """A patient with an invoice of one line of 120.00; saved."""
+    patient = scene.patient()
+    bill = make.invoice(patient, scene.unit, number=10_000 + next(_numbers))
+    line = make.invoice_line(bill)
+    scene.system.save(bill, line)
+    return patient, line
+
+
+def adjusted(scene: Scene) -> Input:
+    patient, line = invoiced(scene)
+    return {
+        "unit": scene.system.unit(scene.place),
+        "patient": f"Patient:{patient.id}",
+        "amount": "20.00",
+        "currency": "USD",
+        "group": "CONTRACTUAL",
+        "reasonCode": "45",
+        "allocations": [{"line": f"InvoiceLine:{line.id}", "amount": "20.00"}],
+    }
+
+
+def corrected(scene: Scene) -> Input:
+    posting = make.posting(scene.patient(), scene.unit)
+    scene.system.save(posting)
+    return {"id": f"Posting:{posting.id}", "reasonCode": "typo"}
+
+
+def applied(scene: Scene) -> Input:
+    patient, line = invoiced(scene)
+    posting = make.posting(patient, scene.unit)
+    scene.system.save(posting)
+    part = {"line": f"InvoiceLine:{line.id}", "amount": "50.00"}
+    return {"id": f"Posting:{posting.id}", "currency": "USD", "allocations": [part]}
+
+
 DOCTORS = CLINICAL - {"nurse"}
 MEDICINE, SUBSTANCE = {"medicine": code(RXNORM, "6809")}, {"substance": code(RXNORM, "7980")}
 CHART = (
@@ -419,7 +541,7 @@ CHART = (
     ),
     Case("markEnteredInError", "observation:mark_entered_in_error", CLINICAL, CLINICAL, struck_out),
 )
-CASES = (
+CASES: tuple[Case, ...] = (
     Case("registerPatient", "patient:create", SCHEDULING, EVERYBODY, registered, anywhere=True),
     Case("updatePatient", "patient:update", SCHEDULING, SEE_PATIENTS, updated),
     Case("admitPatient", "patient:admit", SCHEDULING, EVERYBODY, admitted, anywhere=True),
@@ -475,5 +597,34 @@ CASES = (
         SEE_PATIENTS,
         paid,
     ),
+)
+KEEPS_BOOKS = frozenset({"biller"}) | ADMINS
+SEE_BOOKS = KEEPS_BOOKS | {"system_viewer"}
+TAKES_CARDS = KEEPS_BOOKS | {"front_desk"}
+CASES += (
+    Case("recordCharge", "charge:record", KEEPS_BOOKS | {"provider"}, SEE_ENCOUNTERS, charged),
+    Case(
+        "voidCharge",
+        "charge:record",
+        KEEPS_BOOKS | {"provider"},
+        SEE_BOOKS | {"provider"},
+        struck,
+        told="charge:void",
+    ),
+    Case("issueInvoice", "invoice:issue", KEEPS_BOOKS, SEE_PATIENTS, billed),
+    Case("recordCoverage", "coverage:record", TAKES_CARDS, SEE_PATIENTS, insured),
+    Case(
+        "changeCoverage",
+        "coverage:record",
+        TAKES_CARDS,
+        SEE_BOOKS | {"front_desk"},
+        reinsured,
+    ),
+    Case("createClaim", "claim:create", KEEPS_BOOKS, SEE_ENCOUNTERS, claimed),
+    Case("fileClaim", "claim:file", KEEPS_BOOKS, SEE_BOOKS, filed),
+    Case("adjudicateClaim", "claim:adjudicate", KEEPS_BOOKS, SEE_BOOKS, answered),
+    Case("adjustAccount", "posting:adjust", KEEPS_BOOKS, SEE_PATIENTS, adjusted),
+    Case("correctPosting", "posting:correct", KEEPS_BOOKS, SEE_BOOKS, corrected),
+    Case("allocatePosting", "posting:allocate", KEEPS_BOOKS, SEE_BOOKS, applied),
 )
 BY_MUTATION = {case.mutation: case for case in CASES}

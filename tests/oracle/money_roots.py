@@ -1,0 +1,147 @@
+"""The root fields of billing, as the schema describes them; `EVERY_ROOT` is all that there are."""
+
+import datetime as dt
+import uuid
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from domain.patients import fold
+from tests.oracle.fields import TYPES
+from tests.oracle.money import AGES
+from tests.oracle.roots import (
+    NOTHING,
+    ROOTS,
+    Picked,
+    Refused,
+    Wanted,
+    by_id,
+    page,
+    parse,
+    placed,
+)
+from tests.oracle.rules import Sight
+from tests.oracle.shapes import Arguments, ordered
+
+Fits = Callable[[Wanted], Callable[[Any], bool]]
+
+
+def _fits(args: Arguments, *enums: str) -> Fits:
+    """Rows of the patient, the encounter and the states that are asked for."""
+
+    def fits(wanted: Wanted) -> Callable[[Any], bool]:
+        patient = wanted.id(args, "patient", "Patient")
+        encounter = wanted.id(args, "encounter", "Encounter")
+        said = {name: args[name] for name in enums if args.get(name) is not None}
+        return lambda row: (
+            (patient is None or row.patient_id == patient)
+            and (encounter is None or row.encounter_id == encounter)
+            and all(getattr(row, n).replace("-", "_").upper() == v for n, v in said.items())
+        )
+
+    return fits
+
+
+def claims(sight: Sight, args: Arguments) -> Picked:
+    fits = _fits(args, "queue", "state")
+    return placed(sight, args, TYPES["Claim"], ("recorded_at", "id"), fits)
+
+
+def postings(sight: Sight, args: Arguments) -> Picked:
+    return placed(sight, args, TYPES["Posting"], ("-posted_at", "-id"), _fits(args))
+
+
+def charges(sight: Sight, args: Arguments) -> Picked:
+    fits = _fits(args, "state")
+    return placed(sight, args, TYPES["ChargeItem"], ("-occurred_at", "-id"), fits)
+
+
+def payers(sight: Sight, args: Arguments) -> Picked:
+    search = args.get("search")
+    words = None if search is None else fold(search)
+    if words == "":
+        raise Refused
+    return page(
+        Wanted(sight, args),
+        TYPES["Payer"],
+        ("name_key", "id"),
+        sight.visible("payer"),
+        lambda row: words is None or row.name_key.startswith(words),
+        closed=not sight.anywhere("payer:read"),
+    )
+
+
+def _listed(
+    sight: Sight, name: str, column: str, id_: uuid.UUID | None, order: tuple[str, ...]
+) -> Picked:
+    """A plain list: all rows that name this one."""
+    type_ = TYPES[name]
+    if id_ is None:
+        return NOTHING
+    if not sight.anywhere(type_.permission or ""):
+        return Picked(None, "DEMOGRAPHICS")
+    rows = sight.rows.where(type_.table or "", column, id_)
+    seen = [row for row in rows if sight.may(type_.permission or "", row)]
+    return Picked([(type_, row) for row in ordered(seen, order)])
+
+
+def coverages(sight: Sight, args: Arguments) -> Picked:
+    patient = parse(args["patient"], "Patient")
+    return _listed(sight, "Coverage", "patient_id", patient, ("priority", "-starts_on", "id"))
+
+
+def daily_closes(sight: Sight, args: Arguments) -> Picked:
+    clinic = parse(args["clinic"], "OrgUnit")
+    if clinic is not None and sight.rows.get("org_unit", clinic) is None:
+        return NOTHING
+    return _listed(sight, "DailyClose", "clinic_id", clinic, ("-day", "id"))
+
+
+def receivables(sight: Sight, args: Arguments) -> Picked:
+    id_ = parse(args["clinic"], "OrgUnit")
+    clinic = sight.rows.get("org_unit", id_) if id_ else None
+    if clinic is None or clinic.clinic_id != clinic.id:
+        return NOTHING
+    if not sight.reaches("invoice:read", clinic.id):
+        return Picked(None, "BILLING")
+    zone, day = ZoneInfo(clinic.zone), dt.date.fromisoformat(args["on"])
+    until = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), zone)
+    rows = sight.rows
+
+    def seen(table: str, permission: str, at: str) -> list[Any]:
+        there = rows.where(table, "clinic_id", clinic.id)
+        return [r for r in there if sight.may(permission, r) and _before(getattr(r, at), until)]
+
+    parts = seen("allocation", "posting:read", "allocated_at")
+    sums = dict.fromkeys((*(name for name, *_ in AGES), "over90Days"), 0)
+    for bill in seen("invoice", "invoice:read", "issued_at"):
+        if bill.state not in ("issued", "balanced"):
+            continue
+        age = (day - bill.issued_at.astimezone(zone).date()).days
+        name = next((n for n, low, high in AGES if low <= age <= high), "over90Days")
+        for line in rows.where("invoice_line", "invoice_id", bill.id):
+            applied = sum(p.amount_minor for p in parts if p.invoice_line_id == line.id)
+            sums[name] += line.amount_minor - applied
+    posted = sum(p.amount_minor for p in seen("posting", "posting:read", "posted_at"))
+    unapplied = posted - sum(part.amount_minor for part in parts)
+    total = sum(sums.values()) - unapplied
+    found = SimpleNamespace(**sums, unapplied=unapplied, total=total)
+    return Picked((TYPES["Receivables"], found))
+
+
+def _before(at: dt.datetime | None, until: dt.datetime) -> bool:
+    return at is not None and at < until
+
+
+EVERY_ROOT: dict[str, Callable[[Sight, Arguments], Picked]] = {
+    **ROOTS,
+    "claim": by_id(TYPES["Claim"]),
+    "claims": claims,
+    "postings": postings,
+    "charges": charges,
+    "payers": payers,
+    "coverages": coverages,
+    "dailyCloses": daily_closes,
+    "receivables": receivables,
+}
