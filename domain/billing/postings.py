@@ -197,7 +197,10 @@ def allocated(
 async def allocate(
     session: AsyncSession, agent: Agent, posting: Posting, shares: Sequence[Share]
 ) -> Posting:
-    """Apply what is left of a payment or adjustment to lines. Raises Invalid, AboveOpen. Writes allocation."""
+    """Apply what is left of a payment or adjustment to lines. Raises Invalid, AboveOpen. Writes allocation.
+
+    What a transfer took to another clinic is not left, whichever posting it came from.
+    """
     if posting.amount_minor <= 0 or posting.kind == PostingKind.REVERSAL:
         raise Invalid("Only what lowers the account is applied to lines.", path=("id",))
     if not shares:
@@ -210,7 +213,9 @@ async def allocate(
         raise AlreadyReversed()
     used = sum(amount for _, _, amount in await applied_of(session, agent, posting))
     lines = await open_lines(session, agent, posting.clinic_id, posting.patient_id)
-    apply(session, agent, posting, shares, lines, left=posting.amount_minor - used)
+    owed = await owed_at(session, agent, posting.clinic_id, posting.patient_id)
+    free = sum(line.open_minor for line in lines.values()) - owed
+    apply(session, agent, posting, shares, lines, left=min(posting.amount_minor - used, free))
     await session.flush()
     record(session, agent, "posting:allocate", posting.id, clinic_id=posting.clinic_id)
     return posting

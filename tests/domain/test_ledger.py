@@ -224,6 +224,26 @@ async def test_credit_is_transferred_to_another_clinic_and_back(
             await reverse(session, other, await session.get_one(Posting, key))
 
 
+async def test_what_was_transferred_is_not_applied_here_as_well(
+    at: Stage, app_engine: AsyncEngine, database: Database
+) -> None:
+    make.save(database, make.site(at.patient, at.elsewhere))
+    args = (at.tree.tenant, at.clinic, at.elsewhere, at.patient.id)
+    async with acting(app_engine, at.tenant_id) as session:
+        paid = await pay(session, at, "50.00", unapplied=True)
+    async with acting(app_engine, at.tenant_id) as session:
+        await transfer(session, at.agent, *args, Decimal(30), "USD")
+    _, (line,) = billed(at, database, 5_000)
+    for minor, error in ((2_001, AboveOpen), (5_000, AboveOpen)):
+        with pytest.raises(error):
+            async with acting(app_engine, at.tenant_id) as session:
+                await allocate(session, at.agent, paid, [Share(line.id, minor)])
+    async with acting(app_engine, at.tenant_id) as session:
+        await allocate(session, at.agent, paid, [Share(line.id, 2_000)])
+    assert await left(app_engine, at) == [3_000]
+    assert (await owes(app_engine, at))[at.clinic.id].open == 3_000
+
+
 async def test_a_transfer_is_undone_by_who_sees_both_ends(
     at: Stage, app_engine: AsyncEngine, database: Database
 ) -> None:
