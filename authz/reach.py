@@ -16,7 +16,8 @@ class Reach(Enum):
     SITE        any of a patient's sites
     NODE        the row is, or names, a node of any level (org_unit, grant)
     PARENT      the node above the row: strictly below the granted node
-    HOME        every node at which the person holds a role: all of them must lie inside; without any, the root
+    HOME        every node at which the person holds a role, or at which something can be booked: all of them must lie
+                inside; without any, the root
     EVERYWHERE  below every node: a role anywhere in the health system reaches it (the directory)
     """
 
@@ -42,8 +43,8 @@ def holds(reach: Reach, tenant_id: UUID, scope: "Scope", row: Any) -> bool:
         return False
     if reach is Reach.HOME:
         if others is None:
-            raise TypeError("a person is judged together with the person's grants")
-        nodes = [grant.unit_id for grant in others if _counted(tenant_id, row.id, grant)]
+            raise TypeError("a row with a home is judged together with what says where that is")
+        nodes = [other.unit_id for other in others if _counted(tenant_id, row.id, other)]
         return scope.all or (bool(nodes) and all(scope.covers(None, node) for node in nodes))
     if reach is Reach.SITE and others is not None:
         return scope.all or any(_at_site(tenant_id, scope, row.id, site) for site in others)
@@ -64,8 +65,9 @@ def _at_site(tenant_id: UUID, scope: "Scope", patient_id: UUID, site: Any) -> bo
     )
 
 
-def _counted(tenant_id: UUID, person_id: UUID, grant: Any) -> bool:
-    """Whether a grant of the person, running or to come, says where they are at home: an ended one does not."""
-    if grant.tenant_id != tenant_id or grant.person_id != person_id:
-        raise ValueError("a person is judged by the person's own grants")
-    return grant.valid_until is None or grant.valid_until > dt.datetime.now(dt.UTC)
+def _counted(tenant_id: UUID, row_id: UUID, other: Any) -> bool:
+    """Whether a grant of a person, or an assignment of a resource, says where they are at home: unless it has ended."""
+    owner = other.person_id if hasattr(other, "person_id") else other.resource_id
+    if other.tenant_id != tenant_id or owner != row_id:
+        raise ValueError("a row is judged by its own grants or assignments")
+    return other.valid_until is None or other.valid_until > dt.datetime.now(dt.UTC)

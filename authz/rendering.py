@@ -26,12 +26,18 @@ from authz.conditions import ACTOR, Condition, Residual
 from authz.reach import Reach
 from domain.patients import PatientSite
 from domain.people import RoleGrant
+from domain.practitioners import ResourceAssignment
 
 if TYPE_CHECKING:
     from authz.scope import Binder, Predicate, Scope
 
 _UUID = Uuid()
 _UUIDS = ARRAY(Uuid())
+HOMES: dict[str, tuple[Any, str]] = {
+    "person": (RoleGrant.__table__, "person_id"),
+    "practitioner": (ResourceAssignment.__table__, "resource_id"),
+}
+"""Resource -> the table that says where its rows are at home, and that table's column for the row."""
 _PLAIN = re.compile(r"[A-Za-z0-9_. -]+")
 
 
@@ -81,19 +87,22 @@ def _group(
     alias: Any,
     bind: "Binder",
 ) -> ColumnElement[bool]:
-    place = _place(predicate.reach, i, scope, alias, bind)
+    place = _place(predicate, i, scope, alias, bind)
     conditions = or_(*(and_(true(), *_residual(r, alias, bind)) for r in residuals))
     return and_(place, conditions)
 
 
-def _place(reach: Reach, i: int, scope: "Scope", alias: Any, bind: "Binder") -> ColumnElement[bool]:
+def _place(
+    predicate: "Predicate", i: int, scope: "Scope", alias: Any, bind: "Binder"
+) -> ColumnElement[bool]:
+    reach = predicate.reach
     if reach is Reach.PARENT:
         parent = column(alias, "parent_id")
         return parent.is_not(None) if scope.all else _units(parent, i, scope, bind)
     if scope.all:
         return true()
     if reach is Reach.HOME:
-        return _home(i, scope, alias, bind)
+        return _home(i, scope, predicate.resource, alias, bind)
     if reach is Reach.NODE:
         node = column(alias, "unit_id" if has_column(alias, "unit_id") else "id")
         return _units(node, i, scope, bind)
@@ -147,21 +156,22 @@ def _at(unit: ColumnElement[Any], i: int, scope: "Scope", bind: "Binder") -> Col
     return or_(*parts)
 
 
-def _home(i: int, scope: "Scope", alias: Any, bind: "Binder") -> ColumnElement[bool]:
-    """Of the person's grants, running or to come, there is one, and none lies outside."""
-    some, outside = RoleGrant.__table__.alias(), RoleGrant.__table__.alias()
-    held = exists().where(*_holding(some, alias, bind))
+def _home(i: int, scope: "Scope", resource: str, alias: Any, bind: "Binder") -> ColumnElement[bool]:
+    """Of what says where the row is at home, running or to come, there is one, and none lies outside."""
+    table, owner = HOMES[resource]
+    some, outside = table.alias(), table.alias()
+    held = exists().where(*_holding(some, owner, alias, bind))
     away = exists().where(
-        *_holding(outside, alias, bind), ~_units(outside.c.unit_id, i, scope, bind)
+        *_holding(outside, owner, alias, bind), ~_units(outside.c.unit_id, i, scope, bind)
     )
     return held.correlate_except(some) & ~away.correlate_except(outside)
 
 
-def _holding(grant: Any, alias: Any, bind: "Binder") -> list[ColumnElement[bool]]:
+def _holding(held: Any, owner: str, alias: Any, bind: "Binder") -> list[ColumnElement[bool]]:
     return [
-        grant.c.tenant_id == bind("tenant", lambda p: p.tenant_id, _UUID),
-        grant.c.person_id == column(alias, "id"),
-        or_(grant.c.valid_until.is_(None), grant.c.valid_until > func.now()),
+        held.c.tenant_id == bind("tenant", lambda p: p.tenant_id, _UUID),
+        held.c[owner] == column(alias, "id"),
+        or_(held.c.valid_until.is_(None), held.c.valid_until > func.now()),
     ]
 
 

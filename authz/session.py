@@ -5,7 +5,7 @@ statement over mapped classes gets the actor's predicate at every entity and ali
 are closed until `require` or `allow` opens a permission; then each row written is judged by it, statement or flush.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from authz.statements import models_in, rows_of, values_of
 from authz.writes import WATCHED, Writes, row_view, updated
 from domain.model import Base
 from domain.people import RoleGrant
+from domain.practitioners import ResourceAssignment
 
 _WHOLE = "authz_whole"
 _TOKEN = object()
@@ -90,12 +91,13 @@ class GuardedSession(AsyncSession):
     async def require(self, permission: str, target: Any, also: Iterable[str] = ()) -> Grant | None:
         """As `authz.guard.require`, and open the permission for writing; answers the grant that allows it.
 
-        Where a person is judged by all their grants, the session reads those itself; grants of the target are
-        those that the command is about to give.
+        Where a person is judged by all their grants, or a resource by all its assignments, the session reads
+        those itself; those of the target are what the command is about to add.
         """
-        if self.actor.predicate(*split(permission)).reach is Reach.HOME:
-            person, coming = target if isinstance(target, tuple) else (target, ())
-            target = person and (person, [*await self.grants_of(person.id), *coming])
+        resource, action = split(permission)
+        if self.actor.predicate(resource, action).reach is Reach.HOME:
+            row, coming = target if isinstance(target, tuple) else (target, ())
+            target = row and (row, [*await self._homes(resource, row.id), *coming])
         grant = require(self.actor, permission, target)
         await self._open(permission, also, target)
         return grant
@@ -107,6 +109,18 @@ class GuardedSession(AsyncSession):
         encounter). Raises NotFound or Forbidden only when rows are judged with `require`; Unguarded at the write.
         """
         await self._open(permission, also, None)
+
+    async def _homes(self, resource: str, row_id: UUID) -> Sequence[Any]:
+        """What says where a row is at home."""
+        if resource == "person":
+            return await self.grants_of(row_id)
+        found = await self.scalars(
+            select(ResourceAssignment).where(
+                ResourceAssignment.tenant_id == self.actor.tenant_id,
+                ResourceAssignment.resource_id == row_id,
+            )
+        )
+        return found.all()
 
     async def grants_of(self, person_id: UUID) -> list[RoleGrant]:
         """Every grant of a person that has not ended, also those that the actor may not read.

@@ -21,6 +21,8 @@ FIXED = frozenset(
     {"tenant_id", "id", "clinic_id", "unit_id", "patient_id", "sensitivity", "person_id", "role"}
 )
 """Columns that no UPDATE sets: a row keeps its key, its place and whose it is."""
+LINKS: Mapping[str, frozenset[str]] = MappingProxyType({"practitioner": frozenset({"person_id"})})
+"""Resource -> columns of those that do change: a practitioner is linked to the person as whom they log in."""
 WATCHED: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "tenant": frozenset({"version", "tree_version", "updated_at"}),
@@ -67,7 +69,8 @@ class Writes:
         """Judge a changed row as it was and as it will be. Raises Unguarded."""
         model = type(row)
         before, after = row_view(row, before=True), row_view(row)
-        if _differing(before, after) & FIXED or model.__resource__ == RECORD:
+        fixed = FIXED - LINKS.get(model.__resource__ or "", frozenset())
+        if _differing(before, after) & fixed or model.__resource__ == RECORD:
             raise Unguarded(f"a {model.__name__} keeps its key, its place and whose it is")
         watched = WATCHED.get(model.__resource__ or "", frozenset())
         if _differing(before, after) <= watched and before.tenant_id == self.actor.tenant_id:
@@ -87,7 +90,8 @@ class Writes:
             raise Unguarded("an audit event stays")
         predicates = [self.actor.predicate(*split(p)) for p in self.permissions(resource)]
         deciding = {c.field for p in predicates for _, rs in p.branches for c in rs}
-        if updated(values) & (FIXED | deciding):
+        fixed = FIXED - LINKS.get(resource, frozenset())
+        if updated(values) & (fixed | deciding):
             raise Unguarded("an UPDATE of a key, a place or what a policy decides by")
         if values and "parent_id" in values:
             moved = SimpleNamespace(tenant_id=self.actor.tenant_id, parent_id=values["parent_id"])

@@ -1,5 +1,6 @@
 """Practitioners, and everything else that an appointment can block: rooms and devices."""
 
+import datetime as dt
 import re
 import uuid
 from enum import StrEnum
@@ -13,6 +14,7 @@ from domain.audit import Agent, record
 from domain.errors import Invalid, NotAllowed
 from domain.model import Base, Identified, Stamped, new_id, one_of
 from domain.organization import Place, clinic_of
+from domain.people import touch
 from domain.plain_text import name as a_name
 from domain.plain_text import optional_line
 
@@ -70,11 +72,15 @@ class BookableResource(Stamped, Identified):
 
 
 class ResourceAssignment(Base):
-    """The resource may be booked at the unit: a whole clinic (unit = clinic) or one department of it."""
+    """The resource may be booked at the unit: a whole clinic (unit = clinic) or one department of it.
+
+    From an instant (null: ever since) until before another (null: without end); appointments lie inside.
+    """
 
     __tablename__ = "resource_assignment"
-    __resource__ = "practitioner"
+    __resource__ = "assignment"
     __table_args__ = (
+        CheckConstraint("valid_until >= valid_from", name="period"),
         ForeignKeyConstraint(
             ["tenant_id", "resource_id"], ["bookable_resource.tenant_id", "bookable_resource.id"]
         ),
@@ -88,6 +94,30 @@ class ResourceAssignment(Base):
     resource_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     unit_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     clinic_id: Mapped[uuid.UUID]
+    valid_from: Mapped[dt.datetime | None]
+    valid_until: Mapped[dt.datetime | None]
+
+
+class LinkedAlready(Invalid):
+    """Another practitioner is linked to this person."""
+
+    code = "LINKED_ALREADY"
+    constraints = ("uq_practitioner_tenant_id_person_id",)
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another practitioner is linked to this person.", path=("person",), code=self.code
+        )
+
+
+class NpiTaken(Invalid):
+    """Another practitioner of the health system has this number."""
+
+    code = "NPI_TAKEN"
+    constraints = ("uq_practitioner_tenant_id_npi",)
+
+    def __init__(self) -> None:
+        super().__init__("Another practitioner has this NPI.", path=("npi",), code=self.code)
 
 
 class NotAPractitioner(NotAllowed):
@@ -144,8 +174,6 @@ async def add_practitioner(
 
     `npi` is the US National Provider Identifier, ten digits. Raises Invalid.
     """
-    if npi is not None and not NPI.fullmatch(npi):
-        raise Invalid("An NPI has ten digits.", path=("npi",))
     practitioner = Practitioner(
         tenant_id=agent.tenant_id,
         id=practitioner_id or new_id(),
@@ -153,11 +181,14 @@ async def add_practitioner(
         given_name=a_name(given_name, "givenName"),
         family_name=a_name(family_name, "familyName"),
         specialty=optional_line(specialty, "specialty"),
-        npi=npi,
+        npi=known_npi(npi),
         active=True,
+        version=1,
     )
     session.add(practitioner)
     await session.flush()
+    if person_id is not None:
+        await touch(session, agent, person_id)  # their next request carries the practitioner
     resource = BookableResource(
         tenant_id=agent.tenant_id,
         id=practitioner.id,
@@ -172,15 +203,26 @@ async def add_practitioner(
     return practitioner
 
 
+def known_npi(npi: str | None) -> str | None:
+    """A National Provider Identifier as it is kept. Raises Invalid."""
+    if npi is not None and not NPI.fullmatch(npi):
+        raise Invalid("An NPI has ten digits.", path=("npi",))
+    return npi
+
+
 async def add_resource(
-    session: AsyncSession, agent: Agent, kind: ResourceKind, name: str
+    session: AsyncSession,
+    agent: Agent,
+    kind: ResourceKind,
+    name: str,
+    resource_id: uuid.UUID | None = None,
 ) -> BookableResource:
     """Make a room or a device. Raises Invalid for a practitioner's resource, which comes with them."""
     if kind is ResourceKind.PRACTITIONER:
         raise Invalid("A practitioner's resource is made with the practitioner.", path=("kind",))
     resource = BookableResource(
         tenant_id=agent.tenant_id,
-        id=new_id(),
+        id=resource_id or new_id(),
         kind=kind.value,
         name=a_name(name, "name"),
         practitioner_id=None,

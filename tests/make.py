@@ -171,13 +171,14 @@ def bookable(of: Tenant | Practitioner, kind: str = "room", **values: Any) -> Bo
     return BookableResource(**{"tenant_id": of.tenant_id, "name": "Room 1"} | own | values)
 
 
-def assignment(resource: BookableResource, node: OrgUnit) -> ResourceAssignment:
-    """The resource may be booked at the clinic or department."""
+def assignment(resource: BookableResource, node: OrgUnit, **values: Any) -> ResourceAssignment:
+    """The resource may be booked at the clinic or department, at any time."""
     return ResourceAssignment(
         tenant_id=resource.tenant_id,
         resource_id=resource.id,
         unit_id=node.id,
         clinic_id=node.clinic_id,
+        **values,
     )
 
 

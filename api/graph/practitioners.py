@@ -3,13 +3,13 @@
 from typing import Annotated, Any, Optional
 
 import strawberry
-from sqlalchemy import exists, func, select
+from sqlalchemy import Select, exists, func, or_, select
 from sqlalchemy.orm import aliased
 
-from api.graph.organization import node_argument
+from api.graph.organization import OrgUnit, node_argument
 from api.graph.relay import After, Connection, First, Info, Node, Within, root
 from api.plan.fetch import listed, page
-from api.plan.mapping import column, computed, enum_name, joined, one, parse_id, table
+from api.plan.mapping import column, computed, enum_name, joined, many, one, parse_id, table
 from api.plan.page import Listing
 from domain.practitioners import BookableResource as BookableResources
 from domain.practitioners import Practitioner as Practitioners
@@ -25,9 +25,25 @@ class Practitioner(Node):
     family_name: str | None = column("read", "Family name.")
     specialty: str | None = column("read", "What they practise.")
     active: bool | None = column("read", "False once they have left.")
+    version: int | None = column("read", "Rises with every change.")
 
 
 practitioner_of = joined("id", "practitioner_id")
+
+
+def _places(up: Any, unit: Any, get_: Any) -> Select[Any]:
+    """The units of its assignments that have not ended."""
+    place = aliased(ResourceAssignment, name=f"at{get_.compiler.label()}")
+    return (
+        select(unit)
+        .join(place, (place.tenant_id == unit.tenant_id) & (place.unit_id == unit.id))
+        .where(
+            unit.tenant_id == up.tenant_id,
+            place.resource_id == up.id,
+            get_.compiler.policy(place, "assignment", "read"),
+            or_(place.valid_until.is_(None), place.valid_until > func.now()),
+        )
+    )
 
 
 @table(BookableResources, description="Something that can be in one place at a time.")
@@ -37,14 +53,19 @@ class BookableResource(Node):
         "read", "Practitioner, room or device.", lambda resource, *_: enum_name(resource.kind)
     )
     active: bool | None = column("read", "Whether it can be booked.")
+    version: int | None = column("read", "Rises with every change.")
 
     @one("read", practitioner_of)
     def practitioner(self) -> Optional["Practitioner"]:
         """Who it is, where it is a practitioner's time."""
 
+    @many("read", _places, group=None, order=lambda unit: [unit.name, unit.id])
+    def units(self, first: First = 50) -> list[OrgUnit] | None:
+        """Where it can be booked, now or later."""
+
 
 def _assigned(c: Any, resource: Any, units: Any) -> Any:
-    """Whether the resource is assigned to one of the units."""
+    """Whether the resource is assigned to one of the units, now or later."""
     place = aliased(ResourceAssignment, name=f"at{c.label()}")
     return exists(
         select(place.resource_id)
@@ -52,6 +73,7 @@ def _assigned(c: Any, resource: Any, units: Any) -> Any:
             place.tenant_id == c.tenant(),
             place.resource_id == resource.id,
             place.unit_id == func.any(units),
+            or_(place.valid_until.is_(None), place.valid_until > func.now()),
         )
         .correlate(resource)
     )

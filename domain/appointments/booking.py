@@ -207,8 +207,10 @@ def bookable(
     clinic_id: ColumnElement[uuid.UUID],
     unit_id: ColumnElement[uuid.UUID],
     resources: ColumnElement[Any],
+    starts_at: ColumnElement[dt.datetime],
+    ends_at: ColumnElement[dt.datetime],
 ) -> Select[uuid.UUID]:
-    """Those of the resources that are active and assigned to the place: to the clinic or to the department.
+    """Those of the resources that are active and then assigned to the place: to the clinic or to the department.
 
     Somebody of one department can be booked for the clinic as such, but not for another department.
     """
@@ -222,6 +224,8 @@ def bookable(
             a.resource_id == func.any(resources),
             a.clinic_id == clinic_id,
             or_(unit_id == clinic_id, a.unit_id == unit_id, a.unit_id == clinic_id),
+            or_(a.valid_from.is_(None), a.valid_from <= starts_at),
+            or_(a.valid_until.is_(None), a.valid_until >= ends_at),
             r.active,
             or_(r.practitioner_id.is_(None), p.active),
         )
@@ -241,7 +245,8 @@ def kept_of(site: CTE) -> CTE:
 
 def claim_of(site: CTE, kept: CTE) -> CTE:
     place = given("tenant"), site.c.clinic_id, site.c.unit_id
-    there = bookable(*place, given("resources")).correlate(site).subquery()
+    then = given("resources"), given("starts_at"), given("ends_at")
+    there = bookable(*place, *then).correlate(site).subquery()
     wanted = func.cardinality(given("resources"))
     source = select(
         site.c.tenant_id,

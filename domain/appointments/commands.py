@@ -1,10 +1,11 @@
 """What is done to appointments: booking, cancelling, checking in. Other ways to keep time: `reserving.py`."""
 
+import datetime as dt
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, Uuid, cast, literal, select
+from sqlalchemy import DateTime, Select, Uuid, cast, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -119,9 +120,10 @@ async def settle(
     at = set(await session.scalars(visible))
     if not at:
         raise NotFound(path=("patientId",))
-    await require_bookable(session, agent, place, booking.practitioner_id, booking.room_ids)
-    await require_service(session, agent, clinic_id, booking.service_id)
     starts_at, ends_at = period(booking.starts_at, booking.minutes, agent.now)
+    wanted = booking.practitioner_id, booking.room_ids
+    await require_bookable(session, agent, place, *wanted, (starts_at, ends_at))
+    await require_service(session, agent, clinic_id, booking.service_id)
     asked = booking.practitioner_id, booking.resources, booking.service_id
     kept = await require_open(session, agent, place, *asked, starts_at, ends_at)
     if len(kept) < len(booking.resources):
@@ -136,9 +138,10 @@ async def require_bookable(
     agent: Agent,
     place: Place,
     practitioner_id: uuid.UUID,
-    room_ids: Sequence[uuid.UUID] = (),
+    room_ids: Sequence[uuid.UUID],
+    then: tuple[dt.datetime, dt.datetime],
 ) -> None:
-    """Raises NotBookableHere, naming the field, unless all may be booked at the place."""
+    """Raises NotBookableHere, naming the field, unless all may be booked at the place then."""
     wanted = [practitioner_id, *room_ids]
     clinic_id = clinic_of(place)
     there = set(
@@ -148,6 +151,7 @@ async def require_bookable(
                 literal(clinic_id, Uuid()),
                 literal(place.id, Uuid()),
                 cast(literal(wanted, ARRAY(Uuid())), ARRAY(Uuid())),
+                *(literal(instant, DateTime(timezone=True)) for instant in then),
             )
         )
     )

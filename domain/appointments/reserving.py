@@ -109,7 +109,8 @@ async def reserve(
     Raises NotBookableHere, Invalid (SERVICE_UNKNOWN), OutsideHours, DoesNotFit, StartNotOffered, SlotTaken. Writes
     appointment, appointment_block.
     """
-    await require_bookable(session, agent, place, kept.practitioner_id, kept.room_ids)
+    then = (visit.starts_at, visit.ends_at)
+    await require_bookable(session, agent, place, kept.practitioner_id, kept.room_ids, then)
     await require_service(session, agent, visit.clinic_id, kept.service_id)
     await wait_for(session, agent, kept.resources)
     lanes = dict.fromkeys(kept.resources, 0)
@@ -304,7 +305,7 @@ async def reschedule(
         raise Invalid(f"At most {ROOMS} rooms and devices.", path=("roomIds",))
     kept = Kept(whose, tuple(rooms), appointment.service_id)
     # The order of all who keep time: first the resources, then rows.
-    await require_bookable(session, agent, place, whose, kept.room_ids)
+    await require_bookable(session, agent, place, whose, kept.room_ids, (starts_at, ends_at))
     await wait_for(session, agent, kept.resources)
     old = await change(session, agent, appointment, version, state=cancelled)
     fresh = Appointment(

@@ -18,6 +18,8 @@ with place as (
     from place
     join resource_assignment a on a.tenant_id = $1 and a.clinic_id = place.clinic_id
         and (place.id = place.clinic_id or a.unit_id in (place.id, place.clinic_id))
+        and (a.valid_from is null or a.valid_from < ($6::date + 2)::timestamptz)
+        and (a.valid_until is null or a.valid_until > ($5::date - 1)::timestamptz)
     join bookable_resource r on r.tenant_id = $1 and r.id = a.resource_id and r.active
     left join practitioner p on p.tenant_id = $1 and p.id = r.practitioner_id
     where (r.practitioner_id is null or p.active) and ($3::uuid[] is null or r.id = any ($3))

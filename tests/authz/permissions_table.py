@@ -63,6 +63,10 @@ TABLE = (
     Row("org_unit:move", "parent", free(*ADMINS)),
     Row("org_unit:close", "parent", free(*ADMINS)),
     Row("practitioner:read", "everywhere", free(*EVERY_ROLE)),
+    # Not in the table of permissions: as people are managed, and as the place is administered.
+    Row("practitioner:manage", "home", free(*ADMINS)),
+    Row("assignment:read", "everywhere", free(*EVERY_ROLE)),
+    Row("assignment:edit", "unit", free(*ADMINS)),
     Row("person:read", "everywhere", free(*EVERY_ROLE)),
     Row("person:read_own", "everywhere", {ANYONE: (when(id="$actor"),)}),
     Row("person:manage", "home", free(*ADMINS)),

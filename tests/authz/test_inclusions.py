@@ -11,6 +11,7 @@ from authz.actor import Actor
 from authz.guard import settings_for
 from authz.settings import placed
 from domain.encounters import Encounter
+from domain.model import Wall
 from domain.patients import Patient, PatientSite
 from tests import make
 from tests.authz.world import World, actor, models, random_grants, world
@@ -51,6 +52,8 @@ def test_row_level_security_alone_shows_the_scope_of_each_table(
         asker = actor(here.tree, *random_grants(dice, here.tree), person_id=who)
         for resource in placed(asker.policy):
             model: Any = models()[resource]
+            if model.__wall__ is Wall.TENANT:
+                continue  # hours are no patient's: placed for the policy, not for the wall
             found = under(app, asker, select(model.id))
             predicate = asker.predicate(resource, "read")
             allowed = {r.id for r in here.of(model) if predicate.allows(here.target(r))}

@@ -21,7 +21,6 @@ from domain import patients
 from domain.billing import Posting
 from domain.encounters import Encounter
 from domain.model import Base
-from domain.people import RoleGrant
 from tests.authz.world import ROLES, World, actor, models, world
 
 pytestmark = pytest.mark.slow
@@ -78,7 +77,7 @@ class Judge:
             values["parent_id"] = values["parent_id"] or self.nowhere(here)
         if resource == "grant":
             values["node_id"] = values["unit_id"]
-        if resource == "person":
+        if resource in ("person", "practitioner"):
             values["home_id"] = self.home_of(here, row)
         return self.classes[resource](**values)
 
@@ -88,13 +87,12 @@ class Judge:
         self.home[key] = ()
         return key
 
-    def home_of(self, here: World, person: Any) -> str:
-        """A place below exactly the nodes that all grants of the person lie below."""
-        key = f"home:{person.id}"
+    def home_of(self, here: World, row: Any) -> str:
+        """A place below exactly the nodes that all grants of a person, or places of a practitioner, lie below."""
+        key = f"home:{row.id}"
+        _, homes = here.target(row)
         held = [
-            set(here.tree.ancestors(grant.unit_id))
-            for grant in here.of(RoleGrant)
-            if grant.person_id == person.id and grant.valid_until is None
+            set(here.tree.ancestors(home.unit_id)) for home in homes if home.valid_until is None
         ]
         above = set.intersection(*held) if held else {here.tree.root}
         self.home[key] = tuple(str(u) for u in above)

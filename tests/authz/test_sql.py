@@ -32,6 +32,10 @@ def values(predicate: Predicate) -> Callable[..., ColumnElement[Any]]:
     return bind
 
 
+KEYS = {"tenant": "tenant_id", "assignment": "resource_id"}
+"""Resource -> the column that names its rows, where it is not `id`."""
+
+
 @pytest.fixture(scope="module")
 def worlds(database: Database) -> list[World]:
     """Two health systems in the database."""
@@ -68,12 +72,14 @@ def test_sql_and_python_allow_the_same_rows(
                 continue
             predicate = asker.predicate(resource, action)
             row = aliased(model) if dice.random() < 0.5 else model
-            key = row.tenant_id if resource == "tenant" else row.id
+            key = KEYS.get(resource, "id")
             found = set(
-                owner_sees_all.scalars(select(key).where(predicate.sql(row, values(predicate))))
+                owner_sees_all.scalars(
+                    select(getattr(row, key)).where(predicate.sql(row, values(predicate)))
+                )
             )
             wanted = {
-                r.tenant_id if resource == "tenant" else r.id
+                getattr(r, key)
                 for w in worlds
                 for r in w.of(model)
                 if predicate.allows(w.target(r))

@@ -18,7 +18,7 @@ from domain.model import Base, new_id
 from domain.organization import OrgUnit
 from domain.patients import Patient, PatientSite
 from domain.people import Person, RoleGrant
-from domain.practitioners import Practitioner
+from domain.practitioners import Practitioner, ResourceAssignment
 from domain.tables import load
 from tests import make
 
@@ -100,6 +100,8 @@ class World:
             return row, [s for s in self.of(PatientSite) if s.patient_id == row.id]
         if isinstance(row, Person):
             return row, [g for g in self.of(RoleGrant) if g.person_id == row.id]
+        if isinstance(row, Practitioner):
+            return row, [a for a in self.of(ResourceAssignment) if a.resource_id == row.id]
         return row
 
     @property
@@ -116,8 +118,9 @@ def world(seed: int, patients: int = 40) -> World:
     out.people = [make.person(made.tenant) for _ in range(12)]
     places = [*made.clinics, *(d for units in made.departments for d in units)]
     doctor = make.practitioner(made.tenant, out.people[0])
+    out.rows += _booked(dice, made, doctor, places)
     insurer = make.payer(made.tenant)
-    out.rows += [doctor, make.bookable(doctor), make.price(made.tenant), insurer]
+    out.rows += [make.price(made.tenant), insurer]
     for node in places:
         out.rows += [make.daily_close(node, unit_id=node.id), make.rule(node)]
         out.rows += [make.service(node), make.closure(node, NOW.date())]
@@ -141,6 +144,20 @@ def _grants(dice: random.Random, made: make.Tree, who: Person) -> list[RoleGrant
         until = make.now() - dt.timedelta(hours=1) if ended else None
         given.append(make.grant(who, role, node, valid_until=until))
     return given
+
+
+def _booked(
+    dice: random.Random, made: make.Tree, doctor: Practitioner, places: Sequence[OrgUnit]
+) -> list[Base]:
+    """The doctor and colleagues, each booked at some places, also ones that are over."""
+    rows: list[Base] = []
+    for one in (doctor, *(make.practitioner(made.tenant) for _ in range(6))):
+        bookable = make.bookable(one)
+        rows += [one, bookable]
+        for node in dice.sample(places, dice.randint(0, 3)):
+            over = make.now() - dt.timedelta(hours=1) if dice.random() < 0.3 else None
+            rows.append(make.assignment(bookable, node, valid_until=over))
+    return rows
 
 
 def _chart(
@@ -199,7 +216,8 @@ def models() -> dict[str, type[Base]]:
         "GrantRequest",
         "InvoiceLine",
         "PatientSite",
-        "ResourceAssignment",
+        "ScheduleClosure",
+        "ScheduleRule",
     }
     found = {}
     for mapper in load().registry.mappers:

@@ -131,6 +131,16 @@ def _sites(sight: Sight, patient: Any) -> list[Any]:
     ]
 
 
+def _bookable_at(sight: Sight, resource: Any) -> list[Any]:
+    """Where it is assigned and the assignment has not ended."""
+    places = sight.rows.where("resource_assignment", "resource_id", resource.id)
+    return [
+        sight.rows.get("org_unit", place.unit_id)
+        for place in places
+        if place.valid_until is None or place.valid_until > sight.rows.now
+    ]
+
+
 def _upcoming(sight: Sight, patient: Any) -> list[Any]:
     rows = sight.rows.where("appointment", "patient_id", patient.id)
     return [row for row in rows if row.starts_at >= sight.rows.now]
@@ -197,13 +207,18 @@ _TYPES = (
         "Practitioner",
         "practitioner",
         "practitioner:read",
-        columns("givenName familyName specialty active"),
+        columns("givenName familyName specialty active version"),
     ),
     Type(
         "BookableResource",
         "bookable_resource",
         "practitioner:read",
-        {**columns("name active"), **enums("kind"), "practitioner": PRACTITIONER},
+        {
+            **columns("name active version"),
+            **enums("kind"),
+            "practitioner": PRACTITIONER,
+            "units": Many("OrgUnit", _bookable_at, ("name", "id"), 50),
+        },
     ),
     Type(
         "Person",

@@ -338,6 +338,11 @@ def _below(sight: Sight, at: uuid.UUID) -> set[uuid.UUID]:
     return {unit.id for unit in sight.rows.all("org_unit") if at in sight.line(unit.id)}
 
 
+def _lasts(sight: Sight, row: Any) -> bool:
+    """Whether a period has not ended."""
+    return row.valid_until is None or bool(row.valid_until > sight.rows.now)
+
+
 def practitioners(sight: Sight, args: Arguments) -> Picked:
     wanted = Wanted(sight, args)
     at = wanted.node()
@@ -345,7 +350,9 @@ def practitioners(sight: Sight, args: Arguments) -> Picked:
 
     def fits(row: Any) -> bool:
         places = sight.rows.where("resource_assignment", "resource_id", row.id)
-        return below is None or any(place.unit_id in below for place in places)
+        return below is None or any(
+            place.unit_id in below and _lasts(sight, place) for place in places
+        )
 
     rows = sight.visible("practitioner")
     closed = not sight.anywhere("practitioner:read")
@@ -407,7 +414,11 @@ def bookable_resources(sight: Sight, args: Arguments) -> Picked:
     if not sight.anywhere("practitioner:read"):
         return Picked(None, "DEMOGRAPHICS")
     below = _below(sight, at)
-    assigned = {a.resource_id for a in sight.rows.all("resource_assignment") if a.unit_id in below}
+    assigned = {
+        a.resource_id
+        for a in sight.rows.all("resource_assignment")
+        if a.unit_id in below and _lasts(sight, a)
+    }
     rows = [row for row in sight.rows.all("bookable_resource") if row.id in assigned]
     return Picked([(type_, row) for row in ordered(rows, ("kind", "name", "id"))])
 

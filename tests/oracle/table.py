@@ -28,6 +28,9 @@ org_unit:create                     - - - - + - - -
 org_unit:move                       - - - - + - - -
 org_unit:close                      - - - - + - - -
 practitioner:read                   + + + + + + + +
+practitioner:manage                 - - - - + - - -
+assignment:read                     + + + + + + + +
+assignment:edit                     - - - - + - - -
 person:read                         + + + + + + + +
 person:manage                       - - - - + - - -
 person:deactivate                   - - - - + - - -
@@ -118,6 +121,7 @@ OF_SYSTEM_ADMINS = ("charge_master:edit", "payer:edit", "tenant:configure", "ten
 OF_THE_TENANT = (
     "org_unit:read",
     "practitioner:read",
+    "assignment:read",
     "person:read",
     "charge_master:read",
     "charge_master:edit",

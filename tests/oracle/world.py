@@ -156,7 +156,8 @@ class System(Charts):
         for resource in (*rooms, *map(make.bookable, self.practitioners)):
             self.add(resource)
             for place in self.random.sample(who.PLACES, 3):
-                self.add(make.assignment(resource, self.units[place]))
+                over = self.random.choice((FAR, BEGUN, None, None))
+                self.add(make.assignment(resource, self.units[place], valid_until=over))
 
     def _hours(self) -> None:
         """Services, rules and closures around the days on which the clocks change."""
