@@ -20,7 +20,12 @@ from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from domain.allergies import AllergyIntolerance
-from domain.appointments import Appointment, AppointmentBlock
+from domain.appointments import (
+    Appointment,
+    AppointmentBlock,
+    AppointmentSeries,
+    WaitlistEntry,
+)
 from domain.approvals import GrantRequest
 from domain.billing import (
     Allocation,
@@ -348,6 +353,20 @@ def appointment(who: Patient, node: OrgUnit, with_: Practitioner, **values: Any)
         "ends_at": starts + dt.timedelta(minutes=30),
     }
     return Appointment(**placed(who, node) | defaults | values)
+
+
+def series(who: Patient, node: OrgUnit, with_: Practitioner, **values: Any) -> AppointmentSeries:
+    """Three visits, one a week."""
+    defaults = {"frequency": "weekly", "every": 1, "visits": 3, "minutes": 30, "starts_at": NOW}
+    return AppointmentSeries(
+        **placed(who, node) | {"practitioner_id": with_.id} | defaults | values
+    )
+
+
+def waiting(who: Patient, node: OrgUnit, **values: Any) -> WaitlistEntry:
+    """Somebody who waits for half an hour in this month."""
+    days = {"earliest_on": dt.date(2026, 3, 2), "latest_on": dt.date(2026, 3, 31)}
+    return WaitlistEntry(**placed(who, node) | {"minutes": 30, **days} | values)
 
 
 def block(

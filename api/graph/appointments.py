@@ -2,7 +2,7 @@
 
 import datetime as dt
 from enum import Enum
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 from zoneinfo import ZoneInfo
 
 import strawberry
@@ -21,6 +21,9 @@ from api.plan.page import Listing
 from domain.appointments import Appointment as Appointments
 from domain.appointments import AppointmentState
 from domain.errors import Invalid
+
+if TYPE_CHECKING:
+    from api.graph.series import AppointmentSeries
 
 strawberry.enum(AppointmentState, name="AppointmentState", description="FHIR appointment status.")
 LISTING = Listing(Appointments, "appointment", "starts_at", Appointments)
@@ -59,6 +62,12 @@ class Appointment(Node):
     @one("read", service_of)
     def service(self) -> HealthcareService | None:
         """What the visit is for, where that was said."""
+
+    @one("read", joined("id", "series_id"))
+    def series(
+        self,
+    ) -> Annotated["AppointmentSeries", strawberry.lazy("api.graph.series")] | None:
+        """The recurring visits that this one belongs to."""
 
     @one("read", joined("id", "rescheduled_from_id"))
     def rescheduled_from(self) -> Optional["Appointment"]:

@@ -36,7 +36,7 @@ class SlotTaken(DomainError):
     """Somebody or something that the visit needs is not free at that time."""
 
     code = "SLOT_TAKEN"
-    constraints = ("ex_appointment_block_slot",)
+    constraints: tuple[str, ...] = ("ex_appointment_block_slot",)
 
     def __init__(self) -> None:
         super().__init__("This time is taken.", path=("startsAt",))

@@ -53,6 +53,7 @@ class Appointment(Stamped, OfPatient):
     rescheduled_from_id: Mapped[uuid.UUID | None]
     booked_by: Mapped[uuid.UUID | None]
     service_id: Mapped[uuid.UUID | None]
+    series_id: Mapped[uuid.UUID | None]
     expires_at: Mapped[dt.datetime | None]  # of a hold: pending, and from then on worth nothing
 
     @classmethod
@@ -73,6 +74,19 @@ class Appointment(Stamped, OfPatient):
             ForeignKeyConstraint(
                 ["tenant_id", "service_id"],
                 ["healthcare_service.tenant_id", "healthcare_service.id"],
+            ),
+            ForeignKeyConstraint(
+                ["tenant_id", "series_id"],
+                ["appointment_series.tenant_id", "appointment_series.id"],
+                name="fk_appointment_series",
+            ),
+            Index(
+                "ix_appointment_series",
+                "tenant_id",
+                "series_id",
+                "starts_at",
+                "id",
+                postgresql_where=text("series_id is not null"),
             ),
             *sorted_by(name, "starts_at"),
             Index("ix_appointment_patient", "tenant_id", "patient_id", "starts_at", "id"),

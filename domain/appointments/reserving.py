@@ -8,6 +8,7 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -151,18 +152,8 @@ async def _free_lanes(
     visit: Appointment,
 ) -> dict[uuid.UUID, int]:
     """The first lane in which nobody has the resource then; 0 is the ordinary one. Raises SlotTaken where all are taken."""
-    asked = func.busy_times(
-        literal(agent.tenant_id, Uuid()),
-        literal(place.id, Uuid()),
-        cast(literal(list(resources), ARRAY(Uuid())), ARRAY(Uuid())),
-        func.tstzrange(_instant(visit.starts_at), _instant(visit.ends_at)),
-        _instant(agent.now),
-    ).table_valued(
-        column("resource_id", Uuid()),
-        column("lane", SmallInteger()),
-        column("block", TSTZRANGE()),
-    )
-    taken = {(r.resource_id, r.lane) for r in await session.execute(select(*asked.c))}
+    rows = await _busy(session, agent, place, resources, visit.starts_at, visit.ends_at)
+    taken = {(r.resource_id, r.lane) for r in rows}
     lanes = {}
     for resource in resources:
         free = (lane for lane in range(LANES + 1) if (resource, lane) not in taken)
@@ -171,6 +162,43 @@ async def _free_lanes(
             raise SlotTaken()
         lanes[resource] = found
     return lanes
+
+
+async def taken_times(
+    session: AsyncSession,
+    agent: Agent,
+    place: Place,
+    resources: Sequence[uuid.UUID],
+    since: dt.datetime,
+    until: dt.datetime,
+) -> dict[uuid.UUID, list[Range[dt.datetime]]]:
+    """When the resources are taken, wherever; holds in force count."""
+    out: dict[uuid.UUID, list[Range[dt.datetime]]] = {}
+    for row in await _busy(session, agent, place, resources, since, until):
+        out.setdefault(row.resource_id, []).append(row.block)
+    return out
+
+
+async def _busy(
+    session: AsyncSession,
+    agent: Agent,
+    place: Place,
+    resources: Sequence[uuid.UUID],
+    since: dt.datetime,
+    until: dt.datetime,
+) -> Sequence[Any]:
+    asked = func.busy_times(
+        literal(agent.tenant_id, Uuid()),
+        literal(place.id, Uuid()),
+        cast(literal(list(resources), ARRAY(Uuid())), ARRAY(Uuid())),
+        func.tstzrange(_instant(since), _instant(until)),
+        _instant(agent.now),
+    ).table_valued(
+        column("resource_id", Uuid()),
+        column("lane", SmallInteger()),
+        column("block", TSTZRANGE()),
+    )
+    return (await session.execute(select(*asked.c))).all()
 
 
 async def new_visit(
@@ -324,6 +352,7 @@ async def reschedule(
         reason=old.reason,
         comment=old.comment,
         rescheduled_from_id=old.id,
+        series_id=old.series_id,
         booked_by=agent.person_id,
     )
     await reserve(session, agent, place, fresh, kept)

@@ -13,7 +13,7 @@ with place as (
     select u.clinic_id, u.id, z.zone from org_unit u
     join org_unit z on z.tenant_id = u.tenant_id and z.id = u.clinic_id
     where u.tenant_id = $1 and z.tenant_id = $1 and u.id = $2
-), wanted as (
+), assigned as (
     select distinct r.id, r.name, r.kind, place.clinic_id, place.id as unit_id
     from place
     join resource_assignment a on a.tenant_id = $1 and a.clinic_id = place.clinic_id
@@ -23,10 +23,12 @@ with place as (
     join bookable_resource r on r.tenant_id = $1 and r.id = a.resource_id and r.active
     left join practitioner p on p.tenant_id = $1 and p.id = r.practitioner_id
     where (r.practitioner_id is null or p.active) and ($3::uuid[] is null or r.id = any ($3))
-), ids as (select array_agg(id) as ids from wanted)
+), wanted as materialized (
+    select a.*, is_ruled($1, a.clinic_id, a.unit_id, a.id) as ruled from assigned a
+), ids as materialized (select array_agg(id) as ids from wanted)
 select json_build_object(
-    'resources', (select coalesce(json_agg(json_build_array(w.id, w.name, w.kind,
-        is_ruled($1, w.clinic_id, w.unit_id, w.id)) order by w.kind, w.name, w.id), '[]') from wanted w),
+    'resources', (select coalesce(json_agg(json_build_array(w.id, w.name, w.kind, w.ruled)
+        order by w.kind, w.name, w.id), '[]') from wanted w),
     'minutes', (select h.minutes from healthcare_service h
         where h.tenant_id = $1 and h.id = $4::uuid and h.active
             and h.clinic_id = (select clinic_id from place)),
@@ -43,7 +45,7 @@ select json_build_object(
             union all
             select w.id, c.block
             from wanted w, unnest(closed_times($1, w.clinic_id, w.unit_id, w.id, $5::date - 1, $6::date + 2)) c (block)
-            where not is_ruled($1, w.clinic_id, w.unit_id, w.id)
+            where not w.ruled
         ) t)
 )::text
 """

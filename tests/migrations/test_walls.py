@@ -120,6 +120,7 @@ def at(
     bill = make.invoice(who, node)
     return [
         *(who, *sites, visit, make.block(visit), seen, make.note(seen, doctor)),
+        *(make.series(who, node, healer), make.waiting(who, node)),
         *(make.observation(seen), make.condition(seen), make.charge(who, node)),
         *(make.allergy(seen), make.request(seen), make.statement(seen)),
         *(make.procedure(seen), make.immunization(seen)),

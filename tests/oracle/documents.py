@@ -42,6 +42,7 @@ LISTS = {
     "patients": "Patient",
     "encounters": "Encounter",
     "appointments": "Appointment",
+    "waitlist": "WaitlistEntry",
     "invoices": "Invoice",
     "chargeMaster": "ChargeMasterEntry",
     "practitioners": "Practitioner",
@@ -55,6 +56,7 @@ LISTS = {
 }
 """Root fields that are pages, and what they list."""
 AT_A_NODE = (
+    "waitlist",
     "patients",
     "encounters",
     "appointments",

@@ -11,7 +11,12 @@ from tests.oracle.world import FAMILIES, Rows
 
 CONNECTION = ("totalCount", "totalCountIsExact", "pageInfo", "nodes", "edges")
 PAGE_INFO = ("hasNextPage", "hasPreviousPage", "startCursor", "endCursor")
-CURSORS = {"appointments": "appointment", "encounters": "encounter", "invoices": "invoice"} | {
+CURSORS = {
+    "waitlist": "waitlist_entry",
+    "appointments": "appointment",
+    "encounters": "encounter",
+    "invoices": "invoice",
+} | {
     "patients": "patient",
     "people": "person",
     "grants": "role_grant",

@@ -279,6 +279,20 @@ def appointments(sight: Sight, args: Arguments) -> Picked:
     return placed(sight, args, TYPES["Appointment"], ("starts_at", "id"), fits)
 
 
+def waitlist(sight: Sight, args: Arguments) -> Picked:
+    type_ = TYPES["WaitlistEntry"]
+    wanted = Wanted(sight, args)
+    at = wanted.node()
+    rows = [
+        row
+        for row in sight.rows.all("waitlist_entry")
+        if sight.may("appointment:read", row) and (at is None or at in sight.line(row.unit_id))
+    ]
+    closed = not sight.reaches("appointment:read", at)
+    fits = lambda row: _state(args, row)  # noqa: E731 - one line
+    return page(wanted, type_, ("created_at", "id"), rows, fits, closed=closed)
+
+
 def _period(wanted: Wanted, calendar: Arguments) -> tuple[dt.datetime, dt.datetime]:
     """From midnight to midnight of the clinic's own time, whatever the clocks do between."""
     at = wanted.node()
@@ -558,6 +572,7 @@ ROOTS: dict[str, Callable[[Sight, Arguments], Picked]] = {
     "observations": observations,
     "appointments": appointments,
     "invoices": invoices,
+    "waitlist": waitlist,
     "chargeMaster": charge_master,
     "practitioners": practitioners,
     "people": people,

@@ -20,9 +20,9 @@ from domain.model import Base
 from domain.organization import OrgUnit
 from domain.patients import Patient, PatientSite
 from domain.people import Person, RoleGrant
-from domain.practitioners import BookableResource, Practitioner
+from domain.practitioners import Practitioner
 from tests import make, who
-from tests.oracle import staff
+from tests.oracle import opening, staff
 from tests.oracle.bills import Bills
 from tests.oracle.charts import BEGUN, DAY, ENTRIES, SEED, Charts
 
@@ -32,8 +32,6 @@ GIVEN = ("Ana", "Anatol", "Ben", "Chloé", "Dmitri", "Eve")
 CALENDAR = dt.datetime(
     2025, 10, 30, 0, 0, tzinfo=dt.UTC
 )  # clocks change in Berlin and Chicago around
-CHANGE = dt.date(2027, 3, 28)
-"""A Sunday on which the clocks change in Berlin; two weeks after Chicago's."""
 FAR = dt.datetime(2099, 1, 5, 9, 0, tzinfo=dt.UTC)
 SOME_PRICES = 1_003  # more than a total counts
 PATIENTS = 36
@@ -61,10 +59,10 @@ class System(Charts):
         self._staff()
         self._resources()
         self._prices()
-        self._hours()
+        opening.hours(self)
         for i in range(PATIENTS):
             self._patient(i)
-        self._taken()
+        opening.taken(self)
         self._somebody_hidden()
         Bills(self).make()
 
@@ -158,81 +156,6 @@ class System(Charts):
             for place in self.random.sample(who.PLACES, 3):
                 over = self.random.choice((FAR, BEGUN, None, None))
                 self.add(make.assignment(resource, self.units[place], valid_until=over))
-
-    def _hours(self) -> None:
-        """Services, rules and closures around the days on which the clocks change."""
-        pick = random.Random(f"{self.slug} hours")
-        resources = [r for r in self.rows if isinstance(r, BookableResource)]
-        for i, place in enumerate(("n1", "n1a", "n2", "s1b", "lone")):
-            node = self.units[place]
-            offered = [
-                make.service(node, id=self.key(f"service {place} {n}"), name=self.text("service"))
-                for n in range(2)
-            ]
-            offered[1].active = bool(i % 2)
-            self.add(*offered)
-            for n in range(6):
-                whose = pick.choice((None, *resources)) if n else None
-                service = offered[n % 2].id if n % 3 == 2 else None
-                self.add(self._rule(pick, node, whose, f"{place} {n}", service_id=service))
-            for n in range(3):
-                away = pick.choice((None, *resources))
-                self.add(
-                    make.closure(
-                        node,
-                        CHANGE + pick.randrange(-3, 4) * DAY,
-                        id=self.key(f"closure {place} {n}"),
-                        resource_id=away.id if away else None,
-                        from_time=pick.choice((None, dt.time(2, 30), dt.time(11))),
-                        reason=self.maybe(self.text("closed")),
-                        active=n != 2,
-                    )
-                )
-
-    def _rule(
-        self, pick: random.Random, node: OrgUnit, whose: Any, name: str, **values: Any
-    ) -> Base:
-        opens, closes = pick.choice(
-            ((dt.time(8), dt.time(12, 30)), (dt.time(22), dt.time(4)), (dt.time(0), dt.time(0)))
-        )
-        return make.rule(
-            node,
-            whose,
-            id=self.key(f"rule {name}"),
-            weekdays=pick.choice((["mon", "wed", "sat", "sun"], ["sun"], ["tue", "sun"])),
-            opens=opens,
-            closes=closes,
-            minutes=pick.choice((15, 30)),
-            step=pick.choice((15, 20, 30)),
-            buffer_before=pick.choice((0, 5)),
-            buffer_after=pick.choice((0, 10)),
-            valid_until=pick.choice((None, CHANGE + DAY)),
-            active=pick.random() < 0.9,
-            **values,
-        )
-
-    def _taken(self) -> None:
-        """Visits with the time that they keep, on those days: booked, cancelled, holds in force and expired."""
-        pick, places = random.Random(f"{self.slug} taken"), ("n1", "n2", "s1b", "lone")
-        nodes = [self.units[place] for place in places]
-        rows = make.patient_at(self.tenant, *nodes, id=self.key("patient taken"))
-        patient = self.add(*rows)
-        midnight = dt.datetime.combine(CHANGE, dt.time(), dt.UTC)
-        for i, resource in enumerate(r for r in self.rows if isinstance(r, BookableResource)):
-            for n in range(6):
-                state = pick.choice(("booked", "booked", "cancelled", "pending"))
-                starts = midnight + dt.timedelta(hours=n * 4, minutes=pick.randrange(0, 150, 5))
-                visit = make.appointment(
-                    patient,
-                    pick.choice(nodes),
-                    pick.choice(self.practitioners),
-                    id=self.key(f"appointment taken {i} {n}"),
-                    state=state,
-                    starts_at=starts,
-                    expires_at=pick.choice((BEGUN, FAR)) if state == "pending" else None,
-                )
-                kept = make.block(visit, resource.id, id=self.key(f"block taken {i} {n}"))
-                self.add(visit, kept)
 
     def _prices(self) -> None:
         for i in range(SOME_PRICES):
@@ -350,6 +273,8 @@ class System(Charts):
                 make.condition(visit, id=self.key(f"condition hidden {i}")),
                 *(entry(visit, id=self.key(f"{entry.__name__} hidden {i}")) for entry in ENTRIES),
                 make.appointment(patient, unit, doctor, id=self.key(f"appointment hidden {i}")),
+                make.series(patient, unit, doctor, id=self.key(f"series hidden {i}")),
+                make.waiting(patient, unit, id=self.key(f"waiting hidden {i}")),
                 make.charge(patient, unit, id=self.key(f"charge hidden {i}")),
                 make.posting(patient, unit, id=self.key(f"posting hidden {i}")),
                 bill,
@@ -365,7 +290,7 @@ class System(Charts):
     def _appointment(self, patient: Patient, at: OrgUnit, name: str) -> None:
         pick = self.random
         starts = pick.choice((CALENDAR, CALENDAR, FAR)) + pick.randrange(40) * dt.timedelta(hours=3)
-        self.add(
+        visit = self.add(
             make.appointment(
                 patient,
                 at,
@@ -375,6 +300,32 @@ class System(Charts):
                 starts_at=starts,
                 reason=self.maybe(self.text("why")),
                 comment=self.maybe(self.text("comment")),
+            )
+        )
+        self._around(visit, patient, at, name)
+
+    def _around(self, visit: Any, patient: Patient, at: OrgUnit, name: str) -> None:
+        """What an appointment can belong to or come from: a series, another time, the waiting list."""
+        chance = zlib.crc32(name.encode())
+        doctor = self.practitioners[chance % len(self.practitioners)]
+        if chance % 3 == 0:
+            series = make.series(patient, at, doctor, id=self.key(f"series {name}"))
+            visit.series_id = self.add(series).id
+        if chance % 4 == 0:
+            moved = make.appointment(patient, at, doctor, id=self.key(f"appointment moved {name}"))
+            moved.rescheduled_from_id, moved.series_id = visit.id, visit.series_id
+            self.add(moved)
+        self.add(
+            make.waiting(
+                patient,
+                at,
+                id=self.key(f"waiting {name}"),
+                practitioner_id=doctor.id if chance % 2 else None,
+                state="waiting" if chance % 3 else "offered",
+                offered_id=None if chance % 3 else visit.id,
+                priority=chance % 10,
+                reason=self.text("waits") if chance % 5 else None,
+                created_at=BEGUN + chance % 3 * DAY,
             )
         )
 

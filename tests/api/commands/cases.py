@@ -259,6 +259,85 @@ def held(scene: Scene) -> Input:
     return {"id": f"Appointment:{kept.id}", "version": 1}
 
 
+def recurring(scene: Scene) -> Input:
+    # Apart from all other visits of these tests, and from each other.
+    given = booked(scene)
+    begins = soon(24 * 100 + next(_numbers))
+    return given | {"startsAt": begins.isoformat(), "frequency": "WEEKLY", "visits": 3}
+
+
+def of_series(scene: Scene) -> Any:
+    doctor, patient = scene.system.doctor(scene.place), scene.patient()
+    series = make.series(patient, scene.unit, doctor)
+    begins = soon(24 * 300 + next(_numbers))
+    visits = [
+        make.appointment(
+            patient,
+            scene.unit,
+            doctor,
+            series_id=series.id,
+            starts_at=begins + dt.timedelta(days=7 * n),
+        )
+        for n in range(3)
+    ]
+    scene.system.save(series, *visits, *map(make.block, visits))
+    return visits[1]
+
+
+def ended(scene: Scene) -> Input:
+    return {"id": f"Appointment:{of_series(scene).id}", "version": 1}
+
+
+def shifted(scene: Scene) -> Input:
+    visit = of_series(scene)
+    later = (visit.starts_at + dt.timedelta(days=1)).isoformat()
+    return {"id": f"Appointment:{visit.id}", "version": 1, "startsAt": later, "minutes": 30}
+
+
+def awaited(scene: Scene) -> Input:
+    return {
+        "unit": scene.system.unit(scene.place),
+        "patient": f"Patient:{scene.patient().id}",
+        "minutes": 30,
+        "earliestOn": "2027-01-04",
+        "latestOn": "2027-02-05",
+        "reason": "Zyxwvutson",
+    }
+
+
+def entry(scene: Scene, *, offered: bool = False) -> str:
+    patient = scene.patient()
+    waits = make.waiting(patient, scene.unit)
+    if offered:
+        until = dt.datetime.now(dt.UTC) + dt.timedelta(hours=5)
+        visit = make.appointment(
+            patient,
+            scene.unit,
+            scene.system.doctor(scene.place),
+            state="pending",
+            expires_at=until,
+            starts_at=soon(next(_numbers)),
+        )
+        scene.system.save(visit, make.block(visit))
+        waits.state, waits.offered_id = "offered", visit.id
+    scene.system.save(waits)
+    return f"WaitlistEntry:{waits.id}"
+
+
+def promised(scene: Scene) -> Input:
+    doctor = f"Practitioner:{scene.system.doctor(scene.place).id}"
+    begins = soon(next(_numbers)).isoformat()
+    return {"id": entry(scene), "version": 1, "practitioner": doctor, "startsAt": begins}
+
+
+def answered(scene: Scene) -> Input:
+    return {"id": entry(scene, offered=True), "version": 1}
+
+
+def left(scene: Scene) -> Input:
+    return {"id": entry(scene), "version": 1}
+
+
 def missed(scene: Scene) -> Input:
     ago = dt.datetime.now(dt.UTC) - dt.timedelta(hours=next(_numbers))
     return {"id": f"Appointment:{scene.appointment(starts_at=ago).id}", "version": 1}
@@ -469,6 +548,27 @@ CASES: tuple[Case, ...] = (
         booked,
         anywhere=True,
     ),
+    Case(
+        "bookAppointmentSeries",
+        "appointment:book_series",
+        SCHEDULING,
+        EVERYBODY,
+        recurring,
+        anywhere=True,
+    ),
+    Case(
+        "cancelAppointmentSeries",
+        "appointment:cancel_series",
+        SCHEDULING,
+        SEE_APPOINTMENTS,
+        ended,
+    ),
+    Case("moveAppointmentSeries", "appointment:move_series", SCHEDULING, SEE_APPOINTMENTS, shifted),
+    Case("joinWaitlist", "appointment:wait", SCHEDULING, EVERYBODY, awaited, anywhere=True),
+    Case("offerFromWaitlist", "appointment:offer", SCHEDULING, SEE_APPOINTMENTS, promised),
+    Case("acceptWaitlistOffer", "appointment:accept", SCHEDULING, SEE_APPOINTMENTS, answered),
+    Case("declineWaitlistOffer", "appointment:decline", SCHEDULING, SEE_APPOINTMENTS, answered),
+    Case("leaveWaitlist", "appointment:leave_waitlist", SCHEDULING, SEE_APPOINTMENTS, left),
     Case("noShowAppointment", "appointment:no_show", SCHEDULING, SEE_APPOINTMENTS, missed),
     Case("addHealthcareService", "schedule:add_service", ADMINS, EVERYBODY, offered, anywhere=True),
     Case(
