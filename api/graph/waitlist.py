@@ -208,7 +208,7 @@ class Mutation:
     ) -> WaitlistEntryPayload | None:
         async def command(work: Work) -> uuid.UUID:
             entry = await work.load(Entries, input.id, "WaitlistEntry")
-            agent = await work.require(BOOK, entry)
+            agent = await work.require(BOOK, entry, "patient")
             unit = info.context.actor.tree.units[entry.unit_id]
             practitioner = parse_id(input.practitioner, "Practitioner")
             if practitioner is None:

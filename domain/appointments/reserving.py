@@ -302,6 +302,35 @@ async def confirm(
     return booked
 
 
+def successor(
+    agent: Agent,
+    old: Appointment,
+    practitioner_id: uuid.UUID,
+    starts_at: dt.datetime,
+    ends_at: dt.datetime,
+    appointment_id: uuid.UUID | None = None,
+) -> Appointment:
+    """The visit that replaces another at the same place, linked to it."""
+    return Appointment(
+        tenant_id=old.tenant_id,
+        id=appointment_id or new_id(),
+        clinic_id=old.clinic_id,
+        unit_id=old.unit_id,
+        patient_id=old.patient_id,
+        sensitivity=old.sensitivity,
+        practitioner_id=practitioner_id,
+        service_id=old.service_id,
+        state=AppointmentState.BOOKED.value,
+        starts_at=starts_at,
+        ends_at=ends_at,
+        reason=old.reason,
+        comment=old.comment,
+        rescheduled_from_id=old.id,
+        series_id=old.series_id,
+        booked_by=agent.person_id,
+    )
+
+
 async def reschedule(
     session: AsyncSession,
     agent: Agent,
@@ -336,25 +365,9 @@ async def reschedule(
     await require_bookable(session, agent, place, whose, kept.room_ids, (starts_at, ends_at))
     await wait_for(session, agent, kept.resources)
     old = await change(session, agent, appointment, version, state=cancelled)
-    fresh = Appointment(
-        tenant_id=old.tenant_id,
-        id=appointment_id or new_id(),
-        clinic_id=old.clinic_id,
-        unit_id=old.unit_id,
-        patient_id=old.patient_id,
-        sensitivity=old.sensitivity,
-        practitioner_id=whose,
-        service_id=old.service_id,
-        state=(AppointmentState.PENDING if held else AppointmentState.BOOKED).value,
-        expires_at=old.expires_at if held else None,
-        starts_at=starts_at,
-        ends_at=ends_at,
-        reason=old.reason,
-        comment=old.comment,
-        rescheduled_from_id=old.id,
-        series_id=old.series_id,
-        booked_by=agent.person_id,
-    )
+    fresh = successor(agent, old, whose, starts_at, ends_at, appointment_id)
+    if held:
+        fresh.state, fresh.expires_at = AppointmentState.PENDING.value, old.expires_at
     await reserve(session, agent, place, fresh, kept)
     record(session, agent, "appointment:reschedule", fresh.id, old.id, clinic_id=fresh.clinic_id)
     return fresh

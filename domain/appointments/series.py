@@ -20,7 +20,16 @@ from sqlalchemy.orm import Mapped, mapped_column
 from domain.appointments.booking import Booking
 from domain.appointments.commands import SlotTaken, require_bookable
 from domain.appointments.record import Appointment, AppointmentState
-from domain.appointments.reserving import Kept, new_visit, reserve, rooms_of, taken_times, wait_for
+from domain.appointments.reserving import (
+    Kept,
+    new_visit,
+    reserve,
+    rooms_of,
+    successor,
+    taken_times,
+    wait_for,
+)
+from domain.appointments.states import period
 from domain.audit import Agent, record
 from domain.errors import DomainError, IllegalMove, Invalid, StaleVersion
 from domain.model import OfPatient, Stamped, new_id, one_of
@@ -259,28 +268,17 @@ async def move_following(
     walls = [old.starts_at.astimezone(zone).replace(tzinfo=None) for old in olds]
     wanted = starts_at.astimezone(zone).replace(tzinfo=None)
     starts = [later(wall + (wanted - walls[0]), zone) for wall in walls]
-    pairs = []
-    for old, start in zip(olds, starts, strict=True):
-        booking = Booking(
-            old.patient_id,
-            whose,
-            start,
-            minutes,
-            old.reason,
-            old.comment,
-            rooms,
-            service_id=old.service_id,
-        )
-        fresh, _ = await new_visit(session, agent, place, booking)
-        fresh.series_id, fresh.rescheduled_from_id = old.series_id, old.id
-        pairs.append(fresh)
+    visits = [
+        successor(agent, old, whose, *period(start, minutes, agent.now))
+        for old, start in zip(olds, starts, strict=True)
+    ]
     if appointment_id is not None:
-        pairs[0].id = appointment_id
+        visits[0].id = appointment_id
     for old in olds:
         await _cancelled(session, agent, old)
-    await _all_free(session, agent, place, pairs, kept)
-    for fresh in pairs:
+    await _all_free(session, agent, place, visits, kept)
+    for fresh in visits:
         await reserve(session, agent, place, fresh, kept)
-    ids = [fresh.id for fresh in pairs]
+    ids = [fresh.id for fresh in visits]
     record(session, agent, "appointment:move_series", *ids, clinic_id=appointment.clinic_id)
-    return pairs[0]
+    return visits[0]

@@ -41,6 +41,18 @@ LOWEST = {
 }
 """Role -> where it is held; the others are of clinics."""
 
+ASKS = dict.fromkeys(
+    (f"appointment:{action}" for action in ("hold", "confirm", "book_series", "wait", "offer")),
+    "appointment:book",
+) | {
+    "appointment:accept": "appointment:book",
+    "appointment:decline": "appointment:book",
+    "appointment:leave_waitlist": "appointment:book",
+    "appointment:cancel_series": "appointment:cancel",
+    "appointment:move_series": "appointment:reschedule",
+}
+"""Actions that another one's permission allows."""
+
 Input = dict[str, Any]
 _numbers = itertools.count(1)
 
@@ -108,6 +120,12 @@ class Case:
     given: Callable[[Scene], Input]
     anywhere: bool = False
     told: str = ""  # what the event of a success is called, where that is not the permission
+
+    @property
+    def asks(self) -> str:
+        """The permission, which a refusal names; some allow several actions."""
+        resource = self.action.partition(":")[0]
+        return "schedule:edit" if resource == "schedule" else ASKS.get(self.action, self.action)
 
     def expected(self, role: str) -> str:
         """The outcome for somebody who holds the role over the place."""

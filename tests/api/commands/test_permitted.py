@@ -57,7 +57,7 @@ def check_denial(
 ) -> None:
     """Exactly one event, of its own transaction, which says who tried what on which rows, by no right."""
     (event,) = office.events()[known:]
-    assert (event["action"], event["outcome"]) == (case.action, "denied")
+    assert (event["action"], event["outcome"]) == (case.asks, "denied")
     assert (event["person_id"], event["request_id"]) == (person_id, answer.request_id)
     assert (event["role"], event["grant_id"]) == (None, None)
     assert event["policy_version"] == office.contexts[-1].actor.policy.version
