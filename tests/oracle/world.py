@@ -7,6 +7,7 @@ differ. A statement that forgets the health system anywhere answers wrongly at o
 import datetime as dt
 import random
 import uuid
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
