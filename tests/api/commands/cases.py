@@ -348,7 +348,7 @@ def promised(scene: Scene) -> Input:
     return {"id": entry(scene), "version": 1, "practitioner": doctor, "startsAt": begins}
 
 
-def answered(scene: Scene) -> Input:
+def replied(scene: Scene) -> Input:
     return {"id": entry(scene, offered=True), "version": 1}
 
 
@@ -584,8 +584,8 @@ CASES: tuple[Case, ...] = (
     Case("moveAppointmentSeries", "appointment:move_series", SCHEDULING, SEE_APPOINTMENTS, shifted),
     Case("joinWaitlist", "appointment:wait", SCHEDULING, EVERYBODY, awaited, anywhere=True),
     Case("offerFromWaitlist", "appointment:offer", SCHEDULING, SEE_APPOINTMENTS, promised),
-    Case("acceptWaitlistOffer", "appointment:accept", SCHEDULING, SEE_APPOINTMENTS, answered),
-    Case("declineWaitlistOffer", "appointment:decline", SCHEDULING, SEE_APPOINTMENTS, answered),
+    Case("acceptWaitlistOffer", "appointment:accept", SCHEDULING, SEE_APPOINTMENTS, replied),
+    Case("declineWaitlistOffer", "appointment:decline", SCHEDULING, SEE_APPOINTMENTS, replied),
     Case("leaveWaitlist", "appointment:leave_waitlist", SCHEDULING, SEE_APPOINTMENTS, left),
     Case("noShowAppointment", "appointment:no_show", SCHEDULING, SEE_APPOINTMENTS, missed),
     Case("addHealthcareService", "schedule:add_service", ADMINS, EVERYBODY, offered, anywhere=True),

@@ -2,13 +2,13 @@
 
 Expand only: code of the revision before runs on.
 
-Revision: 0016
+Revision: 0017
 """
 
 from alembic import op
 
-revision = "0016"
-down_revision = "0015"
+revision = "0017"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 
