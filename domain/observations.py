@@ -116,7 +116,7 @@ class Observation(Stateful, Stamped, OfEncounter):
         ),
         Index("ix_observation_patient", "tenant_id", "patient_id", "effective_at", "id"),
         Index("ix_observation_code", "tenant_id", "patient_id", "code", "effective_at", "id"),
-        Index("ix_observation_encounter", "tenant_id", "encounter_id", "id"),
+        Index("ix_observation_encounter", "tenant_id", "encounter_id", "effective_at", "id"),
         Index(
             "ix_observation_part_of",
             "tenant_id",
