@@ -79,6 +79,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("recordImmunization", {"dose": "-1", "doseUnit": "mL"}, ["dose"]),
     ("recordImmunization", {"dose": "1"}, ["doseUnit"]),
     ("recordImmunization", {"expiresOn": "2001-01-01"}, ["expiresOn"]),
+    ("writeNote", {"body": None}, ["body"]),
     ("reviseNote", {"subjective": " "}, ["body"]),
     ("reviseNote", {"plan": "x" * 100_001}, ["plan"]),
     ("markEnteredInError", {"reason": " "}, ["reason"]),

@@ -112,7 +112,6 @@ TYPED = [
     ("updatePatient", {"version": None}),
     ("updatePatient", {"version": 1.5}),
     ("writeNote", {"kind": "POEM"}),
-    ("writeNote", {"body": None}),
     ("bookAppointment", {"startsAt": "tomorrow"}),
     ("bookAppointment", {"startsAt": "2030-01-01T10:00:00"}),
     ("bookAppointment", {"startsAt": "9999-12-31T23:59:59-14:00"}),
