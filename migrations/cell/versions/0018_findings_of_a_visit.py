@@ -1,12 +1,12 @@
 """The findings of a visit lie in the order in which they are shown: the latest of many are read without the others.
 
-Revision: 0016
+Revision: 0018
 """
 
 from alembic import op
 
-revision = "0016"
-down_revision = "0015"
+revision = "0018"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
 
