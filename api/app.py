@@ -27,38 +27,35 @@ log = structlog.get_logger("api")
 
 def create_app(settings: Settings) -> Starlette:
     """The ASGI application. Its parts are opened when it starts serving and closed when it stops."""
-    running: list[Wiring] = []
+    running: list[tuple[Wiring, Ports]] = []
     load_all()  # stale or hand-edited templates keep the process from starting
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         async with wired(settings) as wiring:
-            running.append(wiring)
+            ports = Ports(wiring.actors.actor, wiring.context, compiling=wiring.compiling)
+            running.append((wiring, ports))
             settle()
             log.info("started", environment=settings.environment)
             yield
             running.clear()
         log.info("stopped")
 
-    def ports() -> Ports:
-        wiring = running[0]
-        return Ports(wiring.actors.actor, wiring.context, compiling=wiring.compiling)
-
     endpoint = GraphQLEndpoint(
         build_schema(),
-        ports,
+        lambda: running[0][1],
         deadline=settings.operation_seconds,
         open_=settings.is_development,
         page=graphiql() if settings.is_development else None,
     )
-    ready = Readyz(lambda: bool(running) and running[0].pipeline.ready())
+    ready = Readyz(lambda: bool(running) and running[0][0].pipeline.ready())
     token = settings.metrics_token
     metrics = Metrics(token.get_secret_value() if token else None)
     routes = [
         Route("/livez", livez),
         Route("/readyz", ready.answer),
         Route("/metrics", metrics.answer),
-        *routes_of_identity(lambda: running[0].doors),
+        *routes_of_identity(lambda: running[0][0].doors),
     ]
     return Starlette(
         routes=routes,

@@ -28,7 +28,7 @@ from sqlalchemy.orm import aliased, make_transient_to_detached
 from sqlalchemy.sql.elements import quoted_name
 
 from authz.guard import GuardedSession, Unguarded, guarded_session
-from authz.session import _Guarded
+from authz.session import _Guarded, grants_at
 from authz.statements import models_in
 from domain.encounters import Encounter
 from domain.organization import OrgUnit, Tenant
@@ -259,6 +259,18 @@ async def test_all_grants_of_a_person_are_there_for_judging(
     foreign = make.tree()
     stranger = make.person(foreign.tenant)
     assert await nurse.grants_of(stranger.id) == []
+
+
+@pytest.mark.anyio
+async def test_all_grants_at_a_node_are_there_for_judging(
+    here: World, nurse: GuardedSession
+) -> None:
+    """Also those at nodes where the asker may read none."""
+    for unit in here.tree.units:
+        running = {g.id for g in here.of(RoleGrant) if g.unit_id == unit and g.valid_until is None}
+        found = await grants_at(nurse, here.tenant_id, [unit])
+        assert {g.id for g in found} == running
+    assert await grants_at(nurse, here.tenant_id, []) == []
 
 
 def test_a_statement_is_walked_once_for_each_shape() -> None:
