@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 from typing import Any
 
+import psycopg
 import pytest
 
 from domain.people import Person
@@ -261,3 +262,20 @@ async def test_two_administrators_cannot_remove_each_other_at_once(office: Offic
     )
     assert len(held) == 1
     assert make.now() >= now
+
+
+async def test_whoever_waited_sees_that_they_are_the_last(office: Office) -> None:
+    """Another removal is under way and holds the health system's row: this one comes after it."""
+    system = office.there
+    watcher = system.person("privacy_officer@system", fresh=True)
+    one, other = (system.person("system_admin@system", fresh=True) for _ in range(2))
+    only(office, "system_admin", one, other)
+    await office.ask(watcher, "{ viewer { me { id } } }")
+    mine = held_by(office, one, "system_admin")
+    with psycopg.connect(office.database.owner_url) as first:
+        first.execute("select 1 from tenant where tenant_id = %s for update", [one.tenant_id])
+        task = asyncio.create_task(office.do(watcher, "revokeGrant", **mine))
+        await office.waiting()
+        first.execute("update role_grant set valid_until = now() where person_id = %s", [other.id])
+        first.commit()
+    assert (await task).outcome == "LAST_ADMINISTRATOR"
