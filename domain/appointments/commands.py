@@ -138,10 +138,11 @@ async def require_bookable(
     agent: Agent,
     place: Place,
     practitioner_id: uuid.UUID,
-    room_ids: Sequence[uuid.UUID],
-    then: tuple[dt.datetime, dt.datetime],
+    room_ids: Sequence[uuid.UUID] = (),
+    then: tuple[dt.datetime, dt.datetime] | None = None,
 ) -> None:
-    """Raises NotBookableHere, naming the field, unless all may be booked at the place then."""
+    """Raises NotBookableHere, naming the field, unless all may be booked at the place then, or at some time to come."""
+    then = then or (dt.datetime.max.replace(tzinfo=dt.UTC), agent.now)
     wanted = [practitioner_id, *room_ids]
     clinic_id = clinic_of(place)
     there = set(

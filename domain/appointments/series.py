@@ -156,7 +156,8 @@ async def book_series(
         minutes=booking.minutes,
         starts_at=starts[0],
     )
-    await require_bookable(session, agent, place, kept.practitioner_id, kept.room_ids)
+    then = (first.starts_at, first.ends_at)  # of the others `reserve` asks
+    await require_bookable(session, agent, place, kept.practitioner_id, kept.room_ids, then)
     await require_service(session, agent, first.clinic_id, kept.service_id)
     await wait_for(session, agent, kept.resources)
     visits = [visit for visit, _ in pairs]
@@ -261,7 +262,8 @@ async def move_following(
     rooms = tuple(await rooms_of(session, appointment))
     whose = practitioner_id or appointment.practitioner_id
     kept = Kept(whose, rooms, appointment.service_id)
-    await require_bookable(session, agent, place, kept.practitioner_id, kept.room_ids)
+    then = period(starts_at, minutes, agent.now)
+    await require_bookable(session, agent, place, kept.practitioner_id, kept.room_ids, then)
     await wait_for(session, agent, kept.resources)
     olds = await this_and_following(session, agent, appointment, version)
     zone = await zone_of(session, agent, place)
