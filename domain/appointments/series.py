@@ -156,8 +156,6 @@ async def book_series(
         minutes=booking.minutes,
         starts_at=starts[0],
     )
-    then = (first.starts_at, first.ends_at)  # of the others `reserve` asks
-    await require_bookable(session, agent, place, kept.practitioner_id, kept.room_ids, then)
     await require_service(session, agent, first.clinic_id, kept.service_id)
     await wait_for(session, agent, kept.resources)
     visits = [visit for visit, _ in pairs]
@@ -181,7 +179,9 @@ async def _all_free(
     conflicts: list[tuple[dt.datetime, DomainError]] = []
     for visit in visits:
         asked = kept.practitioner_id, kept.resources, kept.service_id
+        then = visit.starts_at, visit.ends_at
         try:
+            await require_bookable(session, agent, place, asked[0], kept.room_ids, then)
             blocks = await require_open(
                 session, agent, place, *asked, visit.starts_at, visit.ends_at
             )
@@ -262,8 +262,6 @@ async def move_following(
     rooms = tuple(await rooms_of(session, appointment))
     whose = practitioner_id or appointment.practitioner_id
     kept = Kept(whose, rooms, appointment.service_id)
-    then = period(starts_at, minutes, agent.now)
-    await require_bookable(session, agent, place, kept.practitioner_id, kept.room_ids, then)
     await wait_for(session, agent, kept.resources)
     olds = await this_and_following(session, agent, appointment, version)
     zone = await zone_of(session, agent, place)

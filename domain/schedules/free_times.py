@@ -14,7 +14,8 @@ with place as (
     join org_unit z on z.tenant_id = u.tenant_id and z.id = u.clinic_id
     where u.tenant_id = $1 and z.tenant_id = $1 and u.id = $2
 ), assigned as (
-    select distinct r.id, r.name, r.kind, place.clinic_id, place.id as unit_id
+    select r.id, r.name, r.kind, place.clinic_id, place.id as unit_id,
+        range_agg(tstzrange(a.valid_from, a.valid_until)) as there
     from place
     join resource_assignment a on a.tenant_id = $1 and a.clinic_id = place.clinic_id
         and (place.id = place.clinic_id or a.unit_id in (place.id, place.clinic_id))
@@ -23,6 +24,9 @@ with place as (
     join bookable_resource r on r.tenant_id = $1 and r.id = a.resource_id and r.active
     left join practitioner p on p.tenant_id = $1 and p.id = r.practitioner_id
     where (r.practitioner_id is null or p.active) and ($3::uuid[] is null or r.id = any ($3))
+    group by r.id, r.name, r.kind, place.clinic_id, place.id
+), span as (
+    select tstzrange(($5::date - 2)::timestamptz, ($6::date + 3)::timestamptz) as days
 ), wanted as materialized (
     select a.*, is_ruled($1, a.clinic_id, a.unit_id, a.id) as ruled from assigned a
 ), ids as materialized (select array_agg(id) as ids from wanted)
@@ -40,8 +44,10 @@ select json_build_object(
         floor(extract(epoch from lower(t.block)))::bigint, ceil(extract(epoch from upper(t.block)))::bigint)), '[]')
         from (
             select b.resource_id, b.block
-            from place, ids, busy_times($1, place.id, ids.ids,
-                tstzrange(($5::date - 2)::timestamptz, ($6::date + 3)::timestamptz), $7::timestamptz) b
+            from place, ids, span, busy_times($1, place.id, ids.ids, span.days, $7::timestamptz) b
+            union all
+            select w.id, away.block
+            from wanted w, span, unnest(tstzmultirange(span.days) - w.there) away (block)
             union all
             select w.id, c.block
             from wanted w, unnest(closed_times($1, w.clinic_id, w.unit_id, w.id, $5::date - 1, $6::date + 2)) c (block)

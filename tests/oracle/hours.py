@@ -47,10 +47,18 @@ class Hours:
             self.unit.clinic_id,
         )
 
-    def resources(self) -> list[Any]:
-        """What can be booked at the unit."""
-        places = self.rows.where("resource_assignment", "clinic_id", self.unit.clinic_id)
-        ids = {place.resource_id for place in places if self.applies(place)}
+    def resources(self, first: dt.date, last: dt.date) -> list[Any]:
+        """What can be booked at the unit in these days, anywhere on Earth."""
+        since, until = (
+            dt.datetime.combine(day, dt.time(), dt.UTC) for day in (first - DAY, last + 2 * DAY)
+        )
+        ids = {
+            place.resource_id
+            for place in self.rows.where("resource_assignment", "clinic_id", self.unit.clinic_id)
+            if self.applies(place)
+            and (place.valid_from is None or place.valid_from < until)
+            and (place.valid_until is None or place.valid_until > since)
+        }
         found = [self.rows.get("bookable_resource", id_) for id_ in ids]
         return sorted(
             (r for r in found if r.active and self._practises(r)),
@@ -119,8 +127,19 @@ class Hours:
                 return True
         return False
 
+    def there(self, resource: Any, visit: Period) -> bool:
+        """Whether the resource is assigned to the unit, or what it belongs to, for all of the visit."""
+        return any(
+            (place.valid_from is None or place.valid_from <= visit[0])
+            and (place.valid_until is None or visit[1] <= place.valid_until)
+            for place in self.rows.where("resource_assignment", "resource_id", resource.id)
+            if place.clinic_id == self.unit.clinic_id and self.applies(place)
+        )
+
     def takes(self, resource: Any, visit: Period, first: dt.date, last: dt.date) -> bool:
         """Whether a further resource of a visit is open and free."""
+        if not self.there(resource, visit):
+            return False
         if self.rules_of(resource) is None:
             return not self.taken(resource, visit) and not self.closed(resource, visit)
         return any(
@@ -150,6 +169,7 @@ class Hours:
                 start += dt.timedelta(minutes=rule.step)
                 if (
                     visit[0] >= self.rows.now
+                    and self.there(resource, around(visit, rule))
                     and not self.closed(resource, visit)
                     and not self.taken(resource, around(visit, rule))
                     and all(

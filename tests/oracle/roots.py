@@ -478,7 +478,7 @@ def availability(sight: Sight, args: Arguments) -> Picked:
     if service and (offered is None or not offered.active or offered.clinic_id != unit.clinic_id):
         return Picked([])
     hours = Hours(sight, unit, service)
-    here = hours.resources()
+    here = hours.resources(first, last)
     named, also = (_resources(lists[name]) for name in ("resources", "together"))
     together = [r for r in here if also and r.id in also]
     if also and len(together) < len(also):
