@@ -260,7 +260,7 @@ async def update(
     moved = revised(observation, state)
     if (state is None or state in RESULTS) and await _lacks(session, observation, value):
         raise Invalid("A result has a value.", path=("value",))
-    values = {} if value is None else _value(value, ())
+    values = {} if value is None else value_columns(value, ())
     changed = await change(session, agent, observation, version, **moved, **values)
     audit(session, agent, "observation:record", changed.id, clinic_id=changed.clinic_id)
     return changed
@@ -281,7 +281,7 @@ def _panel(agent: Agent, panel: Coding, findings: Sequence[Finding]) -> dict[str
     aware = [time for time in times if time.tzinfo is not None]
     return {
         **coded(panel, FINDINGS, "panel"),
-        **_value(Value(), ()),
+        **value_columns(Value(), ()),
         "state": ObservationState.FINAL.value,
         "effective_at": min(aware, default=agent.now),
     }
@@ -302,7 +302,7 @@ def _columns(
         )
     columns = {
         **coded(finding.code, FINDINGS, *path, "code"),
-        **_value(finding.value, path),
+        **value_columns(finding.value, path),
         "state": Observation.__states__.first(finding.state),
         "effective_at": when,
     }
@@ -313,7 +313,7 @@ def _columns(
     return columns, parts
 
 
-def _value(value: Value, path: tuple[str, ...]) -> dict[str, Any]:
+def value_columns(value: Value, path: tuple[str, ...]) -> dict[str, Any]:
     """The columns of a value. Raises Invalid."""
     here = (*path, "value")
     said = optional_passage(value.text, *here, "text")

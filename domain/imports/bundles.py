@@ -44,6 +44,12 @@ class Entry:
             return None
         return Key(self.type, FULL_URL, self.full_url)
 
+    @property
+    def name(self) -> tuple[str, str | None]:
+        """What reports may call it: its type, and its address or id."""
+        id_ = self.resource.value.get("id")
+        return self.type, self.full_url or (id_ if isinstance(id_, str) else None)
+
     def identifiers(self) -> Iterator[tuple[Key, str, str]]:
         """Each identifier with system and value: its key, the code of its type (HL7 v2 table 0203) or '', its use."""
         for identifier in self.resource.parts("identifier"):

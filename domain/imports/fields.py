@@ -6,6 +6,7 @@ Whatever has another type than the one asked for raises Fault with its path: not
 import datetime as dt
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -51,6 +52,25 @@ class Reader:
         """A boolean."""
         value: bool | None = self._get(key, bool, "true or false")
         return value
+
+    def number(self, key: str) -> Decimal | None:
+        """A number, exact; trailing zeros and what lies beyond a double's 17 digits are lost to the JSON parser."""
+        value = self.value.get(key)
+        if value is None:
+            return None
+        if type(value) not in (int, float):
+            raise self.fault(key, "This must be a number.")
+        return Decimal(str(value))
+
+    def whole(self, key: str) -> int | None:
+        """A whole number."""
+        value: int | None = self._get(key, int, "a whole number")
+        return value
+
+    def partial(self, key: str) -> bool:
+        """Whether this is a date without its day, which FHIR allows and nothing here can store."""
+        value = self.text(key)
+        return value is not None and PARTIAL.fullmatch(value) is not None
 
     def part(self, key: str) -> "Reader | None":
         """An object."""

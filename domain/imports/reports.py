@@ -9,6 +9,18 @@ from domain.imports.faults import Problem
 
 KEPT_PROBLEMS = 1_000
 NOT_TAKEN = "this type is not imported"
+PLANS = "plans of care, goals and teams are not kept here"
+DOCUMENTS = "documents and images stay where they are"
+THINGS = "devices and supplies are not kept here"
+WITHIN = "it is taken with what refers to it"
+REASONS = {
+    **dict.fromkeys(("CarePlan", "CareTeam", "Goal", "ServiceRequest"), PLANS),
+    **dict.fromkeys(("DocumentReference", "ImagingStudy", "Media", "Binary"), DOCUMENTS),
+    **dict.fromkeys(("Device", "DeviceUseStatement", "SupplyDelivery", "SupplyRequest"), THINGS),
+    "Medication": WITHIN,
+    "Provenance": "who wrote what at the source is not kept: an import is an event of its own",
+}
+"""Why a type is not imported."""
 
 
 @dataclass
@@ -79,7 +91,14 @@ class Report:
                 for type_ in self.types()
             },
             "problems": [
-                {"file": p.file, "entry": p.entry, "path": p.path, "message": p.message}
+                {
+                    "file": p.file,
+                    "entry": p.entry,
+                    "type": p.type,
+                    "id": p.id,
+                    "path": p.path,
+                    "message": p.message,
+                }
                 for p in self.problems
             ],
             "furtherProblems": self.further_problems,

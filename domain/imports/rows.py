@@ -12,6 +12,7 @@ from domain.imports.work import Draft, Work
 from domain.model import Identified
 
 ELSEWHERE = "It was imported before for another patient or place, which cannot change."
+STRUCK_OUT = "it was struck out here"
 
 
 async def stored(
@@ -25,46 +26,61 @@ async def stored(
 
 
 async def keep(
-    work: Work, model: type[Identified], drafts: Sequence[Draft], *, fixed: Sequence[str] = ()
+    work: Work,
+    model: type[Identified],
+    drafts: Sequence[Draft],
+    *,
+    fixed: Sequence[str] = (),
+    counted: bool = True,
 ) -> None:
-    """Insert the rows that are new, change those that differ, count all. `fixed` columns never change.
+    """Insert the rows that are new, then change those that differ; count their entries.
 
-    Raises Faults for entries that would change one of them.
+    `fixed` columns never change: raises Faults for entries that would. What a draft does not give stays as it is, and
+    is null in a new row. What was struck out here stays struck out.
     """
-    tenant_id = work.agent.tenant_id
-    known = await stored(work.session, model, tenant_id, (d.id for d in drafts))
+    known = await stored(work.session, model, work.agent.tenant_id, (d.id for d in drafts))
     fresh: list[dict[str, Any]] = []
+    differing: list[tuple[uuid.UUID, dict[str, Any]]] = []
     faults: list[Fault] = []
     done: dict[uuid.UUID, dict[str, Any]] = {}
     for draft in drafts:
+        outcome = "unchanged"
         if (earlier := done.setdefault(draft.id, draft.values)) is not draft.values:
-            _repeated(work, draft, earlier, faults)
+            faults += _repeated(draft, earlier)
         elif (row := known.get(draft.id)) is None:
-            fresh.append({"tenant_id": tenant_id, "id": draft.id} | draft.values)
+            fresh.append({"tenant_id": work.agent.tenant_id, "id": draft.id} | draft.values)
             work.touched.append(draft.id)
-            work.count("taken", draft.entry)
-        else:
-            changes = differences(row, draft.values)
+            outcome = "taken"
+        elif getattr(row, "error_reason", None) is not None:
+            work.skip(draft.entry, STRUCK_OUT)
+            continue
+        elif changes := differences(row, draft.values):
             if not changes.keys().isdisjoint(fixed):
                 faults.append(Fault(ELSEWHERE, path=draft.entry.type, entry=draft.entry.index))
-            elif changes:
-                await change(work, model, draft.id, changes)
-                work.count("changed", draft.entry)
-            else:
-                work.count("unchanged", draft.entry)
+            differing.append((draft.id, changes))
+            outcome = "changed"
+        if counted:
+            work.count(outcome, draft.entry)
     if faults:
         raise Faults(*faults)
-    if fresh:
-        await work.session.execute(insert(model), fresh)
+    await insert_all(work, model, fresh)
+    for row_id, changes in differing:
+        await change(work, model, row_id, changes)
 
 
-def _repeated(work: Work, draft: Draft, earlier: dict[str, Any], faults: list[Fault]) -> None:
+async def insert_all(work: Work, model: type[Any], rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows in their order; a column that only some of them have is null in the others."""
+    if rows:
+        empty = dict.fromkeys(name for row in rows for name in row)
+        await work.session.execute(insert(model), [empty | row for row in rows])
+
+
+def _repeated(draft: Draft, earlier: dict[str, Any]) -> list[Fault]:
     """The same resource twice in one bundle: alike is once."""
     if draft.values == earlier:
-        work.count("unchanged", draft.entry)
-    else:
-        text = "The bundle has this resource twice, with different content."
-        faults.append(Fault(text, path=draft.entry.type, entry=draft.entry.index))
+        return []
+    text = "The bundle has this resource twice, with different content."
+    return [Fault(text, path=draft.entry.type, entry=draft.entry.index)]
 
 
 def differences(row: Any, values: dict[str, Any]) -> dict[str, Any]:

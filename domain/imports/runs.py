@@ -19,6 +19,7 @@ from domain.audit import Agent, record
 from domain.database import constraint_of, set_tenant, sqlstate_of
 from domain.errors import DomainError
 from domain.imports.bundles import Entry, parse
+from domain.imports.chart import learn_visits
 from domain.imports.faults import Fault, Faults, Problem
 from domain.imports.kinds import kinds
 from domain.imports.places import PlaceRule
@@ -80,11 +81,13 @@ class Run:
 
     async def _source(self, sessions: Sessions, source: Source) -> None:
         self.report.bundles += 1
+        entries: list[Entry] = []
         try:
             entries = parse(source.raw)
             work = await self._bundle(sessions, entries)
         except Faults as error:
-            self.report.fail(Problem.of(source.name, fault) for fault in error.faults)
+            names = {entry.index: entry.name for entry in entries}
+            self.report.fail(Problem.of(source.name, fault, names) for fault in error.faults)
         except DomainError as error:
             fault = Fault(error.message, path=".".join(error.path))
             self.report.fail([Problem.of(source.name, fault)])
@@ -118,6 +121,7 @@ class Run:
         work = Work(session, agent, self.sealer, self.rule, entries)
         await hold(session, "import", self.tenant_id)
         ours = await identified(work)
+        await learn_visits(work)
         drafts = drafted(work, ours)
         for kind in kinds().values():
             await kind.write(work, drafts[kind.type])
@@ -161,7 +165,7 @@ class Run:
     async def _settle(self, session: AsyncSession) -> None:
         """What row-level security shows and lets through: this health system, the kinds' resources, all clinics."""
         await set_tenant(session, self.tenant_id)
-        resources = sorted({kind.resource for kind in kinds().values() if kind.resource})
+        resources = sorted({name for kind in kinds().values() for name in kind.resources})
         names = [f"app.{what}_{resource}" for resource in resources for what in ("scope", "write")]
         await session.execute(select(*(func.set_config(name, "*", True) for name in names)))
 

@@ -8,7 +8,7 @@ from domain.errors import Invalid
 from domain.imports.bundles import Entry, Key, references
 from domain.imports.faults import Fault, Faults
 from domain.imports.kinds import Kind, kinds
-from domain.imports.reports import NOT_TAKEN
+from domain.imports.reports import NOT_TAKEN, REASONS
 from domain.imports.work import Draft, Skip, Work, possible
 
 NAMELESS = "It has neither an identifier nor a lasting fullUrl by which it could be known again."
@@ -51,7 +51,7 @@ async def identified(work: Work) -> dict[int, Kind]:
     for entry in work.entries:
         kind = kinds().get(entry.type)
         if kind is None:
-            work.tally.skipped[entry.type, NOT_TAKEN] += 1
+            work.tally.skipped[entry.type, REASONS.get(entry.type, NOT_TAKEN)] += 1
         else:
             ours[entry.index] = kind
     mine = [entry for entry in work.entries if entry.index in ours]

@@ -1,9 +1,10 @@
 """What is known while one bundle is taken: local ids of its resources, what they refer to, what is counted."""
 
+import datetime as dt
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,16 @@ class Skip(Exception):
 
 
 @dataclass(frozen=True)
+class Visit:
+    """Where, of whom and since when an encounter is."""
+
+    clinic_id: uuid.UUID
+    unit_id: uuid.UUID
+    patient_id: uuid.UUID
+    started_at: dt.datetime
+
+
+@dataclass(frozen=True)
 class Draft:
     """A resource in the form in which it is stored: the row's id and its columns."""
 
@@ -44,7 +55,11 @@ class Draft:
 
 @dataclass
 class Work:
-    """One bundle's. `seen` says at which clinics a patient was; `home` where they belong if nowhere was."""
+    """One bundle's. `seen` says at which clinics a patient was; `home` where they belong if nowhere was.
+
+    `visits` are the encounters of the bundle and those that it refers to; `groups` says which observation (a panel or
+    a report) another belongs to.
+    """
 
     session: AsyncSession
     agent: Agent
@@ -59,6 +74,8 @@ class Work:
     home: dict[uuid.UUID, uuid.UUID] = field(default_factory=dict)
     sensitivity: dict[uuid.UUID, int] = field(default_factory=dict)
     touched: list[uuid.UUID] = field(default_factory=list)
+    visits: dict[uuid.UUID, Visit] = field(default_factory=dict)
+    groups: dict[uuid.UUID, uuid.UUID] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._by_url = {e.full_url: e for e in self.entries if e.full_url is not None}
@@ -76,6 +93,11 @@ class Work:
         """Leave the entry out, and whatever needs it."""
         self.skipped.add(entry.index)
         self.tally.skipped[entry.type, reason] += 1
+
+    def leave_out(self, holder: Reader, key: str, why: str) -> None:
+        """Count a field of a taken resource that is not stored."""
+        type_, _, path = re.sub(r"\[\d+\]", "", holder.at(key)).partition(".")
+        self.tally.left_out[type_, f"{path}: {why}"] += 1
 
     def target(self, reference: str) -> Entry | None:
         """The entry of this bundle that is referred to."""
@@ -152,10 +174,11 @@ class Work:
             await self.session.execute(insert(ExternalReference).on_conflict_do_nothing(), rows)
 
 
-def possible(reference: str, types: Iterable[str]) -> Iterator[Key]:
+def possible(reference: str, types: Collection[str]) -> Iterator[Key]:
     """The names by which something outside the bundle may be meant."""
     if match := CONDITIONAL.fullmatch(reference):
-        yield Key(match["type"], match["system"], match["value"])
+        if match["type"] in types:
+            yield Key(match["type"], match["system"], match["value"])
     elif reference.startswith(ABSOLUTE):
         yield from (Key(type_, FULL_URL, reference) for type_ in types)
 

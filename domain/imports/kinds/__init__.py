@@ -38,7 +38,7 @@ class Kind:
     `names` gives its lasting names, best first; the first (else its `fullUrl`) is what a later import knows it by.
     `draft` maps it; raises Fault, Faults, Invalid (of the domain) or Skip. `write` stores all drafts of a bundle and
     counts them. `find` looks for rows that were not imported but are the same; `local` gives a new one its id.
-    `after`: types that must be mapped and written before. `resource`: what policies call its rows, if they are placed.
+    `after`: types that must be mapped and written before. `resources`: what policies call its rows, if they are placed.
     """
 
     type: str
@@ -48,7 +48,7 @@ class Kind:
     find: Callable[[Work, Sequence[Entry]], Awaitable[Mapping[int, uuid.UUID]]] = find_none
     local: Callable[[Entry, Work], uuid.UUID] = fresh_id
     after: frozenset[str] = frozenset()
-    resource: str | None = None
+    resources: frozenset[str] = frozenset()
 
     def identity(self, entry: Entry) -> Key | None:
         """The name by which the resource is known again: only what holds beyond the bundle."""

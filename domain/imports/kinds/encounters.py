@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 from domain.encounters import Encounter, EncounterState
 from domain.errors import Invalid
@@ -9,7 +10,7 @@ from domain.imports.bundles import Entry
 from domain.imports.fields import Reader
 from domain.imports.kinds import Kind
 from domain.imports.rows import keep
-from domain.imports.work import Draft, Skip, Work, concept, restriction
+from domain.imports.work import Draft, Skip, Visit, Work, concept, restriction
 from domain.plain_text import identifier, optional_passage
 
 # https://terminology.hl7.org/CodeSystem-v3-ParticipationType.html: who treats comes before who is merely there.
@@ -29,7 +30,7 @@ def draft(entry: Entry, work: Work) -> Draft:
     if patient is None:
         raise Skip("it has no subject")
     clinic = _clinic(resource, work)
-    values = {
+    values: dict[str, Any] = {
         "clinic_id": clinic,
         "unit_id": clinic,
         "patient_id": patient,
@@ -40,6 +41,8 @@ def draft(entry: Entry, work: Work) -> Draft:
         **_texts(resource),
     }
     work.seen[patient].add(clinic)
+    started = values["started_at"]
+    work.visits[work.local[entry.index]] = Visit(clinic, clinic, patient, started)
     return Draft(entry, work.local[entry.index], values)
 
 
@@ -75,7 +78,7 @@ def _roles(participant: Reader) -> list[str]:
     return [code for code in codes if code] or [""]
 
 
-def _times(resource: Reader, zone: str) -> dict[str, object]:
+def _times(resource: Reader, zone: str) -> dict[str, Any]:
     period = resource.part("period")
     started = period.instant("start", zone) if period else None
     if period is None or started is None:
@@ -114,5 +117,5 @@ KIND = Kind(
     draft,
     write,
     after=frozenset({"Organization", "Patient", "Practitioner"}),
-    resource="encounter",
+    resources=frozenset({"encounter"}),
 )

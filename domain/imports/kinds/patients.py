@@ -168,5 +168,5 @@ KIND = Kind(
     names=names,
     find=find,
     after=frozenset({"Organization"}),
-    resource="patient",
+    resources=frozenset({"patient"}),
 )

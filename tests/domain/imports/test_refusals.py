@@ -185,3 +185,14 @@ async def test_a_visit_does_not_change_its_patient(target: Target) -> None:
     assert report.problems[0].entry == 3
     assert "another patient or place" in report.problems[0].message
     assert target.counts()["patient"] == 1
+
+
+async def test_a_resource_is_named_by_nothing_that_names_a_person(target: Target) -> None:
+    record_number = patient(birthDate=SECRET) | {"fullUrl": "https://ehr.example/Patient/mr-1"}
+    report = await target.take(bundle(record_number), bundle(patient(birthDate=SECRET)))
+    assert [(p.type, p.id is None) for p in report.problems] == [
+        ("Patient", True),
+        ("Patient", False),
+    ]
+    told = report.as_json()["problems"][1]
+    assert (told["type"], told["id"]) == ("Patient", patient()["fullUrl"])

@@ -11,7 +11,21 @@ from domain.patients import Patient, check_sites
 from tests.domain.imports.conftest import Target, keys
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
-RESOURCES = {"Patient": 92, "Organization": 66, "Practitioner": 102, "Encounter": 2262}
+RESOURCES = {
+    "Patient": 92,
+    "Organization": 66,
+    "Practitioner": 102,
+    "Encounter": 2262,
+    "Observation": 12162,
+    "DiagnosticReport": 828,
+    "Condition": 635,
+    "AllergyIntolerance": 64,
+    "MedicationRequest": 586,
+    "Procedure": 1399,
+    "Immunization": 1097,
+}
+# A LOINC code that says it is SNOMED CT's.
+MISCODED = ("Procedure", "it has no code of SNOMED CT or ICD-10-PCS or CPT")
 
 
 async def test_the_sample_bundles(target: Target, synthea: Path) -> None:
@@ -25,6 +39,8 @@ async def test_the_sample_bundles(target: Target, synthea: Path) -> None:
         assert (report.bundles, report.failed) == (93, 0), report.problems[:3]
         assert dict(report.tally.taken) == ({} if again else RESOURCES)
         assert report.tally.changed.total() == 0
+        assert report.tally.left_out.total() == 0
+        assert report.tally.skipped[MISCODED] == 13
         assert report.tally.resources == 25119
         assert report.tally.resources / report.seconds >= 300
     # The archive's own window is filled during the first run; a second one needs nothing more (KiB).
