@@ -186,12 +186,17 @@ async def next_number(session: AsyncSession, agent: Agent, series: str) -> int:
 
     Whoever took a number keeps the series locked until the end of the transaction.
     """
-    first = insert(Counter).values(tenant_id=agent.tenant_id, name=series, value=1)
-    number = await session.scalar(
+    return (await next_numbers(session, agent, series, 1))[0]
+
+
+async def next_numbers(session: AsyncSession, agent: Agent, series: str, count: int) -> range:
+    """As `next_number`, so many in a row."""
+    first = insert(Counter).values(tenant_id=agent.tenant_id, name=series, value=count)
+    last = await session.scalar(
         first.on_conflict_do_update(
-            index_elements=["tenant_id", "name"], set_={"value": Counter.value + 1}
+            index_elements=["tenant_id", "name"], set_={"value": Counter.value + count}
         ).returning(Counter.value)
     )
-    if number is None:
+    if last is None:
         raise LookupError("the series gave no number")
-    return int(number)
+    return range(last - count + 1, last + 1)

@@ -73,7 +73,7 @@ def fhir(
     stop_on_error: Annotated[bool, typer.Option(help="End at the first that fails.")] = False,
     json: Annotated[bool, typer.Option(help="Print the report as JSON.")] = False,
 ) -> None:
-    """Take FHIR R4 transaction bundles in: Patient, Organization, Practitioner, Encounter.
+    """Take FHIR R4 transaction bundles in: patients, visits, what was found and done, claims and what was paid.
 
     Each bundle is taken as a whole or not at all; running it again changes nothing.
 
@@ -213,6 +213,12 @@ def _print(report: Report) -> None:
         console.print(table)
     for (type_, reason), count in sorted(tally.left_out.items()):
         console.print(f"{type_}: left out {count} ({reason})", highlight=False)
+    for what, sums in report.money().items():
+        exact = "" if sums["exact"] == sums["source"] else f" (before rounding {sums['exact']})"
+        shown = (
+            f"{what}: source {sums['source']} {sums['currency']}{exact}, stored {sums['stored']}"
+        )
+        console.print(shown, highlight=False)
     _print_problems(report)
     speed = f", {tally.resources / report.seconds:,.0f} resources/s" if report.seconds else ""
     kept = " Dry run: nothing was kept." if report.dry_run else ""

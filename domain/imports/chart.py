@@ -7,7 +7,7 @@ patient, else where the bundle has most visits of theirs, else at a clinic where
 import datetime as dt
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -44,17 +44,30 @@ def placed(
 
     Raises Skip, Fault.
     """
-    if restriction(resource):
-        raise Skip("it is marked as restricted, and its patient is not")
-    patient = work.refer(resource, subject, "Patient", or_none=NOBODY)
-    if patient is None:
-        raise Skip("it is of no patient")
+    patient = patient_of(resource, subject, work)
     visit_id = work.refer(resource, encounter, "Encounter")
     if visit_id is None:
         return dict.fromkeys(FIXED) | {"patient_id": patient}
+    return visited(resource, encounter, patient, visit_id, work)
+
+
+def patient_of(resource: Reader, key: str, work: Work) -> uuid.UUID:
+    """Whose it is. Raises Skip, Fault."""
+    if restriction(resource):
+        raise Skip("it is marked as restricted, and its patient is not")
+    patient = work.refer(resource, key, "Patient", or_none=NOBODY)
+    if patient is None:
+        raise Skip("it is of no patient")
+    return patient
+
+
+def visited(
+    resource: Reader, key: str, patient: uuid.UUID, visit_id: uuid.UUID, work: Work
+) -> dict[str, Any]:
+    """The columns of what belongs to a visit of the patient. Raises Fault."""
     visit = work.visits[visit_id]
     if visit.patient_id != patient:
-        raise resource.fault(encounter, "The encounter is another patient's.")
+        raise resource.fault(key, "The encounter is another patient's.")
     work.seen[patient].add(visit.clinic_id)
     return {
         "patient_id": patient,
@@ -191,24 +204,26 @@ async def place_others(work: Work, model: Any, drafts: Sequence[Draft]) -> None:
     if not others:
         return
     known = await stored(work.session, model, work.agent.tenant_id, (d.id for d in others))
-    patients = {made.values["patient_id"] for made in others}
-    sites: dict[uuid.UUID, list[uuid.UUID]] = {}
+    homes = await homes_of(work, {made.values["patient_id"] for made in others})
+    for made in others:
+        if (row := known.get(made.id)) is not None:
+            made.values.update(clinic_id=row.clinic_id, unit_id=row.unit_id)
+        else:
+            home = homes[made.values["patient_id"]]
+            made.values.update(clinic_id=home, unit_id=home)
+
+
+async def homes_of(work: Work, patients: Collection[uuid.UUID]) -> dict[uuid.UUID, uuid.UUID]:
+    """The clinic where each patient is at home."""
     query = select(PatientSite.patient_id, PatientSite.clinic_id, PatientSite.sensitivity).where(
         PatientSite.tenant_id == work.agent.tenant_id,
         PatientSite.patient_id.in_(patients),
         PatientSite.unit_id == PatientSite.clinic_id,
     )
+    often = Counter((v.patient_id, v.clinic_id) for v in work.visits.values())
+    sites: dict[uuid.UUID, list[tuple[bool, int, uuid.UUID]]] = {}
     for patient, clinic, sensitivity in await work.session.execute(query):
-        sites.setdefault(patient, []).append(clinic)
         work.sensitivity.setdefault(patient, sensitivity)
-    visited = Counter((v.patient_id, v.clinic_id) for v in work.visits.values())
-    for made in others:
-        patient, row = made.values["patient_id"], known.get(made.id)
-        if row is not None:
-            made.values.update(clinic_id=row.clinic_id, unit_id=row.unit_id)
-            continue
-        clinic = max(
-            sites[patient],
-            key=lambda c: (work.home.get(patient) == c, visited[patient, c], c),
-        )
-        made.values.update(clinic_id=clinic, unit_id=clinic)
+        rank = (work.home.get(patient) == clinic, often[patient, clinic], clinic)
+        sites.setdefault(patient, []).append(rank)
+    return {patient: max(ranks)[2] for patient, ranks in sites.items()}

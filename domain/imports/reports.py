@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from domain.imports.faults import Problem
@@ -25,18 +26,29 @@ REASONS = {
 
 @dataclass
 class Tally:
-    """Counts by resource type. `skipped` and `left_out` (fields of a taken resource) have a reason each."""
+    """Counts by resource type. `skipped` and `left_out` (fields of a taken resource) have a reason each.
+
+    `money` is of claims and answers, in minor units: what was `charged` and `paid` by the `source` (each document
+    rounded to the unit), `exact` (with fractions of units), and as it is `stored`.
+    """
 
     taken: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
     unchanged: Counter[str] = field(default_factory=Counter)
     skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
+    money: dict[tuple[str, str], Decimal] = field(default_factory=dict)
 
     def add(self, other: "Tally") -> None:
         """Count in what another one counted."""
-        for name in self.__dataclass_fields__:
+        for name in ("taken", "changed", "unchanged", "skipped", "left_out"):
             getattr(self, name).update(getattr(other, name))
+        for key, amount in other.money.items():
+            self.earn(key, amount)
+
+    def earn(self, key: tuple[str, str], amount: Decimal | int) -> None:
+        """Add an amount of money."""
+        self.money[key] = self.money.get(key, Decimal(0)) + amount
 
     @property
     def resources(self) -> int:
@@ -55,6 +67,8 @@ class Report:
     further_problems: int = 0
     seconds: float = 0.0
     dry_run: bool = False
+    currency: str = ""
+    currency_digits: int = 2
 
     def fail(self, problems: Iterable[Problem]) -> None:
         """A bundle or file of which nothing was taken."""
@@ -71,6 +85,22 @@ class Report:
         ours = {*tally.taken, *tally.changed, *tally.unchanged}
         skipped = {type_ for type_, _ in tally.skipped}
         return [*sorted(ours), *sorted(skipped - ours)]
+
+    def money(self) -> dict[str, dict[str, str]]:
+        """What was charged and paid, by the source and as it is stored; amounts with the currency's digits."""
+        sums = self.tally.money
+        return {
+            what: {name: self._amount(sums[what, name]) for name in ("source", "stored", "exact")}
+            | {"currency": self.currency}
+            for what in ("charged", "paid")
+            if (what, "source") in sums
+        }
+
+    def _amount(self, minor: Decimal) -> str:
+        # Below a ten-thousandth of a unit there is only what binary arithmetic has left.
+        exact = minor.quantize(Decimal("0.0001")).normalize()
+        digits = Decimal(1) if exact == exact.to_integral_value() else exact
+        return f"{minor.quantize(digits).scaleb(-self.currency_digits):f}"
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`: counts by type, reasons, problems, how long it took in seconds."""
@@ -90,6 +120,7 @@ class Report:
                 }
                 for type_ in self.types()
             },
+            "money": self.money(),
             "problems": [
                 {
                     "file": p.file,

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from domain.audit import Agent, record
+from domain.billing import own_tenant
 from domain.database import constraint_of, set_tenant, sqlstate_of
 from domain.errors import DomainError
 from domain.imports.bundles import Entry, parse
@@ -26,6 +27,7 @@ from domain.imports.places import PlaceRule
 from domain.imports.reports import Report
 from domain.imports.sources import Source
 from domain.imports.steps import drafted, identified, new_names
+from domain.imports.totals import compare
 from domain.imports.work import Work
 from domain.keys import Sealer
 from domain.locks import hold
@@ -97,6 +99,8 @@ class Run:
             self.report.fail([Problem.of(source.name, Fault(_refused(error)))])
         else:
             self.report.tally.add(work.tally)
+            self.report.currency = work.tenant.currency
+            self.report.currency_digits = work.tenant.currency_digits
 
     async def _bundle(self, sessions: Sessions, entries: Sequence[Entry]) -> Work:
         """The bundle in a transaction; once more when the database gave up on it for others' sake."""
@@ -118,13 +122,15 @@ class Run:
         agent = Agent(
             self.tenant_id, now=dt.datetime.now(dt.UTC), purpose=PURPOSE, request_id=new_id()
         )
-        work = Work(session, agent, self.sealer, self.rule, entries)
         await hold(session, "import", self.tenant_id)
+        tenant = await own_tenant(session, agent)
+        work = Work(session, agent, self.sealer, self.rule, entries, tenant)
         ours = await identified(work)
         await learn_visits(work)
         drafts = drafted(work, ours)
         for kind in kinds().values():
             await kind.write(work, drafts[kind.type])
+        await compare(work)
         await work.remember(new_names(work, ours))
         if work.touched:
             record(session, agent, ACTION, *dict.fromkeys(work.touched))

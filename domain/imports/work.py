@@ -6,9 +6,10 @@ import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import ARRAY, Text, and_, column, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,12 +17,13 @@ from domain.audit import Agent
 from domain.imports.bundles import ABSOLUTE, FULL_URL, Entry, Key
 from domain.imports.fields import Reader
 from domain.imports.places import PlaceRule
+from domain.imports.recordsets import recordset
 from domain.imports.reports import Tally
 from domain.keys import ExternalReference, Sealer
+from domain.organization import Tenant
 
 CONDITIONAL = re.compile(r"(?P<type>[A-Za-z]+)\?identifier=(?P<system>[^|]+)\|(?P<value>.+)")
 RELATIVE = re.compile(r"(?P<type>[A-Za-z]+)/(?P<id>[A-Za-z0-9.-]{1,64})(/_history/.*)?")
-AT_ONCE = 5_000
 # https://terminology.hl7.org/CodeSystem-v3-Confidentiality.html: restricted, very restricted
 RESTRICTED = {"R": 1, "V": 2}
 
@@ -32,6 +34,20 @@ class Skip(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+@dataclass(frozen=True)
+class Total:
+    """What a document of the source says was `charged` or `paid`, in minor units and with fractions of them.
+
+    `row_id` is the claim's; `fresh`: its rows were made by this bundle.
+    """
+
+    what: str
+    row_id: uuid.UUID
+    minor: int
+    exact: Decimal
+    fresh: bool
 
 
 @dataclass(frozen=True)
@@ -58,7 +74,7 @@ class Work:
     """One bundle's. `seen` says at which clinics a patient was; `home` where they belong if nowhere was.
 
     `visits` are the encounters of the bundle and those that it refers to; `groups` says which observation (a panel or
-    a report) another belongs to.
+    a report) another belongs to; `totals` are what is compared with the rows in the end.
     """
 
     session: AsyncSession
@@ -66,6 +82,7 @@ class Work:
     sealer: Sealer
     rule: PlaceRule
     entries: Sequence[Entry]
+    tenant: Tenant
     tally: Tally = field(default_factory=Tally)
     names: dict[Key, uuid.UUID] = field(default_factory=dict)
     local: dict[int, uuid.UUID] = field(default_factory=dict)
@@ -76,6 +93,7 @@ class Work:
     touched: list[uuid.UUID] = field(default_factory=list)
     visits: dict[uuid.UUID, Visit] = field(default_factory=dict)
     groups: dict[uuid.UUID, uuid.UUID] = field(default_factory=dict)
+    totals: list[Total] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._by_url = {e.full_url: e for e in self.entries if e.full_url is not None}
@@ -88,6 +106,10 @@ class Work:
     def count(self, kind: str, entry: Entry) -> None:
         """Count the entry as `taken`, `changed` or `unchanged`."""
         getattr(self.tally, kind)[entry.type] += 1
+
+    def is_new(self, entry: Entry) -> bool:
+        """Whether no earlier import has taken the entry."""
+        return self.local[entry.index] not in self.names.values()
 
     def skip(self, entry: Entry, reason: str) -> None:
         """Leave the entry out, and whatever needs it."""
@@ -149,13 +171,22 @@ class Work:
             ExternalReference.source,
             ExternalReference.external_id,
         )
-        for start in range(0, len(wanted), AT_ONCE):
-            part = [(k.type, k.source, k.value) for k in wanted[start : start + AT_ONCE]]
-            query = select(*columns, ExternalReference.local_id).where(
-                ExternalReference.tenant_id == self.agent.tenant_id, tuple_(*columns).in_(part)
+        if not wanted:
+            return
+        lists = ([k.type for k in wanted], [k.source for k in wanted], [k.value for k in wanted])
+        asked = (
+            func.unnest(*(literal(each, ARRAY(Text)) for each in lists))
+            .table_valued(
+                *(column(name, Text) for name in ("type", "source", "value")), name="asked"
             )
-            for type_, source, value, local_id in await self.session.execute(query):
-                self.names[Key(type_, source, value)] = local_id
+            .render_derived()
+        )
+        same = (one == other for one, other in zip(columns, asked.c, strict=True))
+        query = select(*columns, ExternalReference.local_id).join(
+            asked, and_(ExternalReference.tenant_id == self.agent.tenant_id, *same)
+        )
+        for type_, source, value, local_id in await self.session.execute(query):
+            self.names[Key(type_, source, value)] = local_id
 
     async def remember(self, names: Iterable[tuple[Key, uuid.UUID]]) -> None:
         """Keep which row a name became. A name that is known keeps its row."""
@@ -171,7 +202,10 @@ class Work:
             if key not in self.names
         ]
         if rows:
-            await self.session.execute(insert(ExternalReference).on_conflict_do_nothing(), rows)
+            given = recordset(ExternalReference, rows)
+            table: Any = ExternalReference.__table__
+            made = insert(table).from_select(given.c.keys(), select(*given.c))
+            await self.session.execute(made.on_conflict_do_nothing())
 
 
 def possible(reference: str, types: Collection[str]) -> Iterator[Key]:
