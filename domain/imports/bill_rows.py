@@ -22,7 +22,7 @@ from domain.billing import (
     InvoiceState,
 )
 from domain.billing.postings import LOCK
-from domain.imports.bills import Bill
+from domain.imports.bills import Bill, Charge
 from domain.imports.policies import Policy, covered
 from domain.imports.rows import insert_all
 from domain.imports.work import Draft, Work
@@ -109,30 +109,35 @@ def _rows(
         }
     )
     for charge in bill.charges:
-        told = {"code": charge.code, "description": charge.description, "units": charge.units}
-        priced = {"unit_price_minor": charge.price_minor, "amount_minor": charge.amount_minor}
-        rows[ChargeItem].append(
-            shared
-            | told
-            | priced
-            | {
-                "id": charge.id,
-                "encounter_id": bill.place["encounter_id"],
-                "state": ChargeState.BILLED.value,
-                "code_system": charge.code_system,
-                "modifiers": [],
-                "diagnosis_ids": charge.diagnosis_ids,
-                "occurred_at": charge.occurred_at,
-            }
-        )
-        of = {"id": new_id(), "charge_item_id": charge.id}
-        asked = {"sequence": charge.sequence, "units": charge.units}
-        rows[ClaimItem].append(
-            shared | of | asked | {"claim_id": claim_id, "total_minor": charge.amount_minor}
-        )
-        rows[InvoiceLine].append(
-            shared | told | priced | of | {"id": new_id(), "invoice_id": invoice_id}
-        )
+        _charge_rows(rows, shared, charge, bill.place["encounter_id"], claim_id, invoice_id)
+
+
+def _charge_rows(
+    rows: Rows,
+    shared: dict[str, Any],
+    charge: Charge,
+    encounter_id: uuid.UUID,
+    claim_id: uuid.UUID,
+    invoice_id: uuid.UUID,
+) -> None:
+    """The charge, as the claim asks for it and as the invoice keeps it."""
+    told = {"code": charge.code, "description": charge.description, "units": charge.units}
+    priced = {"unit_price_minor": charge.price_minor, "amount_minor": charge.amount_minor}
+    own = {
+        "id": charge.id,
+        "encounter_id": encounter_id,
+        "state": ChargeState.BILLED.value,
+        "code_system": charge.code_system,
+        "modifiers": [],
+        "diagnosis_ids": charge.diagnosis_ids,
+        "occurred_at": charge.occurred_at,
+    }
+    rows[ChargeItem].append(shared | told | priced | own)
+    asked = {"sequence": charge.sequence, "units": charge.units, "total_minor": charge.amount_minor}
+    of = {"charge_item_id": charge.id}
+    rows[ClaimItem].append(shared | of | asked | {"id": new_id(), "claim_id": claim_id})
+    kept = {"id": new_id(), "invoice_id": invoice_id}
+    rows[InvoiceLine].append(shared | told | priced | of | kept)
 
 
 def day_at(work: Work, clinic_id: uuid.UUID, moment: dt.datetime) -> dt.date:

@@ -13,7 +13,8 @@ from domain.imports.findings import value_of
 from domain.imports.kinds import Kind
 from domain.imports.rows import keep
 from domain.imports.work import Draft, Work
-from domain.observations import MOST, Observation, ObservationState, Part, in_a_row
+from domain.model import in_a_row
+from domain.observations import MOST, Observation, ObservationState, Part
 
 COMPONENTS = "components"
 

@@ -13,6 +13,7 @@ import pytest
 from domain.imports import Sources
 from tests import make
 from tests.database import ROOT
+from tests.domain.imports import money, us_core
 from tests.domain.imports.bundles import (
     archive,
     bundle,
@@ -21,6 +22,7 @@ from tests.domain.imports.bundles import (
     patient,
     practitioner,
     ref,
+    url_of,
 )
 from tests.domain.imports.conftest import Target
 
@@ -36,6 +38,14 @@ CONTENT = {
     " join patient p on p.tenant_id = e.tenant_id and p.id = e.patient_id"
     " join practitioner d on d.tenant_id = e.tenant_id and d.id = e.practitioner_id"
     " where e.tenant_id = :t order by 1, 3",
+    "findings": "select p.mrn, o.code, o.value_quantity, o.part, o.version from observation o"
+    " join patient p on p.tenant_id = o.tenant_id and p.id = o.patient_id where o.tenant_id = :t order by 1, 2, 3",
+    "claims": "select p.mrn, c.queue, c.step, c.total_minor, c.paid_minor, c.version from claim c"
+    " join patient p on p.tenant_id = c.tenant_id and p.id = c.patient_id where c.tenant_id = :t order by 1",
+    "ledger": "select p.mrn, o.kind, o.amount_minor, a.amount_minor from posting o"
+    " join patient p on p.tenant_id = o.tenant_id and p.id = o.patient_id"
+    " join allocation a on a.tenant_id = o.tenant_id and a.posting_id = o.id where o.tenant_id = :t order by 1, 2",
+    "invoices": "select number, total_minor from invoice where tenant_id = :t order by 1",
     "names": "select source, resource_type, external_id from external_reference where tenant_id = :t"
     " order by 1, 2, 3",
     "events": "select action, cardinality(subject_ids) from audit_event where tenant_id = :t order by 2",
@@ -55,7 +65,16 @@ def life(number: int) -> bytes:
         )
         for n in range(VISITS)
     ]
-    return bundle(patient(who), organization(hospital), practitioner(doctor), *visits)
+    at = {"subject": ref(who), "encounter": ref(f"{who}-0")}
+    asked = money.item(1, 100 + number, encounter=[at["encounter"]])
+    filed = money.claim(asked, called=f"{who}-claim", patient=at["subject"])
+    settled = money.answer(
+        money.said(1, 80), called=f"{who}-eob", patient=at["subject"], claim=ref(f"{who}-claim")
+    )
+    pressure = us_core.blood_pressure(**at) | {"fullUrl": url_of(f"{who}-pressure")}
+    glucose = us_core.laboratory(f"{who}-glucose", **at)
+    documented = (pressure, glucose, filed, settled)
+    return bundle(patient(who), organization(hospital), practitioner(doctor), *visits, *documented)
 
 
 def content(target: Target) -> dict[str, list[tuple[Any, ...]]]:
