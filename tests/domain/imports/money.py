@@ -42,7 +42,7 @@ def claim(*items: Json, called: str = "claim", total: float | None = None, **mor
         "created": DAY,
         "billablePeriod": {"start": "2024-03-05", "end": "2024-03-05"},
         "insurance": [{"sequence": 1, "focal": True, "coverage": {"display": "Acme Health"}}],
-        "item": [items[0] | at, *items[1:]],
+        "item": [at | items[0], *items[1:]],
     }
     return entry(called, shared | ({} if total is None else {"total": usd(total)}) | more)
 

@@ -86,7 +86,8 @@ async def test_killed_and_run_again(target: Target, tmp_path: Path) -> None:
     calm = make.tree(clinics=1)
     make.save(target.database, *calm.rows)
     undisturbed = Target(calm, target.database, target.engine)
-    await undisturbed.take(*(source.raw for source in Sources([files])))  # type: ignore[union-attr]  # no file of it is broken
+    calmly = await undisturbed.take(*(source.raw for source in Sources([files])))  # type: ignore[union-attr]  # no file of it is broken
+    assert calmly.failed == 0, calmly.problems[:3]
     chance = random.Random(4)
     for _ in range(KILLS):
         killed_after(target, files, bundles=chance.randint(1, 9), pause=chance.random() / 20)

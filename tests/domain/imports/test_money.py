@@ -169,7 +169,7 @@ async def test_units_and_price_where_they_make_the_amount(target: Target) -> Non
         (claim(item(1, 5), status="draft"), "it is not active"),
         (claim(item(1, 5), use="preauthorization"), "it asks for no money yet"),
         (claim(item(1, None)), "it asks for nothing"),
-        (claim(item(1, 5), item=[item(1, 5)]), "it names no encounter"),
+        (claim(item(1, 5, encounter=[])), "it names no encounter"),
         (answer(outcome="queued", paid=1), "the payer has not decided"),
         (answer(claim=None, paid=1), "it answers no claim"),
         (coverage(payor=[]), "it names no payer"),

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 from sqlalchemy import event, select
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.imports import Run, Sources
 from domain.patients import Patient, check_sites
@@ -58,9 +59,9 @@ SUMS = {
 
 async def test_the_sample_bundles(target: Target, synthea: Path) -> None:
     peaks: list[int] = []
-    backends = watched(target)
+    clock = Clock(target.engine)
     for again in (False, True):
-        before = time.process_time() + served(backends)
+        before = clock.seconds()
         run = Run(target.engine, target.tenant_id, keys(target.tenant_id), await target.rule())
         report = await run.take(
             Sources([synthea]),
@@ -73,8 +74,12 @@ async def test_the_sample_bundles(target: Target, synthea: Path) -> None:
         assert dict(report.tally.skipped) == SKIPPED
         assert report.tally.resources == 25119
         # One core's time: what this process and its connections at the server have used.
-        seconds = time.process_time() + served(backends) - before
-        assert report.tally.resources / seconds >= 300
+        seconds = clock.seconds() - before
+        told = (
+            f"{report.tally.resources / seconds:.0f}/s of one core, {report.seconds:.0f} s in all"
+        )
+        print(told)
+        assert report.tally.resources / seconds >= 300, told
         check_money(target, synthea, report.money())
     # The archive's own window is filled during the first run; a second one needs nothing more (KiB).
     assert peaks[-1] - peaks[92] < 8_000
@@ -88,24 +93,30 @@ async def test_the_sample_bundles(target: Target, synthea: Path) -> None:
         assert connection.execute(check_sites(own)).all() == []
 
 
-def watched(target: Target) -> set[int]:
-    """The process ids of the server's side of each connection that will be made."""
-    found: set[int] = set()
+class Clock:
+    """Seconds of processor: of this process and of the server's side of its connections (proc(5), utime and stime)."""
 
-    def told(connection: Any, _record: object) -> None:
-        found.add(connection.driver_connection.info.backend_pid)
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._open: set[int] = set()
+        self._closed = 0.0
+        event.listen(engine.sync_engine, "connect", self._connected)
+        event.listen(engine.sync_engine, "close", self._closing)
 
-    event.listen(target.engine.sync_engine, "connect", told)
-    return found
+    def seconds(self) -> float:
+        return time.process_time() + self._closed + sum(map(self._used, self._open))
 
+    def _connected(self, connection: Any, _record: object) -> None:
+        self._open.add(connection.driver_connection.info.backend_pid)
 
-def served(backends: set[int]) -> float:
-    """Seconds of processor that they have used (proc(5): utime and stime)."""
-    ticks = 0
-    for pid in backends:
+    def _closing(self, connection: Any, _record: object) -> None:
+        pid = connection.driver_connection.info.backend_pid
+        self._closed += self._used(pid)
+        self._open.discard(pid)
+
+    @staticmethod
+    def _used(pid: int) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def documents(synthea: Path, type_: str) -> Iterator[Any]:
