@@ -17,6 +17,7 @@ from domain.key_providers import FileKeyProvider
 from domain.sealing import Keyring
 from tests import make
 from tests.database import ROOT, Database
+from tests.domain.imports import money
 from tests.domain.imports.bundles import bundle, patient, visit
 
 
@@ -71,6 +72,15 @@ def test_a_report_to_read_and_one_for_scripts(tree: make.Tree, tmp_path: Path) -
         "leftOut": {},
     }
     assert (report["bundles"], report["failed"], report["problems"]) == (1, 0, [])
+
+
+def test_money_is_compared_with_its_source(tree: make.Tree, tmp_path: Path) -> None:
+    settled = money.answer(money.said(1, 64.004))
+    (tmp_path / "b.json").write_bytes(money.billed(money.claim(money.item(1, 80)), settled))
+    result = call(tree, tmp_path / "b.json")
+    assert "charged: source 80.00 USD, stored 80.00" in result.output
+    assert "paid: source 64.00 USD (before rounding 64.004), stored 64.00" in result.output
+    assert json.loads(call(tree, tmp_path, "--json").stdout)["money"]["paid"]["stored"] == "64.00"
 
 
 def test_as_a_process_of_its_own(tree: make.Tree, tmp_path: Path) -> None:
