@@ -18,8 +18,9 @@ from sqlalchemy.orm.interfaces import ORMOption
 from authz.actor import Actor, Grant
 from authz.criteria import Criterion, own, reading, writing
 from authz.decisions import require
+from authz.delegation import outranked
 from authz.reach import Reach
-from authz.refusals import Unguarded
+from authz.refusals import Forbidden, Reason, Unguarded
 from authz.settings import WRITES, settings_for, split
 from authz.statements import models_in, rows_of, values_of
 from authz.writes import WATCHED, Writes, row_view, updated
@@ -92,13 +93,19 @@ class GuardedSession(AsyncSession):
         """As `authz.guard.require`, and open the permission for writing; answers the grant that allows it.
 
         Where a person is judged by all their grants, or a resource by all its assignments, the session reads
-        those itself; those of the target are what the command is about to add.
+        those itself; those of the target are what the command is about to add. Nobody whom the actor manages may
+        hold a role above the actor's own (HIGHER_ROLE).
         """
         resource, action = split(permission)
+        homes: list[Any] = []
         if self.actor.predicate(resource, action).reach is Reach.HOME:
             row, coming = target if isinstance(target, tuple) else (target, ())
-            target = row and (row, [*await self._homes(resource, row.id), *coming])
+            if row is not None:
+                homes = [*await self._homes(resource, row.id), *coming]
+                target = row, homes
         grant = require(self.actor, permission, target)
+        if resource == "person" and outranked(self.actor, homes):
+            raise Forbidden(Reason.HIGHER_ROLE)
         await self._open(permission, also, target)
         return grant
 

@@ -67,7 +67,7 @@ class StaleVersion(DomainError):
     code = "STALE_VERSION"
 
     def __init__(self, current: int) -> None:
-        super().__init__(f"The record was changed meanwhile; its version is now {current}.")
+        super().__init__(f"The record has another version by now: {current}.")
         self.current = current
 
 
@@ -84,6 +84,22 @@ class NotAllowed(DomainError):
     """A rule of the subject, beyond roles and places, forbids it to the asker. `code` is the reason."""
 
     code = "NOT_ALLOWED"
+
+
+class NoLongerYours(NotAllowed):
+    """The row has the version that the change was based on, but what decides about it has changed since it was judged."""
+
+    code = "NO_LONGER_YOURS"
+
+    def __init__(self) -> None:
+        super().__init__("Your access to this record has just changed.")
+
+
+def unchanged(current: int | None, version: int | None) -> DomainError:
+    """Why a change that was based on `version` found no row to write; `current` is that of the row that is seen."""
+    if current is None:
+        return NotFound()
+    return NoLongerYours() if version in (None, current) else StaleVersion(current)
 
 
 class Several(Invalid):

@@ -186,7 +186,7 @@ async def add_unit(
         clinic_id=clinic.get(level),
         level=level.value,
         name=a_name(name, "name"),
-        zone=known_zone(zone) if zone else None,
+        zone=None if zone is None else known_zone(zone),
         active=True,
         version=1,
     )
@@ -269,7 +269,10 @@ async def raise_tree_version(session: AsyncSession, agent: Agent) -> int:
 
 
 def known_zone(zone: str) -> str:
-    """The zone itself, if the IANA database has it. Raises Invalid."""
-    if zone not in zoneinfo.available_timezones():
+    """The zone itself, if the IANA database has it by region and place, or UTC. Raises Invalid.
+
+    Other names ("localtime", "Factory") are the machine's own, and PostgreSQL does not know them.
+    """
+    if zone != "UTC" and ("/" not in zone or zone not in zoneinfo.available_timezones()):
         raise Invalid("This is no IANA time zone.", path=("zone",))
     return zone

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.audit import Agent
-from domain.errors import NotFound, StaleVersion
+from domain.errors import unchanged
 from domain.model import Base, Identified, Stamped
 
 
@@ -111,7 +111,7 @@ async def touch(
 ) -> Person:
     """Write to the person's row and raise its version; holds its lock until the transaction ends.
 
-    With `version` only while the row has it still. Raises NotFound, StaleVersion.
+    With `version` only while the row has it still. Raises NotFound, StaleVersion, NoLongerYours.
     """
     here = (Person.tenant_id == agent.tenant_id, Person.id == person_id)
     based = () if version is None else (Person.version == version,)
@@ -125,4 +125,4 @@ async def touch(
     if person is not None:
         return person
     current = await session.scalar(select(Person.version).where(*here))
-    raise NotFound() if current is None else StaleVersion(current)
+    raise unchanged(current, version)

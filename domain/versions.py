@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent
-from domain.errors import NotFound, StaleVersion
+from domain.errors import unchanged
 
 
 class Versioned(Protocol):
@@ -27,7 +27,8 @@ Row = TypeVar("Row", bound=Versioned)
 async def change(session: AsyncSession, agent: Agent, row: Row, version: int, **values: Any) -> Row:
     """Write the values and raise the version by one, if the row still has `version`; answers the fresh row.
 
-    Raises StaleVersion with the present version, NotFound when the row is not there (any more) for the session.
+    Raises StaleVersion with the present version, NoLongerYours, NotFound when the row is not there (any more) for
+    the session.
     One statement, so that of two changes based on one version exactly one succeeds.
     """
     model = cast(Any, type(row))
@@ -42,4 +43,4 @@ async def change(session: AsyncSession, agent: Agent, row: Row, version: int, **
     if changed is not None:
         return cast(Row, changed)
     current = await session.scalar(select(model.version).where(*here))
-    raise NotFound() if current is None else StaleVersion(current)
+    raise unchanged(current, version)

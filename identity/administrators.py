@@ -14,7 +14,8 @@ from identity.sync import in_force
 
 SYSTEM_ADMIN = "system_admin"
 PRIVACY_OFFICER = "privacy_officer"
-A_WHILE = dt.timedelta(minutes=1)
+A_MONTH = dt.timedelta(days=30)
+"""So long at least whoever stays holds the office: time to find somebody else."""
 
 
 class LastAdministrator(Invalid):
@@ -55,9 +56,9 @@ async def keep_filled(
 ) -> None:
     """Refuse what would leave the office without an active holder: losing this person, or this grant.
 
-    The tenant's row is locked, so that two holders cannot remove each other at the same moment. A grant counts
-    that lasts for another minute: the one that was revoked while we waited may have ended after `agent.now`, which
-    is older than the lock, and clocks differ. Raises LastAdministrator, LastPrivacyOfficer.
+    The tenant's row is locked, so that two holders cannot remove each other at the same moment. What remains must
+    last: also because the grant that was revoked while we waited may have ended after `agent.now`, which is older
+    than the lock. Raises LastAdministrator, LastPrivacyOfficer.
     """
     await session.execute(
         select(Tenant.tenant_id).where(Tenant.tenant_id == agent.tenant_id).with_for_update()
@@ -74,11 +75,11 @@ async def keep_filled(
             RoleGrant.role == role,
             Person.active,
             *in_force(agent.now),
-            or_(RoleGrant.valid_until.is_(None), RoleGrant.valid_until > agent.now + A_WHILE),
         )
     )
     spared = or_(RoleGrant.person_id == person_id, RoleGrant.id == grant_id)
     if await session.scalar(holders.where(spared).limit(1)) is None:
         return
-    if await session.scalar(holders.where(~spared).limit(1)) is None:
+    lasts = or_(RoleGrant.valid_until.is_(None), RoleGrant.valid_until > agent.now + A_MONTH)
+    if await session.scalar(holders.where(~spared, lasts).limit(1)) is None:
         raise _VACANT[role]()

@@ -20,7 +20,14 @@ from domain.organization import OrgUnit
 from domain.people import Person, RoleGrant
 from domain.versions import change
 from identity.administrators import SYSTEM_ADMIN
-from identity.grants import GrantDraft, RoleDoesNotFit, ToOneself, give_grant
+from identity.grants import (
+    GrantDraft,
+    PersonInactive,
+    RoleDoesNotFit,
+    ToOneself,
+    give_grant,
+    must_not_clash,
+)
 
 
 class OwnRequest(NotAllowed):
@@ -50,7 +57,8 @@ async def request_grant(
 ) -> GrantRequest:
     """Ask for a grant that somebody else has to approve.
 
-    Raises Invalid (NO_APPROVAL_NEEDED for other roles), RoleDoesNotFit, AlreadyRequested.
+    Raises Invalid (NO_APPROVAL_NEEDED for other roles), RoleDoesNotFit, PersonInactive, RolesConflict,
+    GrantOverlaps, AlreadyRequested.
     """
     if draft.role not in SECOND_APPROVAL:
         message = "This role needs no approval: give it."
@@ -62,6 +70,9 @@ async def request_grant(
     )
     if level is None or not fits(draft.role, level):
         raise RoleDoesNotFit()
+    if not await _active(session, agent, draft.person_id):
+        raise PersonInactive()
+    await must_not_clash(session, agent, draft, draft.valid_from or agent.now)
     await _make_room(session, agent, draft)
     assert agent.person_id is not None  # the product itself needs nobody's approval
     request = GrantRequest(
@@ -166,15 +177,19 @@ async def _decide(
 
 async def _administers(session: AsyncSession, agent: Agent, person_id: uuid.UUID) -> bool:
     """Whether the person is active and a system administrator at this moment."""
-    active = await session.scalar(
-        select(Person.active).where(Person.tenant_id == agent.tenant_id, Person.id == person_id)
-    )
     held = await every_grant(session, agent.tenant_id, person_id)
-    return bool(active) and any(g.role == SYSTEM_ADMIN and g.valid_from <= agent.now for g in held)
+    return await _active(session, agent, person_id) and any(
+        g.role == SYSTEM_ADMIN and g.valid_from <= agent.now for g in held
+    )
+
+
+async def _active(session: AsyncSession, agent: Agent, person_id: uuid.UUID) -> bool:
+    here = (Person.tenant_id == agent.tenant_id, Person.id == person_id)
+    return bool(await session.scalar(select(Person.active).where(*here)))
 
 
 async def _make_room(session: AsyncSession, agent: Agent, draft: GrantDraft) -> None:
-    """Close a lapsed request for the same grant. Raises AlreadyRequested for one that still waits."""
+    """Close a request for the same grant that lapsed or whose time is over. Raises AlreadyRequested for another."""
     waiting = await session.scalar(
         select(GrantRequest)
         .where(
@@ -188,6 +203,7 @@ async def _make_room(session: AsyncSession, agent: Agent, draft: GrantDraft) -> 
     )
     if waiting is None:
         return
-    if waiting.lapses_at > agent.now:
+    over = waiting.valid_until is not None and waiting.valid_until <= agent.now
+    if waiting.lapses_at > agent.now and not over:
         raise AlreadyRequested()
     await _decide(session, agent, waiting, RequestState.DECLINED)

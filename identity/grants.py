@@ -82,6 +82,17 @@ class NeedsApproval(Invalid):
         )
 
 
+class PersonInactive(Invalid):
+    """Somebody who has left is given nothing that would wait for their return."""
+
+    code = "PERSON_INACTIVE"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This person is inactive: reactivate them first.", path=("person",), code=self.code
+        )
+
+
 class OfAnotherSource(NotAllowed):
     """The grant follows what a directory or an identity provider says; by hand it would come back or come undone."""
 
@@ -154,9 +165,9 @@ def check_period(begins: dt.datetime, ends: dt.datetime | None) -> None:
         raise Invalid("A grant ends after it begins.", path=("validUntil",))
 
 
-async def needs_approval(session: AsyncSession, agent: Agent, role: str) -> bool:
-    """Whether somebody else has to approve before anybody holds this role."""
-    if role not in SECOND_APPROVAL:
+async def needs_approval(session: AsyncSession, agent: Agent, *roles: str) -> bool:
+    """Whether somebody else has to approve before anybody holds one of these roles."""
+    if SECOND_APPROVAL.isdisjoint(roles):
         return False
     asked = select(Tenant.second_approval).where(Tenant.tenant_id == agent.tenant_id)
     return bool(await session.scalar(asked))
@@ -171,7 +182,7 @@ async def give_grant(
 ) -> RoleGrant:
     """Give a role at a node; `because` are ids of further rows that the audit event names.
 
-    Raises NotFound (person, unit), Invalid (period, closed unit), UnknownRole, RoleDoesNotFit, RolesConflict,
+    Raises NotFound (person, unit), Invalid (period, closed unit), PersonInactive, UnknownRole, RoleDoesNotFit, RolesConflict,
     GrantOverlaps.
     """
     grant = await add_grant(session, agent, draft, grant_id)
@@ -185,9 +196,9 @@ async def add_grant(
     """As `give_grant`, for a command that leaves an audit event of its own."""
     begins = draft.valid_from or agent.now
     check_period(begins, draft.valid_until)
-    await touch(session, agent, draft.person_id)
+    await _touch_active(session, agent, draft.person_id)
     await _must_fit(session, agent, draft)
-    await _must_not_clash(session, agent, draft, begins)
+    await must_not_clash(session, agent, draft, begins)
     grant = RoleGrant(
         tenant_id=agent.tenant_id,
         id=grant_id or new_id(),
@@ -214,13 +225,13 @@ async def extend_grant(
 ) -> RoleGrant:
     """Let a grant that will end last longer.
 
-    Raises OfAnotherSource, ToOneself, Invalid (GRANT_ENDED, NO_EXTENSION), RolesConflict, GrantOverlaps,
+    Raises OfAnotherSource, ToOneself, PersonInactive, Invalid (GRANT_ENDED, NO_EXTENSION), RolesConflict, GrantOverlaps,
     StaleVersion.
     """
     by_hand(grant)
     if grant.person_id == agent.person_id:
         raise ToOneself()
-    await touch(session, agent, grant.person_id)
+    await _touch_active(session, agent, grant.person_id)
     present = await _fresh(session, agent, grant.id)
     ends = present.valid_until
     if ends is not None and ends <= agent.now:
@@ -230,7 +241,7 @@ async def extend_grant(
         raise Invalid(message, path=("validUntil",), code="NO_EXTENSION")
     longer = GrantDraft(present.person_id, present.role, present.unit_id, valid_until=until)
     await _must_fit(session, agent, longer)
-    await _must_not_clash(session, agent, longer, present.valid_from, but=present.id)
+    await must_not_clash(session, agent, longer, present.valid_from, but=present.id)
     changed = await change(session, agent, present, version, valid_until=until)
     record(session, agent, "grant:extend", changed.id, changed.person_id)
     await _follow(session, agent, changed, until)
@@ -255,6 +266,12 @@ async def revoke_grant(session: AsyncSession, agent: Agent, grant_id: uuid.UUID)
     await session.flush()
     await _follow(session, agent, grant)
     return grant
+
+
+async def _touch_active(session: AsyncSession, agent: Agent, person_id: uuid.UUID) -> None:
+    """Raises NotFound, PersonInactive."""
+    if not (await touch(session, agent, person_id)).active:
+        raise PersonInactive()
 
 
 async def _follow(
@@ -292,14 +309,17 @@ async def _must_fit(session: AsyncSession, agent: Agent, draft: GrantDraft) -> N
         raise RoleDoesNotFit()
 
 
-async def _must_not_clash(
+async def must_not_clash(
     session: AsyncSession,
     agent: Agent,
     draft: GrantDraft,
     begins: dt.datetime,
     but: uuid.UUID | None = None,
 ) -> None:
-    """Compare with all that the person holds or will hold in the same period; the person's row is locked."""
+    """Compare with all that the person holds or will hold in the same period; who gives has locked the person's row.
+
+    Raises RolesConflict, GrantOverlaps.
+    """
     for other in await every_grant(session, agent.tenant_id, draft.person_id):
         period = (other.valid_from, other.valid_until)
         if other.id == but or not meet((begins, draft.valid_until), period):

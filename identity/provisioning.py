@@ -11,19 +11,23 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from authz.session import every_grant
 from domain.audit import Agent, record
 from domain.errors import Invalid, NotAllowed, part
 from domain.model import new_id
 from domain.people import Person, touch
 from domain.plain_text import name, optional_email
 from identity.administrators import SYSTEM_ADMIN, keep_filled
-from identity.grants import GrantDraft, add_grant
+from identity.grants import GrantDraft, NeedsApproval, add_grant, needs_approval
 from identity.jobs import defer_sync
 
 _USER_NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{1,199}")
+_RESERVED = "service-account-"
+"""So Keycloak names the users of clients: a person of such a name would be taken for the client."""
 
 
 class UserNameTaken(Invalid):
@@ -34,6 +38,19 @@ class UserNameTaken(Invalid):
 
     def __init__(self) -> None:
         super().__init__("This user name is taken.", path=("userName",), code=self.code)
+
+
+class ReturnNeedsApproval(Invalid):
+    """One administrator alone would bring back a role that takes two."""
+
+    code = NeedsApproval.code
+
+    def __init__(self) -> None:
+        super().__init__(
+            "They hold a role that a second person has to approve: revoke it first, and request it anew.",
+            path=("id",),
+            code=self.code,
+        )
 
 
 class Oneself(NotAllowed):
@@ -89,7 +106,7 @@ async def create_person(
     if first is not None:
         with part("grant"):
             subjects.append((await add_grant(session, agent, first)).id)
-    record(session, agent, "person:manage", *subjects)
+    record(session, agent, "person:create", *subjects)
     await defer_sync(session, agent.tenant_id, [person.id])
     return person
 
@@ -102,6 +119,8 @@ def known_as(user_name: str) -> str:
             "A user name has 2 to 200 of a-z, 0-9 and . _ @ + - and begins with a letter or digit.",
             path=("userName",),
         )
+    if kept.startswith(_RESERVED):
+        raise Invalid(f"User names with {_RESERVED} in front are reserved.", path=("userName",))
     return kept
 
 
@@ -148,8 +167,20 @@ async def deactivate_person(
 async def reactivate_person(
     session: AsyncSession, agent: Agent, person_id: uuid.UUID, version: int | None = None
 ) -> Person:
-    """Let a person in again, with the grants that are still in force. Raises NotFound, StaleVersion."""
+    """Let a person in again, with the grants that are still in force.
+
+    Not with those that two administrators have to agree on: they are revoked first, and requested anew afterwards.
+    Repeating it is no error. Raises NotFound, StaleVersion, Invalid (NEEDS_APPROVAL).
+    """
+    gone = await session.scalar(
+        select(~Person.active)
+        .where(Person.tenant_id == agent.tenant_id, Person.id == person_id)
+        .with_for_update()
+    )
     person = await touch(session, agent, person_id, version, active=True)
-    record(session, agent, "person:manage", person.id)
+    held = await every_grant(session, agent.tenant_id, person_id) if gone else ()
+    if await needs_approval(session, agent, *(grant.role for grant in held)):
+        raise ReturnNeedsApproval()
+    record(session, agent, "person:reactivate", person.id)
     await defer_sync(session, agent.tenant_id, [person.id])
     return person

@@ -10,6 +10,7 @@ from api.graph.grants import Grant, GrantRequest
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
 from api.plan.write import Payload, Work, perform
+from authz.guard import require
 from domain.approvals import GrantRequest as GrantRequests
 from domain.people import Person as People
 from domain.people import RoleGrant
@@ -92,7 +93,18 @@ async def asked(work: Work, given: GiveGrantInput) -> GrantDraft:
     )
     new = work.new_row(unit, person_id=person.id, role=draft.role)
     await work.create("grant:give", new)
+    await may_be_claimed(work, person)
     return draft
+
+
+async def may_be_claimed(work: Work, person: People) -> None:
+    """Raises Forbidden where the first role would make somebody the asker's to manage who is not.
+
+    Whoever holds nothing, or has left, belongs to those who administer the whole health system.
+    """
+    held = await work.session.grants_of(person.id)
+    if not held or not person.active:
+        require(work.context.actor, "person:manage", (person, held))
 
 
 @strawberry.type

@@ -11,7 +11,7 @@ from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.people import Person
 from api.graph.relay import GIVEN, Info, root, value_type
 from api.plan.write import Payload, Work, perform
-from domain.errors import part
+from domain.errors import StaleVersion, part
 from domain.people import Person as People
 from identity.grants import GrantDraft, NeedsApproval, drafted, needs_approval
 from identity.provisioning import (
@@ -97,10 +97,15 @@ async def first_grant(work: Work, given: FirstGrantInput) -> tuple[GrantDraft, A
     return draft, new
 
 
-async def managed(work: Work, id_: str, permission: str) -> uuid.UUID:
-    """The person of an input, judged with all that they hold. Raises NotFound, Forbidden."""
+async def managed(work: Work, id_: str, version: int, permission: str) -> uuid.UUID:
+    """The person of an input, judged with all that they hold. Raises NotFound, Forbidden, StaleVersion.
+
+    Their version rises with their grants: the write that asks for the judged one finds the judged grants.
+    """
     person = await work.load(People, id_, "Person")
     await work.require(permission, person)
+    if person.version != version:
+        raise StaleVersion(person.version)
     work.changes_person(person.id)
     return person.id
 
@@ -137,7 +142,7 @@ class Mutation:
         said = {n: getattr(input, n) for n in names if getattr(input, n) is not UNSET}
 
         async def command(work: Work) -> uuid.UUID:
-            person_id = await managed(work, input.id, "person:manage")
+            person_id = await managed(work, input.id, input.version, "person:manage")
             await update_person(work.session, work.agent, person_id, input.version, **said)
             return person_id
 
@@ -148,7 +153,7 @@ class Mutation:
         self, info: Info, input: Annotated[ChangePersonInput, GIVEN]
     ) -> PersonPayload | None:
         async def command(work: Work) -> uuid.UUID:
-            person_id = await managed(work, input.id, "person:deactivate")
+            person_id = await managed(work, input.id, input.version, "person:deactivate")
             await deactivate_person(work.session, work.agent, person_id, input.version)
             return person_id
 
@@ -159,7 +164,7 @@ class Mutation:
         self, info: Info, input: Annotated[ChangePersonInput, GIVEN]
     ) -> PersonPayload | None:
         async def command(work: Work) -> uuid.UUID:
-            person_id = await managed(work, input.id, "person:manage")
+            person_id = await managed(work, input.id, input.version, "person:manage")
             await reactivate_person(work.session, work.agent, person_id, input.version)
             return person_id
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from authz.actor import Actor
-from authz.delegation import CONFLICTS, SECOND_APPROVAL, meet
+from authz.delegation import CONFLICTS, RANKS, SECOND_APPROVAL, meet, outranked
+from authz.grants import LOWEST
 from authz.guard import Forbidden, NotFound, Reason, require
 from authz.templates import VARIANTS
 from domain.model import new_id
@@ -144,3 +145,20 @@ def test_who_may_take_what(holder: tuple[str, Any], role: str, node: Any, wanted
 
 def test_the_roles_of_a_second_approval() -> None:
     assert {"system_admin", "privacy_officer", "auditor"} == SECOND_APPROVAL
+
+
+def test_which_role_stands_above_which() -> None:
+    assert set(RANKS) | set(WATCHERS) == set(LOWEST)
+    asker = actor(TREE, ("regional_director", HOME.id), ("clinic_admin", MADE.root.id))
+
+    def above(role: str, node: Any) -> bool:
+        return outranked(asker, [proposal("nurse", CLINIC), proposal(role, node)])
+
+    assert not any(above(role, HOME) for role in ("regional_director", "clinic_admin", *CARE))
+    assert not any(above(role, AWAY) for role in ("clinic_admin", *CARE))
+    assert above("regional_director", AWAY)
+    assert all(above(role, MADE.root) for role in ("system_admin", *WATCHERS, "unheard_of"))
+    highest = actor(TREE, ("system_admin", MADE.root.id))
+    assert not outranked(highest, [proposal(role, MADE.root) for role in LOWEST])
+    assert not outranked(asker, [])
+    assert outranked(actor(TREE, ("nurse", MADE.root.id)), [proposal("nurse", WARD)])

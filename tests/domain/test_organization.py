@@ -1,9 +1,10 @@
 """Units, practitioners and what can be booked of them; every change of the tree raises its version."""
 
 import asyncio
+import zoneinfo
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.errors import Invalid, StaleVersion
@@ -12,6 +13,7 @@ from domain.organization import (
     Tenant,
     add_unit,
     close_unit,
+    known_zone,
     move_clinic,
     raise_tree_version,
 )
@@ -67,6 +69,7 @@ async def test_what_is_no_unit(at: Stage, app_engine: AsyncEngine) -> None:
         (region, "Without zone", None, "INVALID"),
         (region, "Unknown zone", "Mars/Olympus", "INVALID"),
         (region, "../../etc/passwd", "../../etc/passwd", "INVALID"),
+        *((region, "Not of the world", zone, "INVALID") for zone in ("localtime", "Factory", "")),
         (at.tree.root, " 12 ", None, "INVALID"),
     ]
     for parent, name, zone, code in refused:
@@ -75,6 +78,21 @@ async def test_what_is_no_unit(at: Stage, app_engine: AsyncEngine) -> None:
                 await add_unit(session, at.agent, parent, name, zone=zone)
         assert said.value.code == code
     assert await versions(app_engine, at) == (1, 1)
+
+
+async def test_every_zone_that_is_taken_is_known_to_postgresql(app_engine: AsyncEngine) -> None:
+    async with app_engine.connect() as connection:
+        known = set(await connection.scalars(text("select name from pg_timezone_names")))
+    taken = {zone for zone in zoneinfo.available_timezones() if _taken(zone)}
+    assert len(taken) > 300
+    assert taken <= known
+
+
+def _taken(zone: str) -> bool:
+    try:
+        return known_zone(zone) == zone
+    except Invalid:
+        return False
 
 
 async def test_a_clinic_moves_between_regions_and_nothing_else_moves(

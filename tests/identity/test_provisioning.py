@@ -112,7 +112,7 @@ async def test_a_new_person_is_written_with_their_event_and_their_job(office: Of
         person = await create_person(session, agent, draft)
     assert person.user_name == "mia.mueller@mercy.example"
     assert (person.given_name, person.email, person.active) == ("Mia", None, True)
-    assert await office.events() == [("person:manage", [person.id], office.admin.id)]
+    assert await office.events() == [("person:create", [person.id], office.admin.id)]
     lock = f"{office.tenant_id}:{person.id}"
     assert await office.jobs() == [
         ("identity:sync_person", lock, {"person_id": str(person.id)}, None)
@@ -301,7 +301,7 @@ async def test_deactivating_cuts_tokens_and_can_be_taken_back(office: Office) ->
     assert await office.version(office.nurse) == before + 2
     assert [action for action, *_ in await office.events()] == [
         "person:deactivate",
-        "person:manage",
+        "person:reactivate",
     ]
 
 

@@ -22,6 +22,11 @@ def newcomer(office: Office, *held: str) -> Person:
     return office.here.person(*held, fresh=True)
 
 
+def colleague(office: Office) -> Person:
+    """Somebody who works elsewhere, of whom no other test knows: any administrator may give them a further role."""
+    return newcomer(office, "front_desk@c1")
+
+
 async def do(office: Office, who: Person, mutation: str, select: str = "", **input: Any) -> Answer:
     """As `Office.do`, after a question that tells the asker what has become of them."""
     await office.ask(who, "{ viewer { me { id } } }")

@@ -130,6 +130,12 @@ async def test_a_request_waits_once_and_lapses(office: Office) -> None:
     late = await refused(office, other, "approveGrant", id=request, version=1)
     assert late.outcome == "REQUEST_LAPSED"
     # Who asks anew closes the old one.
+    anew = await asked(office, other, whom, "auditor", validUntil=at(1))
+    # What could only begin after it has ended does not wait either.
+    office.change(
+        "update grant_request set valid_until = now() - interval '1 second' where id = %s",
+        local(anew),
+    )
     anew = await asked(office, other, whom, "auditor")
     assert (await do(office, one, "approveGrant", id=anew, version=1)).outcome == "DONE"
     (row,) = office.query("select state from grant_request where id = %s", local(request))
@@ -159,6 +165,25 @@ async def test_rules_are_asked_again_when_it_is_given(office: Office) -> None:
     assert (await do(office, one, "giveGrant", **clinic)).outcome == "DONE"
     answer = await refused(office, other, "approveGrant", id=request, version=1)
     assert answer.outcome == "ROLES_CONFLICT"
+
+
+async def test_what_could_never_be_given_is_not_asked_for(office: Office) -> None:
+    whom = newcomer(office, "clinic_admin@a")
+    input = given(office, whom, "auditor", "system")
+    answer = await refused(office, admin(office), "requestGrant", **input)
+    assert (answer.outcome, answer.user_error["path"]) == ("ROLES_CONFLICT", ["role"])
+    held = given(office, newcomer(office, "auditor@system"), "auditor", "system")
+    assert (await refused(office, admin(office), "requestGrant", **held)).outcome == (
+        "GRANT_OVERLAPS"
+    )
+
+
+async def test_whoever_left_meanwhile_is_given_nothing(office: Office) -> None:
+    one, other, whom = admin(office), newcomer(office, "system_admin@system"), newcomer(office)
+    request = await asked(office, one, whom, "auditor")
+    office.change("update person set active = false where id = %s", whom.id)
+    answer = await refused(office, other, "approveGrant", id=request, version=1)
+    assert answer.outcome == "PERSON_INACTIVE"
 
 
 async def test_of_two_who_approve_one_gives(office: Office) -> None:
@@ -237,6 +262,24 @@ async def test_the_last_of_an_office_stays(office: Office, role: str, code: str)
     assert (await do(office, asker, "revokeGrant", **mine)).outcome == "DONE"
     last = await refused(office, asker, "revokeGrant", **held_by(office, second, role))
     assert last.outcome == code
+
+
+@pytest.mark.parametrize("role", ["system_admin", "privacy_officer"])
+async def test_whoever_stays_in_office_stays_a_month(office: Office, role: str) -> None:
+    system = office.there
+    one, brief = system.person(f"{role}@system", fresh=True), make.person(system.tenant)
+    until = make.grant(
+        brief, role, system.units["system"], valid_until=make.now() + dt.timedelta(days=29)
+    )
+    system.save(brief, until)
+    only(office, role, one, brief)
+    asker = one if role == "system_admin" else system.person("system_admin@system", fresh=True)
+    answer = await refused(office, asker, "revokeGrant", **held_by(office, one, role))
+    assert answer.outcome in ("LAST_ADMINISTRATOR", "LAST_PRIVACY_OFFICER")
+    later = make.now() + dt.timedelta(days=31)
+    office.change("update role_grant set valid_until = %s where id = %s", later, until.id)
+    mine = held_by(office, one, role)
+    assert (await do(office, asker, "revokeGrant", **mine)).outcome == "DONE"
 
 
 async def test_two_administrators_cannot_remove_each_other_at_once(office: Office) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests import make
 from tests.api.commands.cases import EVERYBODY, LOWEST
 from tests.api.commands.office import Office, local
-from tests.api.commands.staff import admin, at, do, given, newcomer, refused, waiting
+from tests.api.commands.staff import admin, at, colleague, do, given, newcomer, refused, waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +33,7 @@ async def test_each_role_gives_what_the_specification_says(office: Office, role:
     asker = office.here.person(f"{role}@{LOWEST.get(role, 'a')}")
     for gift in (*GIVES["system_admin"], "clinic_admin"):
         place = LOWEST.get(gift, "a")
-        whom = newcomer(office)
+        whom = colleague(office)
         input = given(office, whom, gift, place)
         if gift in GIVES.get(role, ()):
             known = len(office.events())
@@ -72,7 +72,7 @@ async def test_at_ones_own_node_and_below(
     office: Office, held: str, place: str, outcome: str
 ) -> None:
     asker = office.here.person(held)
-    input = given(office, newcomer(office), "nurse", place)
+    input = given(office, colleague(office), "nurse", place)
     assert (await do(office, asker, "giveGrant", **input)).outcome == outcome
 
 
@@ -142,11 +142,49 @@ async def test_who_may_take_a_role_back(
         assert (await waiting(office))[-1] == ("identity:sync_person", str(holder.id))
 
 
+@pytest.mark.parametrize("mutation", ["giveGrant", "requestGrant"])
+async def test_nobody_is_given_a_role_who_has_left(office: Office, mutation: str) -> None:
+    role, place = ("nurse", "a") if mutation == "giveGrant" else ("auditor", "system")
+    for held in ((), ("front_desk@c1",)):
+        whom = newcomer(office, *held)
+        office.change("update person set active = false where id = %s", whom.id)
+        answer = await refused(office, admin(office), mutation, **given(office, whom, role, place))
+        assert (answer.outcome, answer.user_error["path"]) == ("PERSON_INACTIVE", ["person"])
+    ward = office.here.person("clinic_admin@a")
+    answer = await refused(office, ward, "giveGrant", **given(office, whom, "nurse", "a"))
+    assert answer.error == {"code": "FORBIDDEN", "reason": "NO_ROLE"}
+    ends = make.grant(whom, "nurse", office.here.units["a"], valid_until=make.now() + DAY)
+    office.here.save(ends)
+    later = {"id": f"Grant:{ends.id}", "version": 1, "validUntil": at(9)}
+    assert (await refused(office, admin(office), "extendGrant", **later)).outcome == (
+        "PERSON_INACTIVE"
+    )
+
+
+async def test_nobody_is_claimed_by_a_first_role(office: Office) -> None:
+    """Else a ward's administrator could make the login of whoever holds nothing their own."""
+    dismissed, awaited = newcomer(office), newcomer(office)
+    office.here.save(
+        make.grant(dismissed, "system_admin", office.here.units["system"], valid_until=make.now())
+    )
+    high = given(office, awaited, "system_admin", "system")
+    assert (await do(office, admin(office), "requestGrant", **high)).outcome == "DONE"
+    for asker in ("clinic_admin@a1", "clinic_admin@a", "regional_director@r"):
+        who = office.here.person(asker)
+        for whom in (dismissed, awaited):
+            answer = await refused(office, who, "giveGrant", **given(office, whom, "nurse", "a1"))
+            assert answer.error == {"code": "FORBIDDEN", "reason": "NO_ROLE"}
+    for asker in ("clinic_admin@system", "regional_director@system", "system_admin@system"):
+        who, whom = office.here.person(asker), newcomer(office)
+        gift = given(office, whom, "nurse", "a1")
+        assert (await do(office, who, "giveGrant", **gift)).outcome == "DONE"
+
+
 # -- what it does -----------------------------------------------------------------------------
 
 
 async def test_a_grant_bites_on_the_next_request(office: Office) -> None:
-    whom, asker = newcomer(office), office.here.person("clinic_admin@a")
+    whom, asker = newcomer(office), admin(office)
     patients = "{ patients(first: 1) { totalCount } }"
     office.here.patient("a")
     assert (await office.ask(whom, patients)).data is None
@@ -168,7 +206,7 @@ async def test_one_may_give_up_a_role_of_ones_own(office: Office) -> None:
 
 
 async def test_a_grant_is_extended(office: Office) -> None:
-    whom, asker = newcomer(office), office.here.person("clinic_admin@a")
+    whom, asker = colleague(office), office.here.person("clinic_admin@a")
     input = given(office, whom, "nurse", "a", validUntil=at(1))
     made = (await do(office, asker, "giveGrant", GRANT, **input)).data["grant"]
     later = {"id": made["id"], "version": 1, "validUntil": at(30)}
@@ -320,7 +358,7 @@ async def test_two_conflicting_grants_at_the_same_moment_become_one(office: Offi
         # What the auditor would be is asked for, approved at the moment in which another makes them biller.
         asked = await do(office, one, "requestGrant", **given(office, whom, "auditor", "system"))
         approval = {"id": asked.data["request"]["id"], "version": 1}
-        desk = office.here.person("clinic_admin@a")
+        desk = office.here.person("clinic_admin@system")
         await office.ask(desk, "{ viewer { me { id } } }")
         answers = await asyncio.gather(
             office.do(other, "approveGrant", **approval),
