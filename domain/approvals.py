@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.errors import Invalid
 from domain.model import Identified, Stamped, one_of
+from domain.people import Role
 
 LAPSES = dt.timedelta(days=14)
 """How long a request can be approved."""
@@ -31,6 +32,7 @@ class GrantRequest(Stamped, Identified):
     __tablename__ = "grant_request"
     __resource__ = "grant"
     __table_args__ = (
+        one_of("role", Role),
         one_of("state", RequestState),
         CheckConstraint("valid_until > valid_from", name="period"),
         CheckConstraint(

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import uuid
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -20,7 +21,22 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.audit import Agent
 from domain.errors import unchanged
-from domain.model import Base, Identified, Stamped
+from domain.model import Base, Identified, Stamped, one_of
+
+
+class Role(StrEnum):
+    """What somebody may hold at a node; what each lets them do is policy."""
+
+    SYSTEM_ADMIN = "system_admin"
+    SYSTEM_VIEWER = "system_viewer"
+    PRIVACY_OFFICER = "privacy_officer"
+    AUDITOR = "auditor"
+    REGIONAL_DIRECTOR = "regional_director"
+    CLINIC_ADMIN = "clinic_admin"
+    PROVIDER = "provider"
+    NURSE = "nurse"
+    FRONT_DESK = "front_desk"
+    BILLER = "biller"
 
 
 class Person(Stamped, Identified):
@@ -64,7 +80,9 @@ class RoleGrant(Stamped, Identified):
             ["person.tenant_id", "person.id"],
             name="fk_role_grant_granted_by",
         ),
+        one_of("role", Role),
         CheckConstraint("valid_until is null or valid_until >= valid_from", name="period"),
+        CheckConstraint("source <> 'local' or granted_by <> person_id", name="not_to_oneself"),
         ExcludeConstraint(
             ("tenant_id", "="),
             ("person_id", "="),

@@ -12,6 +12,7 @@ from authz.grants import LOWEST
 from authz.guard import Forbidden, NotFound, Reason, require
 from authz.templates import VARIANTS
 from domain.model import new_id
+from domain.people import Role
 from tests import make
 from tests.authz.world import NOW, actor, tree_of
 
@@ -148,7 +149,7 @@ def test_the_roles_of_a_second_approval() -> None:
 
 
 def test_which_role_stands_above_which() -> None:
-    assert set(RANKS) | set(WATCHERS) == set(LOWEST)
+    assert set(RANKS) | set(WATCHERS) == set(LOWEST) == set(Role)
     asker = actor(TREE, ("regional_director", HOME.id), ("clinic_admin", MADE.root.id))
 
     def above(role: str, node: Any) -> bool:

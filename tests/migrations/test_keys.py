@@ -88,6 +88,15 @@ def test_a_grant_to_a_person_or_at_a_node_of_another(ground: Ground, system: mak
     ground.refuses("fk_role_grant_granted_by", by_theirs)
 
 
+def test_a_role_that_is_none_or_given_to_oneself(ground: Ground, system: make.Tree) -> None:
+    mine = ground.people[system.tenant.tenant_id]
+    ground.refuses("ck_role_grant_role", make.grant(mine, "janitor", system.root))
+    own = make.grant(mine, "nurse", system.root, granted_by=mine.id)
+    ground.refuses("ck_role_grant_not_to_oneself", own)
+    asked = make.grant_request(mine, "janitor", system.root, mine)
+    ground.refuses("ck_grant_request_role", asked)
+
+
 def test_a_site_at_a_unit_of_another(ground: Ground, who: Patient) -> None:
     ground.refuses("fk_patient_site_org_unit", make.site(who, ground.theirs.clinics[0]))
 

@@ -425,6 +425,35 @@ def test_what_is_written_once_cannot_be_changed(app: Connection, mine: System, n
         refused(app, partial(app.execute, change), "permission denied")
 
 
+CHANGED = {
+    "role_grant": {"valid_until", "version", "updated_at"},
+    "grant_request": {"state", "decided_by", "decided_at", "grant_id", "version", "updated_at"},
+    "tenant": {
+        "state",
+        "mfa_policy",
+        "second_approval",
+        "tree_version",
+        "version",
+        "updated_at",
+    },
+}
+"""Table -> what commands change of it."""
+
+
+@pytest.mark.parametrize("name", sorted(CHANGED))
+def test_what_no_command_changes_cannot_be_changed(
+    app: Connection, mine: System, name: str
+) -> None:
+    become(app, of(mine))
+    for column in table(name).c:
+        same = update(table(name)).values({column.name: column})
+        if column.name in CHANGED[name]:
+            with trying(app):
+                assert app.execute(same).rowcount > 0
+        else:
+            refused(app, partial(app.execute, same), "permission denied")
+
+
 DELETABLE = {"resource_assignment", "revoked_session", "idempotency"}
 
 
