@@ -6,17 +6,8 @@ from typing import Any
 import pytest
 
 from tests import make
-from tests.api.commands.cases import (
-    BY_MUTATION,
-    CHART,
-    CVX,
-    LOINC,
-    PULSE,
-    RXNORM,
-    SNOMED,
-    Scene,
-    code,
-)
+from tests.api.commands.cases import BY_MUTATION, CHART, Scene
+from tests.api.commands.charting import CVX, LOINC, PULSE, RXNORM, SNOMED, code
 from tests.api.commands.office import OBJECTS, Answer, Office, local
 
 pytestmark = pytest.mark.anyio
