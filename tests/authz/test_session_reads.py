@@ -34,6 +34,7 @@ from domain.encounters import Encounter
 from domain.organization import OrgUnit, Tenant
 from domain.patients import Patient, PatientSite
 from domain.people import Person, RevokedSession, RoleGrant
+from domain.practitioners import Practitioner, ResourceAssignment
 from tests import make
 from tests.authz.world import World, actor, world
 from tests.database import Database
@@ -259,6 +260,18 @@ async def test_all_grants_of_a_person_are_there_for_judging(
     foreign = make.tree()
     stranger = make.person(foreign.tenant)
     assert await nurse.grants_of(stranger.id) == []
+
+
+@pytest.mark.anyio
+async def test_all_assignments_of_a_resource_are_there_for_judging(
+    here: World, nurse: GuardedSession
+) -> None:
+    """Also those at places where the asker has no role."""
+    for doctor in here.of(Practitioner):
+        placed = {a.unit_id for a in here.of(ResourceAssignment) if a.resource_id == doctor.id}
+        found = await nurse._homes("practitioner", doctor.id)
+        assert {a.unit_id for a in found} == placed
+    assert list(await nurse._homes("practitioner", uuid.uuid4())) == []
 
 
 @pytest.mark.anyio

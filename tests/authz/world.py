@@ -219,8 +219,13 @@ def models() -> dict[str, type[Base]]:
         "ScheduleClosure",
         "ScheduleRule",
     }
-    found = {}
+    found: dict[str, type[Base]] = {}
     for mapper in load().registry.mappers:
-        if mapper.class_.__resource__ is not None and mapper.class_.__name__ not in extra:
-            found[mapper.class_.__resource__] = mapper.class_
+        model: type[Base] = mapper.class_
+        resource = model.__resource__
+        if resource is None or model.__name__ in extra:
+            continue
+        # Of several the one whose table has the name.
+        if resource not in found or model.__tablename__ == resource:
+            found[resource] = model
     return found
