@@ -78,6 +78,19 @@ async def test_what_availability_cannot_be_asked(stage: Stage, asked: str) -> No
 
 
 @of_the_cast
+async def test_the_books(stage: Stage, one: who.Who) -> None:
+    closes, ages = everything("DailyClose", 1), everything("Receivables", 0)
+    for place in who.NODES:
+        for day in ("2025-09-05", "2025-11-20"):
+            node = {"n": stage.unit(place), "d": day}
+            asked = f"dailyCloses(clinic:$n){closes} receivables(clinic:$n on:$d){ages}"
+            await stage.check(one, f"query($n:ID! $d:Date){{{asked}}}", node)
+    text = f"query($p:ID!){{coverages(patient:$p){everything('Coverage', 1)}}}"
+    for patient in stage.rows[0].all("patient")[::6]:
+        await stage.check(one, text, {"p": f"Patient:{patient.id}"})
+
+
+@of_the_cast
 async def test_pages_to_the_end(stage: Stage, one: who.Who) -> None:
     for root in LISTS:
         await to_the_end(stage, one, root, {}, 100 if root == "chargeMaster" else 7)
