@@ -1,8 +1,10 @@
-"""`caretree billing …`: the books of a health system are proven."""
+"""`caretree billing …`: the books of a health system are proven; claims go out, payers' answers come in."""
 
 import asyncio
 import uuid
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -12,6 +14,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.settings import SettingsError, load
+from domain.billing import Claim, own_tenant
+from domain.billing.fhir import claim_json, take_response
 from domain.billing.proof import Proof, auditor, prove
 from domain.control import RegistryState, TenantEntry
 from domain.database import engine, set_tenant
@@ -19,7 +23,9 @@ from domain.errors import DomainError, NotFound
 from domain.tables import load as load_tables
 
 NAME = "billing"
-RESOURCES = ("charge", "invoice", "posting", "claim", "daily_close")
+KINDS = ("scope", "write")
+RESOURCES = ("charge", "invoice", "posting", "claim", "coverage", "condition", "daily_close")
+T = TypeVar("T")
 app = typer.Typer(name=NAME, no_args_is_help=True, help="The books of a health system.")
 console = Console()
 complaints = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -30,56 +36,116 @@ def books() -> None:
     """The books of a health system."""
 
 
+Slug = Annotated[str, typer.Option(help="The health system's slug.")]
+Step = Callable[[AsyncSession, TenantEntry], Awaitable[T]]
+
+
 @app.command()
-def verify(tenant: Annotated[str, typer.Option(help="The health system's slug.")]) -> None:
+def verify(tenant: Slug) -> None:
     """Add up every account and compare it with what is told. Reads only.
 
     Ends with 1 and names the first account that differs.
     """
-    try:
-        proof = asyncio.run(_verify(tenant))
-    except (DomainError, SettingsError) as error:
-        complaints.print(str(error), style="red")
-        raise typer.Exit(1) from None
-    except (DBAPIError, OSError) as error:
-        reason = type(error.orig if isinstance(error, DBAPIError) else error).__name__
-        complaints.print(f"The database cannot be reached ({reason}).", style="red")
-        raise typer.Exit(1) from None
+    proof = _run(tenant, _proven, snapshot=True)
     _print(proof)
     if proof.difference is not None:
         raise typer.Exit(1)
 
 
-async def _verify(slug: str) -> Proof:
+@app.command()
+def export_claim(
+    claim: Annotated[uuid.UUID, typer.Argument(help="The claim's id.")], tenant: Slug
+) -> None:
+    """Print a claim as FHIR R4 Claim, with its diagnoses."""
+
+    async def told(session: AsyncSession, entry: TenantEntry) -> bytes:
+        agent = auditor(entry.id)
+        found = await session.get(Claim, {"tenant_id": entry.id, "id": claim})
+        if found is None:
+            raise NotFound("There is no such claim.")
+        return await claim_json(session, agent, await own_tenant(session, agent), found)
+
+    typer.echo(_run(tenant, told).decode())
+
+
+@app.command()
+def remit(
+    files: Annotated[list[Path], typer.Argument(help="FHIR R4 ClaimResponse, one a file.")],
+    tenant: Slug,
+) -> None:
+    """Take payers' answers and post them; an answer that was taken before changes nothing.
+
+    Each file is taken as a whole or not at all. Ends with 1 when one was refused.
+    """
+    refused = [file for file in files if not _remitted(file, tenant)]
+    if refused:
+        raise typer.Exit(1)
+
+
+def _remitted(file: Path, slug: str) -> bool:
+    """Take one answer, say so, and whether it was taken."""
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        complaints.print(f"{file.name}: {type(error).__name__}", style="red")
+        return False
+
+    async def taken(session: AsyncSession, entry: TenantEntry) -> tuple[Claim, bool]:
+        agent = auditor(entry.id)
+        return await take_response(session, agent, await own_tenant(session, agent), raw)
+
+    try:
+        claim, new = _run(slug, taken)
+    except typer.Exit:
+        complaints.print(f"{file.name}: not taken", style="red")
+        return False
+    console.print(f"{file.name}: claim {claim.id} {claim.queue if new else 'taken before'}")
+    return True
+
+
+def _run(slug: str, step: Step[T], *, snapshot: bool = False) -> T:
+    """Carry it out in one transaction; a failure becomes one sentence and exit code 1."""
+    try:
+        return asyncio.run(_in_cell(slug, step, snapshot=snapshot))
+    except (DomainError, SettingsError) as error:
+        complaints.print(str(error), style="red")
+    except (DBAPIError, OSError) as error:
+        reason = type(error.orig if isinstance(error, DBAPIError) else error).__name__
+        complaints.print(f"It could not be read or written ({reason}).", style="red")
+    raise typer.Exit(1)
+
+
+async def _in_cell(slug: str, step: Step[T], *, snapshot: bool) -> T:
     settings = load()
     load_tables()
-    control = engine(settings.control_url(), application="caretree-verify", size=1)
-    cell = engine(settings.required("database_url"), application="caretree-verify", size=1)
+    control = engine(settings.control_url(), application="caretree-billing", size=1)
+    cell = engine(settings.required("database_url"), application="caretree-billing", size=1)
     try:
         async with AsyncSession(control) as session:
             found = await session.scalar(select(TenantEntry).where(TenantEntry.slug == slug))
         if found is None or found.state != RegistryState.ACTIVE:
             raise NotFound(f"There is no active health system {slug}.")
-        return await _proven(AsyncSession(cell, expire_on_commit=False), found.id)
+        async with AsyncSession(cell, expire_on_commit=False) as session, session.begin():
+            if snapshot:  # all statements see one moment
+                level = {"isolation_level": "REPEATABLE READ"}
+                await session.connection(execution_options=level)
+            await set_tenant(session, found.id)
+            names = [f"app.{kind}_{resource}" for kind in KINDS for resource in RESOURCES]
+            await session.execute(select(*(func.set_config(name, "*", True) for name in names)))
+            return await step(session, found)
     finally:
         await control.dispose()
         await cell.dispose()
 
 
-async def _proven(session: AsyncSession, tenant_id: uuid.UUID) -> Proof:
-    """One transaction that sees one moment, and writes nothing."""
-    async with session, session.begin():
-        await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-        await set_tenant(session, tenant_id)
-        names = [f"app.scope_{resource}" for resource in RESOURCES] + ["app.write_posting"]
-        await session.execute(select(*(func.set_config(name, "*", True) for name in names)))
-        with _bar() as bar:
-            task = bar.add_task("", total=None, accounts=0)
-            return await prove(
-                session,
-                auditor(tenant_id),
-                lambda proof: bar.update(task, completed=proof.patients, accounts=proof.accounts),
-            )
+async def _proven(session: AsyncSession, entry: TenantEntry) -> Proof:
+    with _bar() as bar:
+        task = bar.add_task("", total=None, accounts=0)
+        return await prove(
+            session,
+            auditor(entry.id),
+            lambda proof: bar.update(task, completed=proof.patients, accounts=proof.accounts),
+        )
 
 
 def _bar() -> Progress:
