@@ -56,8 +56,7 @@ async def claim_json(session: AsyncSession, agent: Agent, tenant: Tenant, claim:
     """The claim as a FHIR R4 Claim, with its diagnoses, as far as the session shows them."""
     items = await items_of(session, agent, claim)
     charges = {row.id: row for row in await _of(session, agent, ChargeItem, _charges(items))}
-    ids = [id_ for item in items for id_ in charges[item.charge_item_id].diagnosis_ids]
-    order = list(dict.fromkeys(ids))
+    order = list(dict.fromkeys(d for i in items for d in charges[i.charge_item_id].diagnosis_ids))
     conditions = {row.id: row for row in await _of(session, agent, Condition, order)}
     known = [id_ for id_ in order if id_ in conditions]
     cover = await _of(session, agent, Coverage, [claim.coverage_id] if claim.coverage_id else [])

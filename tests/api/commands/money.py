@@ -7,7 +7,7 @@ from domain.patients import Patient
 from tests import make
 
 if TYPE_CHECKING:
-    from tests.api.commands.cases import Scene
+    from tests.api.commands.scene import Scene
 
 Input = dict[str, Any]
 _numbers = itertools.count(1)

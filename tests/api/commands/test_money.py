@@ -26,11 +26,10 @@ async def done(office: Office, who: Person, mutation: str, select: str = "", **g
     return next(value for name, value in answer.data.items() if name != "userErrors")
 
 
-async def test_a_visit_from_the_charge_to_the_zero_balance(office: Office) -> None:
-    scene, system = at(office), office.here
-    biller, doctor = scene.asker, system.person("provider@a")
+async def priced(office: Office, code: str) -> Any:
+    """A price of 90.00 at the clinic and of 100.00 elsewhere, and a payer."""
+    system = office.here
     admin = system.person("system_admin@system")
-    code = f"V-{make.number()}"
     price = {"codeSystem": "INTERNAL", "code": code, "description": "Visit", "currency": "USD"}
     told = "price{amount} unit{id} version"
     since = {"price": "100.00", "effectiveFrom": "2020-01-01"}
@@ -38,35 +37,41 @@ async def test_a_visit_from_the_charge_to_the_zero_balance(office: Office) -> No
     here = {"price": "90.00", "effectiveFrom": "2021-01-01", "unit": system.unit("a")}
     entry = await done(office, admin, "setPrice", told, **price, **here)
     assert (entry["unit"]["id"], entry["price"]["amount"]) == (system.unit("a"), "90.00")
-    payer = await done(office, admin, "addPayer", "name", name="Northern Mutual")
+    return await done(office, admin, "addPayer", "name", name="Northern Mutual")
 
-    patient = scene.patient()
-    visit = make.encounter(patient, scene.unit)
-    finding = make.condition(visit)
-    system.save(visit, finding)
-    encounter, who = f"Encounter:{visit.id}", f"Patient:{patient.id}"
+
+async def coded(office: Office, doctor: Person, visit: Any, finding: Any, code: str) -> Any:
+    """One and a half of the code, with a diagnosis; whoever treats sees no amount."""
     charge = await done(
         office,
         doctor,
         "recordCharge",
-        "units diagnoses{id} amount{amount} maskedGroups version",
-        encounter=encounter,
+        "units amount{amount} maskedGroups version",
+        encounter=f"Encounter:{visit.id}",
         codeSystem="INTERNAL",
         code=code.lower(),
         units="1.5",
         modifiers=["25"],
     )
     assert (charge["amount"], charge["maskedGroups"]) == (None, ["BILLING"])
-    charge = await done(
-        office,
-        doctor,
-        "codeCharge",
-        "diagnoses{id} version",
-        id=charge["id"],
-        version=1,
-        diagnoses=[f"Condition:{finding.id}"],
-    )
-    assert [row["id"] for row in charge["diagnoses"]] == [f"Condition:{finding.id}"]
+    pointers = [f"Condition:{finding.id}"]
+    asked = {"id": charge["id"], "version": 1, "diagnoses": pointers}
+    charge = await done(office, doctor, "codeCharge", "diagnoses{id} version", **asked)
+    assert [row["id"] for row in charge["diagnoses"]] == pointers
+    return charge
+
+
+async def test_a_visit_from_the_charge_to_the_zero_balance(office: Office) -> None:
+    scene, system = at(office), office.here
+    biller, doctor = scene.asker, system.person("provider@a")
+    code = f"V-{make.number()}"
+    payer = await priced(office, code)
+    patient = scene.patient()
+    visit = make.encounter(patient, scene.unit)
+    finding = make.condition(visit)
+    system.save(visit, finding)
+    encounter, who = f"Encounter:{visit.id}", f"Patient:{patient.id}"
+    charge = await coded(office, doctor, visit, finding, code)
     terms = card(scene) | {"payer": payer["id"]}
     unit = system.unit("a")
     cover = await done(office, biller, "recordCoverage", unit=unit, patient=who, terms=terms)
