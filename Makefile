@@ -1,6 +1,6 @@
 # What a newcomer needs is `make up`; `make help` tells the rest.
 .DEFAULT_GOAL := help
-.PHONY: help up test check down clean lock bench
+.PHONY: help up test check coverage down clean lock bench
 BIN := .venv/bin
 READY := .venv/.ready
 LOCK := $(BIN)/uv --quiet pip compile pyproject.toml --universal --generate-hashes --no-header --no-annotate
@@ -27,6 +27,9 @@ test: $(READY) ## all checks and all tests, against servers of their own (under 
 
 check: $(READY) ## the fast half: format, lint, types, imports, tests that need no server
 	@exec $(BIN)/python -m dev.checks
+
+coverage: $(READY) ## all tests once more, measuring which branches they take; twice the time
+	@exec $(BIN)/python -m dev.checks --coverage
 
 down: $(READY) ## stop all servers of this checkout
 	@exec $(BIN)/caretree dev down
