@@ -2,7 +2,6 @@
 
 import datetime as dt
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 from tests import make
