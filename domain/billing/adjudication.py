@@ -22,7 +22,7 @@ from domain.billing.postings import (
 from domain.billing.record import AdjustmentGroup, InvoiceLine, PostingKind
 from domain.errors import Invalid
 from domain.locks import hold
-from domain.plain_text import line, optional_line
+from domain.plain_text import line, optional_identifier
 
 PAID_BY_PAYER = "payer"
 """The method of a payer's payment."""
@@ -74,7 +74,7 @@ async def adjudicate(
     """
     move(claim.queue, ClaimQueue.ADJUDICATED)
     items = await items_of(session, agent, claim)
-    told = optional_line(reference, "reference", maximum=80)
+    told = optional_identifier(reference, "reference", maximum=80)
     _check(items, answers)
     by_item = {answer.sequence: answer for answer in answers}
     await hold(session, LOCK, agent.tenant_id, claim.clinic_id, claim.patient_id)

@@ -35,7 +35,7 @@ from domain.locks import hold
 from domain.model import new_id
 from domain.organization import Place, Tenant, clinic_of
 from domain.patients import seen_at
-from domain.plain_text import optional_line
+from domain.plain_text import optional_identifier
 
 
 class PaymentMethod(StrEnum):
@@ -91,7 +91,7 @@ async def record_payment(
         amount_minor=paid,
         invoice_id=invoice.id if invoice else None,
         method=method.value,
-        reference=optional_line(reference, "reference", maximum=80),
+        reference=optional_identifier(reference, "reference", maximum=80),
     )
     session.add(posting)
     await session.flush()

@@ -39,6 +39,8 @@ NOBODYS = {"patient", "appointment_block", "daily_close"}
 ANSWER = {"paid_minor", "adjusted_minor", "patient_minor"}
 ONLY = {
     "role_grant": {"valid_until", "version", "updated_at"},
+    "grant_request": {"state", "decided_by", "decided_at", "grant_id", "version", "updated_at"},
+    "tenant": {"state", "mfa_policy", "second_approval", "tree_version", "version", "updated_at"},
     "invoice": {"state", "version", "updated_at"},
     "claim_item": ANSWER,
     "claim": ANSWER
