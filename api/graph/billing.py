@@ -198,7 +198,7 @@ def _unbilled(patient: Row, c: Compiler) -> ColumnElement[Any]:
 def _by_clinic(up: Row, c: Compiler, _get: Any) -> Select[Any]:
     rows = ledger(up, c).subquery(f"s{c.label()}")
     return select(
-        c.tenant().label("tenant_id"),
+        cast(c.tenant(), Uuid()).label("tenant_id"),
         rows,
         (rows.c.charged - rows.c.paid - rows.c.adjusted - rows.c.transferred).label("balance"),
     ).order_by(rows.c.clinic_id)

@@ -7,6 +7,7 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Select,
+    Uuid,
     cast,
     func,
     literal_column,
@@ -57,7 +58,7 @@ def care_team(patient: Row, c: Compiler, _get: Any) -> Select[Any]:
     last, next_ = func.max(rows.c.seen_at), func.min(rows.c.next_at)
     return (
         select(
-            c.tenant().label("tenant_id"),
+            cast(c.tenant(), Uuid()).label("tenant_id"),
             rows.c.practitioner_id,
             last.label("last_seen_at"),
             next_.label("next_at"),

@@ -125,7 +125,7 @@ def _aged(c: Compiler) -> Select[Any]:
     credit = cast(posted - taken, BigInteger)
     owed: ColumnElement[Any] = sum((ages.c[name] for name in sums), ZERO)
     return select(
-        c.tenant().label("tenant_id"),
+        cast(c.tenant(), Uuid()).label("tenant_id"),
         *ages.c,
         credit.label("unapplied"),
         cast(owed - credit, BigInteger).label("total"),

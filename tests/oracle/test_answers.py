@@ -187,3 +187,14 @@ async def test_single_rows_with_everything_in_them(stage: Stage, one: who.Who) -
     for rows in stage.rows:
         for row in rows.all("patient"):
             await stage.check(one, text, {"id": f"Patient:{row.id}"})
+
+
+@of_the_cast
+async def test_values_of_which_a_link_alone_is_asked(stage: Stage, one: who.Who) -> None:
+    """Where nothing else in the statement says of what type the health system is."""
+    patient = f"Patient:{stage.rows[0].all('patient')[0].id}"
+    for asked in (
+        "account(patient:$id){clinics{clinic{zone}}}",
+        "patient(id:$id){careTeam{practitioner{active}}}",
+    ):
+        await stage.check(one, f"query($id:ID!){{{asked}}}", {"id": patient})
