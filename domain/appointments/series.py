@@ -138,7 +138,7 @@ async def book_series(
     recurrence: Recurrence,
     series_id: uuid.UUID | None = None,
 ) -> AppointmentSeries:
-    """Book all visits of a series or none. Raises SeriesTaken, and as `new_visit` and `reserve`."""
+    """Book all visits of a series or none. Raises NotBookableHere, SeriesTaken, and as `new_visit` and `reserve`."""
     starts = beginnings(booking.starts_at, recurrence, await zone_of(session, agent, place))
     pairs = [await new_visit(session, agent, place, replace(booking, starts_at=s)) for s in starts]
     first, kept = pairs[0]
@@ -173,7 +173,11 @@ async def book_series(
 async def _all_free(
     session: AsyncSession, agent: Agent, place: Place, visits: Sequence[Appointment], kept: Kept
 ) -> None:
-    """Raises SeriesTaken with every visit that cannot be booked. The resources are waited for already."""
+    """Raises SeriesTaken with every visit that cannot be booked. The resources are waited for already.
+
+    Who is never to be booked at the place is no matter of a visit's time: NotBookableHere, with its field.
+    """
+    await require_bookable(session, agent, place, kept.practitioner_id, kept.room_ids)
     span = visits[0].starts_at - WIDER, visits[-1].ends_at + WIDER
     taken = await taken_times(session, agent, place, kept.resources, *span)
     conflicts: list[tuple[dt.datetime, DomainError]] = []

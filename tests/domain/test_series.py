@@ -1,6 +1,8 @@
 """Recurring visits: all or none, by the clock on the wall, every conflict told; one, or one and all that follow."""
 
 import datetime as dt
+import uuid
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,6 +16,7 @@ from domain.appointments import (
     AppointmentSeries,
     Booking,
     Frequency,
+    NotBookableHere,
     Recurrence,
     SeriesTaken,
     book_series,
@@ -122,6 +125,46 @@ async def test_all_conflicts_are_told_and_nothing_is_booked(
     assert [v.id for v in await visits(app_engine, at)] == [taken.id]
     async with acting(app_engine, at.tenant_id) as session:
         assert (await session.scalars(select(AppointmentSeries))).all() == []
+
+
+async def test_who_is_never_to_be_booked_there_is_told_as_such_and_not_as_taken_times(
+    at: Stage, app_engine: AsyncEngine, database: Database
+) -> None:
+    gone, room = make.practitioner(at.tree.tenant), make.bookable(at.tree.tenant)
+    left = make.bookable(gone)
+    make.save(database, gone, left, room)
+    over = {"valid_until": make.NOW - WEEK}
+    make.save(database, make.assignment(left, at.clinic, **over))
+    for practitioner, rooms, path in (
+        (uuid.UUID(int=1), (), "practitionerId"),
+        (gone.id, (), "practitionerId"),
+        (at.practitioner.id, (room.id,), "roomIds"),
+    ):
+        asked = replace(visit(at), practitioner_id=practitioner, room_ids=rooms)
+        refused = await done(app_engine, at, book_series, at.clinic, asked, WEEKLY)
+        assert isinstance(refused, NotBookableHere)
+        assert refused.path == (path,)
+    assert await visits(app_engine, at) == []
+    made = await following(app_engine, at)
+    moved = move_following, at.clinic, made[1], 1, made[1].starts_at + WEEK, 30
+    refused = await done(app_engine, at, *moved, practitioner_id=gone.id)
+    assert isinstance(refused, NotBookableHere)
+    assert [v.id for v in await visits(app_engine, at)] == [v.id for v in made]
+
+
+async def test_who_is_there_for_some_of_the_visits_only_is_told_for_each_of_the_others(
+    at: Stage, app_engine: AsyncEngine, database: Database
+) -> None:
+    doctor = make.practitioner(at.tree.tenant)
+    resource = make.bookable(doctor)
+    make.save(database, doctor, resource)
+    make.save(database, make.assignment(resource, at.clinic, valid_until=FIRST + 2 * WEEK))
+    asked = replace(visit(at), practitioner_id=doctor.id)
+    refused = await done(app_engine, at, book_series, at.clinic, asked, WEEKLY)
+    assert isinstance(refused, SeriesTaken)
+    assert [(start, why.code) for start, why in refused.conflicts] == [
+        (FIRST + n * WEEK, "NOT_BOOKABLE_HERE") for n in (2, 3)
+    ]
 
 
 async def following(engine: AsyncEngine, at: Stage) -> list[Appointment]:
