@@ -37,11 +37,12 @@ select json_build_object(
         where h.tenant_id = $1 and h.id = $4::uuid and h.active
             and h.clinic_id = (select clinic_id from place)),
     'windows', (select coalesce(json_agg(json_build_array(o.resource_id,
-        extract(epoch from o.opens_at)::bigint, extract(epoch from o.closes_at)::bigint,
-        extract(epoch from o.aligned_at)::bigint, o.minutes, o.step, o.buffer_before, o.buffer_after)), '[]')
+        date_part('epoch', o.opens_at)::bigint, date_part('epoch', o.closes_at)::bigint,
+        date_part('epoch', o.aligned_at)::bigint, o.minutes, o.step, o.buffer_before, o.buffer_after)), '[]')
         from place, ids, open_windows($1, place.clinic_id, place.id, ids.ids, $4::uuid, $5::date, $6::date) o),
-    'busy', (select coalesce(json_agg(json_build_array(t.resource_id,
-        floor(extract(epoch from lower(t.block)))::bigint, ceil(extract(epoch from upper(t.block)))::bigint)), '[]')
+    'busy', (select coalesce(json_agg(json_build_array(s.resource_id, s.begins, s.ends)), '[]') from (
+        select t.resource_id, array_agg(floor(date_part('epoch', lower(t.block)))::bigint) as begins,
+            array_agg(ceil(date_part('epoch', upper(t.block)))::bigint) as ends
         from (
             select b.resource_id, b.block
             from place, ids, span, busy_times($1, place.id, ids.ids, span.days, $7::timestamptz) b
@@ -52,10 +53,14 @@ select json_build_object(
             select w.id, c.block
             from wanted w, unnest(closed_times($1, w.clinic_id, w.unit_id, w.id, $5::date - 1, $6::date + 2)) c (block)
             where not w.ruled
-        ) t)
+        ) t group by t.resource_id) s)
 )::text
 """
-"""Parameters: tenant, unit, resources (null: all of the unit), service, first and last day, the present moment."""
+"""Parameters: tenant, unit, resources (null: all of the unit), service, first and last day, the present moment.
+
+What is taken are two arrays a resource, in seconds by `date_part`: a JSON row for each, with `extract`'s numeric, took
+nearly half of the statement's time. A double holds microseconds until the year 2255.
+"""
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,8 @@ def parameters(
 
 def read(told: Mapping[str, Any]) -> FreeTimes:
     """What SQL's row says."""
-    windows, busy = _grouped(told["windows"]), _grouped(told["busy"])
+    windows = _grouped(told["windows"])
+    busy = {id_: list(zip(begins, ends, strict=True)) for id_, begins, ends in told["busy"]}
     resources = {
         uuid.UUID(id_): Resource(
             uuid.UUID(id_),
@@ -119,7 +125,7 @@ def read(told: Mapping[str, Any]) -> FreeTimes:
             kind,
             ruled,
             tuple(Window(*row) for row in windows.get(id_, ())),
-            [(begin, end) for begin, end in busy.get(id_, ())],
+            busy.get(id_, ()),
         )
         for id_, name, kind, ruled in told["resources"]
     }
