@@ -33,6 +33,20 @@ SINGLE = (
     + (("node",) * 3 + ("bookableResources", "availability", "observations", *AT_CLINIC))
     + ("claim", "coverages", "dailyCloses", "receivables")
 )
+CHART = [
+    TYPES[name]
+    for name in (
+        "Note",
+        "Observation",
+        "Condition",
+        "AllergyIntolerance",
+        "MedicationRequest",
+        "MedicationStatement",
+        "Procedure",
+        "Immunization",
+    )
+]
+"""What is written at a visit."""
 Value = tuple[str, str, Any]
 """(GraphQL type, literal, value): an argument, inline or as a variable."""
 
@@ -156,8 +170,10 @@ class Generator:
         return f"receivables{asked}{self.selection('Receivables', 1)}"
 
     def several(self) -> str:
-        types = self.random.sample(NODE_TYPES, 3)
-        ids = [self.id(self.random.choice(types))[2] for _ in range(self.random.randrange(30))]
+        """Rows of many types at once, half of a chart: what is hidden there is asked for by id alone."""
+        drawn = self.random.sample(CHART, 3) + self.random.sample(NODE_TYPES, 3)
+        types = list({type_.name: type_ for type_ in drawn}.values())
+        ids = [self.id(self.random.choice(types))[2] for _ in range(self.random.randrange(100))]
         listed = ",".join(f'"{id_}"' for id_ in ids)
         return f"nodes{self.given(ids=('[ID!]!', f'[{listed}]', ids))}{self.any_of(types)}"
 
@@ -247,6 +263,8 @@ class Generator:
         ]
         most = 6 if depth > 1 else 4
         chosen = self.random.sample(names, min(len(names), self.random.randrange(1, most)))
+        if type_.groups and "maskedGroups" not in chosen and self.chance(0.5):
+            chosen.append("maskedGroups")  # some permissions show nowhere else
         parts = [self.field(type_, name, depth, prefix) for name in chosen]
         parts.append("__typename")
         if self.chance(0.15):  # the same again, merged
