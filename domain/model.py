@@ -48,7 +48,10 @@ class Wall(StrEnum):
 
 
 class Base(DeclarativeBase):
-    """Every table of a cell. `__resource__` is the name that policies use, `__wall__` the kind of policy."""
+    """Every table of a cell. `__resource__` is the name that policies use, `__wall__` the kind of policy.
+
+    `__told__`: of a placed row, whether `domain.changes` tells that it was written.
+    """
 
     metadata = MetaData(naming_convention=NAMES)
     type_annotation_map: ClassVar[dict[Any, Any]] = {
@@ -59,6 +62,7 @@ class Base(DeclarativeBase):
     }
     __resource__: ClassVar[str | None] = None
     __wall__: ClassVar[Wall] = Wall.TENANT
+    __told__: ClassVar[bool] = False
 
     tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True, sort_order=-100)
 

@@ -7,6 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent
+from domain.changes import written
 from domain.errors import unchanged
 
 
@@ -41,6 +42,7 @@ async def change(session: AsyncSession, agent: Agent, row: Row, version: int, **
         execution_options={"populate_existing": True, "synchronize_session": False},
     )
     if changed is not None:
+        written(session, changed)
         return cast(Row, changed)
     current = await session.scalar(select(model.version).where(*here))
     raise unchanged(current, version)

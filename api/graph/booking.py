@@ -50,6 +50,7 @@ from domain.appointments import (
     settle,
 )
 from domain.appointments.booking import BINDS, PREFIX
+from domain.appointments.booking import told as announced
 from domain.audit import Agent
 from domain.database import refusal_of
 from domain.errors import DomainError, NotFound
@@ -156,10 +157,11 @@ def booking_plan(c: Compiler, details: Details, info: GraphQLResolveInfo[Any]) -
         out += [raw(f"'{response}'"), value]
     made = statement.with_only_columns(
         cast(func.json_build_object(*out), Text),
+        announced(row),
         *[h.number for h in hidden],
         maintain_column_froms=True,
     )
-    return Built(made.add_cte(*parts.effects), hidden)
+    return Built(made.add_cte(*parts.effects), hidden, skip=1)
 
 
 async def book(info: GraphQLResolveInfo[Any], given: BookAppointmentInput) -> Any:

@@ -43,6 +43,7 @@ from sqlalchemy.types import TypeEngine
 from domain.appointments.record import Appointment, AppointmentBlock, AppointmentState
 from domain.appointments.states import period
 from domain.audit import Agent, AuditEvent, Outcome
+from domain.changes import telling
 from domain.errors import Invalid
 from domain.keys import IdempotencyKey, check_key
 from domain.locks import holding
@@ -117,7 +118,7 @@ class Booking:
 
 @dataclass(frozen=True)
 class BookingStatement:
-    """The parts of the statement: select from `aliased(Appointment, booked)` and `add_cte(*effects)`."""
+    """The parts of the statement: select `aliased(Appointment, booked)`, `told` of it, and `add_cte(*effects)`."""
 
     booked: CTE
     effects: tuple[CTE, ...]
@@ -174,6 +175,11 @@ def booking_statement(admissible: Select[Any]) -> BookingStatement:
     locked = lock_of(claimed)
     booked = appointment_of(site, claimed, locked)
     return BookingStatement(booked, (blocks_of(booked, kept), event_of(booked)))
+
+
+def told(row: Any) -> ColumnElement[Any]:
+    """A column by which whoever listens hears of the booked row."""
+    return telling("appointment", row.tenant_id, row.clinic_id, row.id)
 
 
 def given(name: str) -> ColumnElement[Any]:

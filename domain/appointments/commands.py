@@ -16,6 +16,7 @@ from domain.appointments.booking import (
     bookable,
     booking_statement,
     booking_values,
+    told,
 )
 from domain.appointments.record import Appointment, AppointmentState
 from domain.appointments.states import move, period
@@ -61,10 +62,11 @@ async def book(
     """
     values = booking_values(agent, place, booking)
     parts = booking_statement(admissible)
-    answer = select(aliased(Appointment, parts.booked)).add_cte(*parts.effects)
+    row = aliased(Appointment, parts.booked)
+    answer = select(row, told(row)).add_cte(*parts.effects)
     for _ in range(TRIES):
         with refusals():
-            booked = await session.scalar(answer, values)
+            booked: Appointment | None = await session.scalar(answer, values)
         if booked is not None:
             return booked
         earlier = await settle(session, agent, place, booking, admissible)

@@ -43,6 +43,7 @@ class Appointment(Stamped, OfPatient):
 
     __tablename__ = "appointment"
     __resource__ = "appointment"
+    __told__ = True
 
     practitioner_id: Mapped[uuid.UUID]
     state: Mapped[str]
