@@ -42,19 +42,22 @@ class StateTable(Generic[S]):
             raise IllegalMove(self.what, "new", state.value)
         return state.value
 
+    def steps(self) -> str:
+        """The moves as SQL: pairs of a state and one that may follow it."""
+        return ", ".join(
+            f"('{now.value}', '{then.value}')"
+            for now, following in self.moves.items()
+            for then in type(now)
+            if then in following
+        )
+
     def constraints(self) -> tuple[CheckConstraint, ...]:
         """What the database holds: a known state, a legal step to it, a reason only for what was an error."""
         (states,) = {type(state) for state in self.moves}
-        steps = ", ".join(
-            f"('{now.value}', '{then.value}')"
-            for now, following in self.moves.items()
-            for then in states
-            if then in following
-        )
         return (
             one_of(self.column, states),
             CheckConstraint(
-                f"state_before is null or (state_before, {self.column}) in ({steps})",
+                f"state_before is null or (state_before, {self.column}) in ({self.steps()})",
                 name="state_step",
             ),
             CheckConstraint(

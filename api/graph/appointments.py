@@ -173,7 +173,6 @@ class Query:
             first=first,
             after=after,
             filters=_conditions(values),
-            variant=tuple(sorted(name for name, value in values.items() if value is not None)),
             values=values,
         )
 

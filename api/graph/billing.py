@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from api.graph.encounters import Encounter, local_id
-from api.graph.ledger import ZERO, ledger, outstanding, total, unsettled
+from api.graph.ledger import ZERO, ledger, outstanding, total, unapplied
 from api.graph.organization import OrgUnit, clinic_of, node_argument, unit_of
 from api.graph.patients import Patient, patient_of, prefix
 from api.graph.relay import (
@@ -86,7 +86,7 @@ class InvoiceLine(Node):
     unit_price: Money | None = struct("read", "Price of one.", minor("unit_price_minor"))
     amount: Money | None = struct("read", "Units times price.", minor("amount_minor"))
     open: Money | None = struct(
-        "read", "What of it is not settled, of what you may read.", money(unsettled)
+        "read", "What of it is not settled, of what you may read.", unapplied("invoice_line_id")
     )
 
 
@@ -319,7 +319,6 @@ class Query:
             first=first,
             after=after,
             filters=_invoice_conditions(values),
-            variant=tuple(sorted(name for name, value in values.items() if value is not None)),
             values=values,
         )
 
@@ -360,6 +359,5 @@ class Query:
             first=first,
             after=after,
             filters=_entry_conditions(values),
-            variant=search is not None,
             values=values,
         )

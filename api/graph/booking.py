@@ -34,6 +34,7 @@ from api.plan.write import (
     driver,
     fetch_row,
     perform,
+    perform_on,
     still_valid,
     unit_of,
 )
@@ -58,7 +59,7 @@ from domain.patients import PatientSite
 from domain.pipeline import Row, Statement
 from domain.pipeline_errors import DatabaseError
 
-APPOINTMENT = Payload("appointment", "Appointment")
+APPOINTMENT = Payload("appointment", "Appointment", model=Appointments)
 BOOK = "appointment:book"
 TRIES = 3
 
@@ -363,20 +364,19 @@ class Mutation:
     async def cancel_appointment(
         self, info: Info, input: Annotated[ChangeAppointmentInput, GIVEN]
     ) -> ChangeAppointmentPayload | None:
-        async def command(work: Work) -> uuid.UUID:
-            appointment = await work.load(Appointments, input.id, "Appointment")
-            agent = await work.require("appointment:cancel", appointment)
-            return (await cancel(work.session, agent, appointment, input.version)).id
-
-        return await perform(info._raw_info, "cancelAppointment", APPOINTMENT, input, command)
+        return await perform_on(
+            info._raw_info, "cancelAppointment", APPOINTMENT, input, "appointment:cancel", cancel
+        )
 
     @root("appointment:check_in", "The patient is here.")
     async def check_in_appointment(
         self, info: Info, input: Annotated[ChangeAppointmentInput, GIVEN]
     ) -> ChangeAppointmentPayload | None:
-        async def command(work: Work) -> uuid.UUID:
-            appointment = await work.load(Appointments, input.id, "Appointment")
-            agent = await work.require("appointment:check_in", appointment)
-            return (await check_in(work.session, agent, appointment, input.version)).id
-
-        return await perform(info._raw_info, "checkInAppointment", APPOINTMENT, input, command)
+        return await perform_on(
+            info._raw_info,
+            "checkInAppointment",
+            APPOINTMENT,
+            input,
+            "appointment:check_in",
+            check_in,
+        )

@@ -3,10 +3,9 @@
 import datetime as dt
 import uuid
 from types import SimpleNamespace
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
-from sqlalchemy import ColumnElement, Uuid
 
 from api.graph.billing import ChargeItem, ChargeMasterEntry, Invoice
 from api.graph.encounters import local_id
@@ -14,11 +13,10 @@ from api.graph.organization import node_argument
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.payments import amount_of
 from api.graph.relay import GIVEN, After, Connection, First, Info, Within, root, value_type
-from api.plan.compile import Compiler
-from api.plan.fetch import page
-from api.plan.mapping import Row, attribute, parse_id
+from api.plan.fetch import equal, page
+from api.plan.mapping import parse_id
 from api.plan.page import Listing
-from api.plan.write import Payload, Work, perform
+from api.plan.write import Payload, Work, perform, perform_on
 from domain.billing import ChargeItem as ChargeItems
 from domain.billing import (
     ChargeMaster,
@@ -35,24 +33,12 @@ from domain.billing import (
 from domain.encounters import Encounter as Encounters
 from domain.errors import Invalid, NotFound
 
-CHARGE = Payload("charge", "ChargeItem")
+CHARGE = Payload("charge", "ChargeItem", model=ChargeItems)
 INVOICE = Payload("invoice", "Invoice")
 PRICE = Payload("entry", "ChargeMasterEntry")
 LISTING = Listing(ChargeItems, "charge", "occurred_at", ChargeItems, descending=True)
 MOST = 100
 """Charges of one invoice."""
-
-
-def _conditions(values: dict[str, Any]) -> Any:
-    def build(row: Row, c: Compiler, _walks: bool) -> list[ColumnElement[bool]]:
-        types = {"patient_id": Uuid(), "encounter_id": Uuid()}
-        return [
-            attribute(row, name) == c.binds.value(name, types.get(name))
-            for name, value in values.items()
-            if value is not None
-        ]
-
-    return build
 
 
 @strawberry.type
@@ -90,8 +76,7 @@ class Query:
             node=unit,
             first=first,
             after=after,
-            filters=_conditions(values),
-            variant=tuple(sorted(name for name, value in values.items() if value is not None)),
+            filters=equal(values),
             values=values,
         )
 
@@ -229,12 +214,9 @@ class Mutation:
     async def void_charge(
         self, info: Info, input: Annotated[VoidChargeInput, GIVEN]
     ) -> ChargePayload | None:
-        async def command(work: Work) -> uuid.UUID:
-            charge = await work.load(ChargeItems, input.id, "ChargeItem")
-            agent = await work.require("charge:record", charge)
-            return (await void_charge(work.session, agent, charge, input.version)).id
-
-        return await perform(info._raw_info, "voidCharge", CHARGE, input, command)
+        return await perform_on(
+            info._raw_info, "voidCharge", CHARGE, input, "charge:record", void_charge
+        )
 
     @root("invoice:issue", "Bill charges of a patient; the invoice never changes.")
     async def issue_invoice(

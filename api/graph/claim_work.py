@@ -1,8 +1,7 @@
 """What is done with claims: made, coded, filed, rejected, answered, settled, taken back."""
 
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
 
@@ -10,7 +9,7 @@ from api.graph.claims import Claim
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.payments import amount_of
 from api.graph.relay import GIVEN, Info, root, value_type
-from api.plan.write import Payload, Work, perform
+from api.plan.write import Payload, Work, perform, perform_on
 from domain.billing import (
     AdjustmentGroup,
     ClaimKind,
@@ -32,7 +31,7 @@ from domain.encounters import Encounter as Encounters
 from domain.errors import Invalid
 from domain.organization import Tenant
 
-CLAIM = Payload("claim", "Claim")
+CLAIM = Payload("claim", "Claim", model=Claims)
 MOST = 999
 """Items of a claim (X12 837P: 50 for most payers), adjustments of an item."""
 
@@ -110,25 +109,6 @@ def answers_of(given: AdjudicateClaimInput, tenant: Tenant) -> list[ItemAnswer]:
     ]
 
 
-async def moved(
-    info: Info,
-    operation: str,
-    permission: str,
-    given: Any,
-    command: Callable[..., Awaitable[Claims]],
-    *more: Any,
-    also: tuple[str, ...] = (),
-) -> Any:
-    """Judge a claim, take a step with it and answer it."""
-
-    async def run(work: Work) -> uuid.UUID:
-        claim = await work.load(Claims, given.id, "Claim")
-        agent = await work.require(permission, claim, *also)
-        return (await command(work.session, agent, claim, given.version, *more)).id
-
-    return await perform(info._raw_info, operation, CLAIM, given, run)
-
-
 @strawberry.type
 class Mutation:
     @root("claim:create", "Ask a payer for all charges of an encounter; it needs coding first.")
@@ -153,33 +133,39 @@ class Mutation:
     async def queue_claim(
         self, info: Info, input: Annotated[MoveClaimInput, GIVEN]
     ) -> ClaimPayload | None:
-        return await moved(info, "queueClaim", "claim:create", input, queue_claim)
+        return await perform_on(
+            info._raw_info, "queueClaim", CLAIM, input, "claim:create", queue_claim
+        )
 
     @root("claim:create", "Send a claim back to coding.")
     async def recode_claim(
         self, info: Info, input: Annotated[ReturnClaimInput, GIVEN]
     ) -> ClaimPayload | None:
-        more = (input.reason,)
-        return await moved(info, "recodeClaim", "claim:create", input, recode_claim, *more)
+        return await perform_on(
+            info._raw_info, "recodeClaim", CLAIM, input, "claim:create", recode_claim, input.reason
+        )
 
     @root("claim:create", "Take back a claim that does not lie with the payer.")
     async def cancel_claim(
         self, info: Info, input: Annotated[MoveClaimInput, GIVEN]
     ) -> ClaimPayload | None:
-        return await moved(info, "cancelClaim", "claim:create", input, cancel_claim)
+        return await perform_on(
+            info._raw_info, "cancelClaim", CLAIM, input, "claim:create", cancel_claim
+        )
 
     @root("claim:file", "The claim went to the payer.")
     async def file_claim(
         self, info: Info, input: Annotated[MoveClaimInput, GIVEN]
     ) -> ClaimPayload | None:
-        return await moved(info, "fileClaim", "claim:file", input, file_claim)
+        return await perform_on(info._raw_info, "fileClaim", CLAIM, input, "claim:file", file_claim)
 
     @root("claim:file", "The payer or the clearing house did not take the claim.")
     async def reject_claim(
         self, info: Info, input: Annotated[ReturnClaimInput, GIVEN]
     ) -> ClaimPayload | None:
-        more = (input.reason,)
-        return await moved(info, "rejectClaim", "claim:file", input, reject_claim, *more)
+        return await perform_on(
+            info._raw_info, "rejectClaim", CLAIM, input, "claim:file", reject_claim, input.reason
+        )
 
     @root("claim:adjudicate", "Take the payer's answer to a filed claim and post it.")
     async def adjudicate_claim(
@@ -201,5 +187,12 @@ class Mutation:
     async def settle_claim(
         self, info: Info, input: Annotated[MoveClaimInput, GIVEN]
     ) -> ClaimPayload | None:
-        also = ("posting",)
-        return await moved(info, "settleClaim", "claim:adjudicate", input, settle, also=also)
+        return await perform_on(
+            info._raw_info,
+            "settleClaim",
+            CLAIM,
+            input,
+            "claim:adjudicate",
+            settle,
+            also=("posting",),
+        )

@@ -1,10 +1,10 @@
 """Claims and the desks on which they lie."""
 
 import datetime as dt
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
-from sqlalchemy import ColumnElement, Text, Uuid, cast
+from sqlalchemy import Text, cast
 
 from api.graph.billing import ChargeItem, minor
 from api.graph.coverages import Coverage
@@ -12,11 +12,8 @@ from api.graph.encounters import Encounter, local_id
 from api.graph.organization import OrgUnit, clinic_of, node_argument
 from api.graph.patients import Patient, patient_of
 from api.graph.relay import After, Connection, First, Info, Money, Node, Wanted, Within, root
-from api.plan.compile import Compiler
-from api.plan.fetch import get, page
+from api.plan.fetch import equal, get, page
 from api.plan.mapping import (
-    Row,
-    attribute,
     column,
     computed,
     enum_name,
@@ -123,18 +120,6 @@ class Claim(Node):
         """What was posted of the payer's answer."""
 
 
-def _conditions(values: dict[str, Any]) -> Any:
-    def build(row: Row, c: Compiler, _walks: bool) -> list[ColumnElement[bool]]:
-        types = {"patient_id": Uuid(), "encounter_id": Uuid()}
-        return [
-            attribute(row, name) == c.binds.value(name, types.get(name))
-            for name, value in values.items()
-            if value is not None
-        ]
-
-    return build
-
-
 @strawberry.type
 class Query:
     @root("claim:read", "A claim; null where there is none that you may see.")
@@ -180,7 +165,6 @@ class Query:
             node=unit,
             first=first,
             after=after,
-            filters=_conditions(values),
-            variant=tuple(sorted(name for name, value in values.items() if value is not None)),
+            filters=equal(values),
             values=values,
         )

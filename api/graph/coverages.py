@@ -108,7 +108,6 @@ class Query:
             first=first,
             after=after,
             filters=_named(words),
-            variant=words is not None,
             values={"words": words},
         )
 

@@ -199,7 +199,6 @@ class Query:
         }
         # Whoever asks for this state asks for what is struck out.
         errors = wanted.include_entered_in_error or wanted.state is EncounterState.ENTERED_IN_ERROR
-        present = tuple(sorted(name for name, value in values.items() if value is not None))
         return await page(
             info._raw_info,
             LISTING,
@@ -207,6 +206,6 @@ class Query:
             first=first,
             after=after,
             filters=_conditions(values, errors),
-            variant=(errors, *present),
+            variant=errors,
             values=values,
         )

@@ -11,7 +11,7 @@ from api.graph.organization import OrgUnit, node_argument, unit_of
 from api.graph.people import Person
 from api.graph.relay import After, Connection, First, Info, Node, Within, root
 from api.plan.compile import Compiler
-from api.plan.fetch import page
+from api.plan.fetch import equal, page
 from api.plan.mapping import column, computed, enum_name, joined, one, parse_id, table
 from api.plan.page import Listing
 from domain.approvals import GrantRequest as GrantRequests
@@ -133,7 +133,7 @@ class Query:
             first=first,
             after=after,
             filters=filters,
-            variant=(below is not None, bool(whose), role is not None, include_ended),
+            variant=include_ended,
             values={"units": below, "person": whose and whose[1], "role": role},
         )
 
@@ -147,16 +147,13 @@ class Query:
         first: First = 50,
         after: After = None,
     ) -> Connection[GrantRequest] | None:
-        def filters(row: Any, c: Compiler, _: bool) -> Sequence[ColumnElement[bool]]:
-            return [] if state is None else [row.state == c.binds.value("state", Text())]
-
+        values = {"state": None if state is None else state.value}
         return await page(
             info._raw_info,
             REQUESTS,
             node=None,
             first=first,
             after=after,
-            filters=filters,
-            variant=state is not None,
-            values={"state": None if state is None else state.value},
+            filters=equal(values),
+            values=values,
         )

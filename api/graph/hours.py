@@ -10,7 +10,7 @@ from api.graph.encounters import local_id
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
 from api.graph.schedules import HealthcareService, ScheduleClosure, ScheduleRule
-from api.plan.write import Payload, Work, perform
+from api.plan.write import Payload, Work, perform, perform_on
 from domain.errors import NotFound
 from domain.schedules import HealthcareService as HealthcareServices
 from domain.schedules import Hours as Terms
@@ -29,7 +29,7 @@ from domain.schedules import (
 EDIT = "schedule:edit"
 SERVICE = Payload("service", "HealthcareService")
 RULE = Payload("rule", "ScheduleRule")
-CLOSURE = Payload("closure", "ScheduleClosure")
+CLOSURE = Payload("closure", "ScheduleClosure", model=ScheduleClosures)
 
 
 @strawberry.input(description="A service to be offered.")
@@ -268,9 +268,6 @@ class Mutation:
     async def withdraw_schedule_closure(
         self, info: Info, input: Annotated[WithdrawScheduleClosureInput, GIVEN]
     ) -> ScheduleClosurePayload | None:
-        async def command(work: Work) -> uuid.UUID:
-            closure = await work.load(ScheduleClosures, input.id, "ScheduleClosure")
-            agent = await work.require(EDIT, closure)
-            return (await reopen(work.session, agent, closure, input.version)).id
-
-        return await perform(info._raw_info, "withdrawScheduleClosure", CLOSURE, input, command)
+        return await perform_on(
+            info._raw_info, "withdrawScheduleClosure", CLOSURE, input, EDIT, reopen
+        )

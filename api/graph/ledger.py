@@ -104,13 +104,17 @@ def outstanding(patient: Row, c: Compiler) -> ColumnElement[Any]:
     )
 
 
-def unsettled(line: Row, c: Compiler) -> ColumnElement[Any]:
-    """What of an invoice's line nothing is applied to, in minor units."""
-    part = aliased(Allocation, name=f"a{c.label()}")
-    applied = (
-        select(func.coalesce(func.sum(part.amount_minor), ZERO))
-        .where(part.invoice_line_id == attribute(line, "id"), c.policy(part, "posting"))
-        .correlate(line)
-        .scalar_subquery()
-    )
-    return attribute(line, "amount_minor") - applied
+def unapplied(side: str) -> Any:
+    """A Money: what of a row no allocation takes up. `side` is the column of an allocation that names the row."""
+
+    def build(row: Row, c: Compiler) -> ColumnElement[Any]:
+        part = aliased(Allocation, name=f"a{c.label()}")
+        applied = (
+            select(func.coalesce(func.sum(part.amount_minor), ZERO))
+            .where(getattr(part, side) == attribute(row, "id"), c.policy(part, "posting"))
+            .correlate(row)
+            .scalar_subquery()
+        )
+        return attribute(row, "amount_minor") - applied
+
+    return money(build, always=True)

@@ -156,6 +156,6 @@ class Query:
             first=first,
             after=after,
             filters=_conditions(values, errors),
-            variant=(since is None, until is None, errors),
+            variant=errors,
             values=values,
         )

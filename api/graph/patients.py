@@ -333,6 +333,5 @@ class Query:
             first=first,
             after=after,
             filters=conditions,
-            variant=tuple(sorted(name for name, value in values.items() if value is not None)),
             values=values,
         )

@@ -115,6 +115,5 @@ class Query:
             first=first,
             after=after,
             filters=lambda row, c, _: [] if below is None else [_holds_here(c, row)],
-            variant=below is not None,
             values={"units": below},
         )

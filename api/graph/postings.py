@@ -2,15 +2,13 @@
 
 import datetime as dt
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
-from sqlalchemy import ColumnElement, Uuid, func, select
-from sqlalchemy.orm import aliased
 
 from api.graph.billing import Invoice, InvoiceLine, minor
 from api.graph.encounters import local_id
-from api.graph.ledger import ZERO
+from api.graph.ledger import unapplied
 from api.graph.organization import OrgUnit, clinic_of, node_argument
 from api.graph.patients import Patient, patient_of
 from api.graph.payloads import UserError, idempotency_key, payload_errors
@@ -24,15 +22,11 @@ from api.graph.relay import (
     Money,
     Node,
     Within,
-    money,
     root,
     value_type,
 )
-from api.plan.compile import Compiler
-from api.plan.fetch import page
+from api.plan.fetch import equal, page
 from api.plan.mapping import (
-    Row,
-    attribute,
     column,
     computed,
     enum_name,
@@ -75,24 +69,15 @@ class Allocation(Node):
         """The line."""
 
 
-def _unapplied(row: Row, c: Compiler) -> ColumnElement[Any]:
-    part = aliased(Allocations, name=f"a{c.label()}")
-    applied = (
-        select(func.coalesce(func.sum(part.amount_minor), ZERO))
-        .where(part.posting_id == attribute(row, "id"), c.policy(part, "posting"))
-        .correlate(row)
-        .scalar_subquery()
-    )
-    return attribute(row, "amount_minor") - applied
-
-
 @table(Postings, description="An entry of the ledger; a positive amount lowers what is owed.")
 class Posting(Node):
     kind: PostingKind | None = computed(
         "read", "What it is.", lambda posting, *_: enum_name(posting.kind)
     )
     amount: Money | None = struct("read", "How much.", minor("amount_minor"))
-    unapplied: Money | None = struct("read", "What of it is applied to no line.", money(_unapplied))
+    unapplied: Money | None = struct(
+        "read", "What of it is applied to no line.", unapplied("posting_id")
+    )
     method: str | None = column("read", "How it was paid.")
     reference: str | None = column("read", "The number of the terminal, the cheque, the payer.")
     group_code: str | None = column("read", "Who bears an adjustment, by X12.")
@@ -116,15 +101,6 @@ class Posting(Node):
         """What it is applied to."""
 
 
-def _conditions(patient: uuid.UUID | None) -> Any:
-    def build(row: Row, c: Compiler, _walks: bool) -> list[ColumnElement[bool]]:
-        if patient is None:
-            return []
-        return [attribute(row, "patient_id") == c.binds.value("patient", Uuid())]
-
-    return build
-
-
 @strawberry.type
 class Query:
     @root("posting:read", "Entries of the ledger that you may see, latest first.")
@@ -142,15 +118,15 @@ class Query:
         good, patient_id = local_id(patient, "Patient")
         if not (known and good):
             return None
+        values = {"patient_id": patient_id}
         return await page(
             info._raw_info,
             LISTING,
             node=unit,
             first=first,
             after=after,
-            filters=_conditions(patient_id),
-            variant=patient_id is not None,
-            values={"patient": patient_id},
+            filters=equal(values),
+            values=values,
         )
 
 

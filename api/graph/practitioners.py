@@ -105,7 +105,6 @@ class Query:
             filters=lambda row, c, _: (
                 [] if below is None else [_assigned(c, row, c.binds.units("units"))]
             ),
-            variant=below is not None,
             values={"units": below},
         )
 

@@ -1,6 +1,5 @@
 """How a visit goes on between its start and its end."""
 
-import uuid
 from typing import Annotated
 
 import strawberry
@@ -8,11 +7,9 @@ import strawberry
 from api.graph.encounters import Encounter
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
-from api.plan.write import Payload, Work, perform
-from domain.encounters import Encounter as Encounters
+from api.graph.visits import ENCOUNTER
+from api.plan.write import perform_on
 from domain.encounters import EncounterState, arrive, cancel, progress
-
-ENCOUNTER = Payload("encounter", "Encounter")
 
 
 @strawberry.input(description="A visit and the version that the change is based on.")
@@ -48,34 +45,28 @@ class Mutation:
     async def arrive_encounter(
         self, info: Info, input: Annotated[ChangeEncounterInput, GIVEN]
     ) -> ChangeEncounterPayload | None:
-        async def command(work: Work) -> uuid.UUID:
-            row = await work.load(Encounters, input.id, "Encounter")
-            agent = await work.require("encounter:arrive", row)
-            changed = await arrive(work.session, agent, row, input.version)
-            return changed.id
-
-        return await perform(info._raw_info, "arriveEncounter", ENCOUNTER, input, command)
+        return await perform_on(
+            info._raw_info, "arriveEncounter", ENCOUNTER, input, "encounter:arrive", arrive
+        )
 
     @root("encounter:progress", "Triage, treat, send on leave or take back.")
     async def progress_encounter(
         self, info: Info, input: Annotated[ProgressEncounterInput, GIVEN]
     ) -> ProgressEncounterPayload | None:
-        async def command(work: Work) -> uuid.UUID:
-            row = await work.load(Encounters, input.id, "Encounter")
-            agent = await work.require("encounter:progress", row)
-            changed = await progress(work.session, agent, row, input.version, input.state)
-            return changed.id
-
-        return await perform(info._raw_info, "progressEncounter", ENCOUNTER, input, command)
+        return await perform_on(
+            info._raw_info,
+            "progressEncounter",
+            ENCOUNTER,
+            input,
+            "encounter:progress",
+            progress,
+            input.state,
+        )
 
     @root("encounter:cancel", "The visit does not take place.")
     async def cancel_encounter(
         self, info: Info, input: Annotated[ChangeEncounterInput, GIVEN]
     ) -> ChangeEncounterPayload | None:
-        async def command(work: Work) -> uuid.UUID:
-            row = await work.load(Encounters, input.id, "Encounter")
-            agent = await work.require("encounter:cancel", row)
-            changed = await cancel(work.session, agent, row, input.version)
-            return changed.id
-
-        return await perform(info._raw_info, "cancelEncounter", ENCOUNTER, input, command)
+        return await perform_on(
+            info._raw_info, "cancelEncounter", ENCOUNTER, input, "encounter:cancel", cancel
+        )

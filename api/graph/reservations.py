@@ -15,8 +15,7 @@ from api.graph.booking import (
     booking_of,
 )
 from api.graph.relay import GIVEN, Info, root
-from api.plan.write import Work, driver, perform
-from domain.appointments import Appointment as Appointments
+from api.plan.write import Work, driver, perform, perform_on
 from domain.appointments import Booking, confirm, hold_time, no_show, overbook
 from identity.calendar import defer_release
 
@@ -58,12 +57,9 @@ class Mutation:
     async def confirm_appointment(
         self, info: Info, input: Annotated[ChangeAppointmentInput, GIVEN]
     ) -> ChangeAppointmentPayload | None:
-        async def command(work: Work) -> uuid.UUID:
-            appointment = await work.load(Appointments, input.id, "Appointment")
-            agent = await work.require("appointment:book", appointment)
-            return (await confirm(work.session, agent, appointment, input.version)).id
-
-        return await perform(info._raw_info, "confirmAppointment", APPOINTMENT, input, command)
+        return await perform_on(
+            info._raw_info, "confirmAppointment", APPOINTMENT, input, "appointment:book", confirm
+        )
 
     @root(
         "appointment:overbook",
@@ -83,9 +79,6 @@ class Mutation:
     async def no_show_appointment(
         self, info: Info, input: Annotated[ChangeAppointmentInput, GIVEN]
     ) -> ChangeAppointmentPayload | None:
-        async def command(work: Work) -> uuid.UUID:
-            appointment = await work.load(Appointments, input.id, "Appointment")
-            agent = await work.require("appointment:no_show", appointment)
-            return (await no_show(work.session, agent, appointment, input.version)).id
-
-        return await perform(info._raw_info, "noShowAppointment", APPOINTMENT, input, command)
+        return await perform_on(
+            info._raw_info, "noShowAppointment", APPOINTMENT, input, "appointment:no_show", no_show
+        )

@@ -24,7 +24,7 @@ from api.graph.practitioners import Practitioner, practitioner_of
 from api.graph.relay import GIVEN, First, Info, Node, root, value_type
 from api.graph.reservations import judged
 from api.plan.mapping import column, computed, enum_name, instant, joined, many, one, table
-from api.plan.write import Payload, Work, perform
+from api.plan.write import Payload, Work, perform, perform_on
 from domain.appointments import Appointment as Appointments
 from domain.appointments import AppointmentSeries as SeriesRecord
 from domain.appointments import (
@@ -159,12 +159,14 @@ class Mutation:
     async def cancel_appointment_series(
         self, info: Info, input: Annotated[ChangeAppointmentInput, GIVEN]
     ) -> ChangeAppointmentPayload | None:
-        async def command(work: Work) -> uuid.UUID:
-            appointment = await work.load(Appointments, input.id, "Appointment")
-            agent = await work.require("appointment:cancel", appointment)
-            return (await cancel_following(work.session, agent, appointment, input.version)).id
-
-        return await perform(info._raw_info, "cancelAppointmentSeries", APPOINTMENT, input, command)
+        return await perform_on(
+            info._raw_info,
+            "cancelAppointmentSeries",
+            APPOINTMENT,
+            input,
+            "appointment:cancel",
+            cancel_following,
+        )
 
     @root("appointment:reschedule", "Move a visit of a series and all that follow it, or none.")
     async def move_appointment_series(

@@ -9,13 +9,13 @@ import strawberry
 from api.graph.encounters import Encounter, local_id
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
-from api.plan.write import Payload, Work, perform
+from api.plan.write import Payload, Work, perform, perform_on
 from domain.appointments import Appointment as Appointments
 from domain.encounters import Encounter as Encounters
 from domain.encounters import EncounterState, finish, start
 from domain.errors import NotFound
 
-ENCOUNTER = Payload("encounter", "Encounter")
+ENCOUNTER = Payload("encounter", "Encounter", model=Encounters)
 
 
 @strawberry.input(description="A visit that begins.")
@@ -97,9 +97,6 @@ class Mutation:
     async def finish_encounter(
         self, info: Info, input: Annotated[FinishEncounterInput, GIVEN]
     ) -> FinishEncounterPayload | None:
-        async def command(work: Work) -> uuid.UUID:
-            encounter = await work.load(Encounters, input.id, "Encounter")
-            agent = await work.require("encounter:finish", encounter)
-            return (await finish(work.session, agent, encounter, input.version)).id
-
-        return await perform(info._raw_info, "finishEncounter", ENCOUNTER, input, command)
+        return await perform_on(
+            info._raw_info, "finishEncounter", ENCOUNTER, input, "encounter:finish", finish
+        )

@@ -2,10 +2,9 @@
 
 import datetime as dt
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
-from sqlalchemy import ColumnElement, Text
 
 from api.graph.alternatives import offering
 from api.graph.appointments import Appointment
@@ -17,11 +16,8 @@ from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.practitioners import Practitioner, practitioner_of
 from api.graph.relay import GIVEN, After, Connection, First, Info, Node, Within, root, value_type
 from api.graph.schedules import HealthcareService, service_of
-from api.plan.compile import Compiler
-from api.plan.fetch import page
+from api.plan.fetch import equal, page
 from api.plan.mapping import (
-    Row,
-    attribute,
     column,
     computed,
     enum_name,
@@ -31,7 +27,7 @@ from api.plan.mapping import (
     table,
 )
 from api.plan.page import Listing
-from api.plan.write import Payload, Work, driver, perform
+from api.plan.write import Payload, Work, driver, perform, perform_on
 from domain.appointments import Booking, WaitlistState
 from domain.appointments import WaitlistEntry as Entries
 from domain.appointments.waitlist import accept, decline, join_waitlist, offer, withdraw
@@ -39,7 +35,7 @@ from domain.errors import NotFound
 from identity.calendar import defer_release
 
 BOOK = "appointment:book"
-ENTRY = Payload("entry", "WaitlistEntry")
+ENTRY = Payload("entry", "WaitlistEntry", model=Entries)
 LISTING = Listing(Entries, "appointment", "created_at", Entries)
 strawberry.enum(WaitlistState, name="WaitlistState", description="Where somebody who waits stands.")
 
@@ -122,25 +118,6 @@ class WaitlistEntryPayload:
     user_errors: list[UserError] = payload_errors()
 
 
-def _conditions(present: frozenset[str]) -> Any:
-    def build(row: Row, c: Compiler, _walks: bool) -> list[ColumnElement[bool]]:
-        return [attribute(row, name) == c.binds.value(name, Text()) for name in sorted(present)]
-
-    return build
-
-
-async def changed(info: Info, operation: str, given: ChangeWaitlistEntryInput, command: Any) -> Any:
-    """Carry out a command on an entry."""
-
-    async def carried_out(work: Work) -> uuid.UUID:
-        entry = await work.load(Entries, given.id, "WaitlistEntry")
-        agent = await work.require(BOOK, entry)
-        done: uuid.UUID = (await command(work.session, agent, entry, given.version)).id
-        return done
-
-    return await perform(info._raw_info, operation, ENTRY, given, carried_out)
-
-
 @strawberry.type
 class Query:
     @root("appointment:read", "Who waits, longest first.")
@@ -164,8 +141,7 @@ class Query:
             node=unit,
             first=first,
             after=after,
-            filters=_conditions(frozenset(values)),
-            variant=tuple(values),
+            filters=equal(values),
             values=values,
         )
 
@@ -244,16 +220,16 @@ class Mutation:
     async def accept_waitlist_offer(
         self, info: Info, input: Annotated[ChangeWaitlistEntryInput, GIVEN]
     ) -> WaitlistEntryPayload | None:
-        return await changed(info, "acceptWaitlistOffer", input, accept)
+        return await perform_on(info._raw_info, "acceptWaitlistOffer", ENTRY, input, BOOK, accept)
 
     @root(BOOK, "The patient does not take the offered time and goes on waiting.")
     async def decline_waitlist_offer(
         self, info: Info, input: Annotated[ChangeWaitlistEntryInput, GIVEN]
     ) -> WaitlistEntryPayload | None:
-        return await changed(info, "declineWaitlistOffer", input, decline)
+        return await perform_on(info._raw_info, "declineWaitlistOffer", ENTRY, input, BOOK, decline)
 
     @root(BOOK, "Take a patient off the waiting list.")
     async def leave_waitlist(
         self, info: Info, input: Annotated[ChangeWaitlistEntryInput, GIVEN]
     ) -> WaitlistEntryPayload | None:
-        return await changed(info, "leaveWaitlist", input, withdraw)
+        return await perform_on(info._raw_info, "leaveWaitlist", ENTRY, input, BOOK, withdraw)

@@ -8,7 +8,7 @@ import strawberry
 from api.graph.notes import Note
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
-from api.plan.write import Payload, Work, perform
+from api.plan.write import Payload, Work, perform, perform_on
 from domain.encounters import Encounter as Encounters
 from domain.notes import (
     Amendment,
@@ -22,7 +22,7 @@ from domain.notes import (
 )
 from domain.notes import Note as Notes
 
-NOTE = Payload("note", "Note")
+NOTE = Payload("note", "Note", model=Notes)
 
 
 @strawberry.input(description="A draft of a note: a text, sections, or both.")
@@ -185,22 +185,10 @@ class Mutation:
     async def sign_note(
         self, info: Info, input: Annotated[SignNoteInput, GIVEN]
     ) -> SignNotePayload | None:
-        async def command(work: Work) -> uuid.UUID:
-            row = await work.load(Notes, input.id, "Note")
-            agent = await work.require("note:sign", row)
-            changed = await sign(work.session, agent, row, input.version)
-            return changed.id
-
-        return await perform(info._raw_info, "signNote", NOTE, input, command)
+        return await perform_on(info._raw_info, "signNote", NOTE, input, "note:sign", sign)
 
     @root("note:cosign", "Sign somebody else's signed note too, as a practitioner.")
     async def cosign_note(
         self, info: Info, input: Annotated[CosignNoteInput, GIVEN]
     ) -> CosignNotePayload | None:
-        async def command(work: Work) -> uuid.UUID:
-            row = await work.load(Notes, input.id, "Note")
-            agent = await work.require("note:cosign", row)
-            changed = await cosign(work.session, agent, row, input.version)
-            return changed.id
-
-        return await perform(info._raw_info, "cosignNote", NOTE, input, command)
+        return await perform_on(info._raw_info, "cosignNote", NOTE, input, "note:cosign", cosign)

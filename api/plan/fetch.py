@@ -14,7 +14,7 @@ from sqlalchemy.orm import aliased
 from api.context import Context, Place
 from api.plan.binds import Inputs
 from api.plan.compile import EMPTY_LIST, Compiler, Details, Node, bounded
-from api.plan.mapping import FieldGroup, Row, mapped, parse_id
+from api.plan.mapping import FieldGroup, Row, attribute, mapped, parse_id
 from api.plan.page import Listing, Pager, connection, reach
 from api.plan.run import Answer, Builder, Built, Plan, Plans, answer, open_sealed, variables
 from domain.errors import Invalid
@@ -211,7 +211,7 @@ async def page(
     got = await run(
         info,
         build,
-        variant=("page", listing, within.variant, cursor is not None, variant),
+        variant=("page", listing, within.variant, cursor is not None, present(values), variant),
         values={**values, "first": first, "after": cursor, "reach": within},
         lane="page",
         place=None if node is None else (listing.resource, node),
@@ -219,6 +219,21 @@ async def page(
     if got is not None and got.extra[0] not in (b"t", b"true"):
         raise Invalid(START_AGAIN, path=("after",))
     return fragment(got)
+
+
+def present(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names that have a value: a page's statement depends on which conditions are asked."""
+    return tuple(sorted(name for name, value in values.items() if value is not None))
+
+
+def equal(values: Mapping[str, Any]) -> Filters:
+    """Rows whose columns have these values, by the columns' names; None asks nothing of its column."""
+
+    def build(row: Row, c: Compiler, _walks: bool) -> list[ColumnElement[bool]]:
+        columns = [(attribute(row, name), name) for name in present(values)]
+        return [column == c.binds.value(name, column.type) for column, name in columns]
+
+    return build
 
 
 def _cursor(after: str | None) -> uuid.UUID | None:

@@ -43,12 +43,14 @@ class Payload:
 
     `rows`: the field holds so many objects, whose ids follow each other from the one that the command answers.
     `action`: the permission that a refusal is kept on record under, where the mutation's field names none.
+    `model`: the object's record, for `perform_on`.
     """
 
     name: str
     type_name: str
     rows: int | None = None
     action: str | None = None
+    model: Any = None
 
 
 @dataclass
@@ -147,6 +149,30 @@ async def perform(
     except DENIED:
         await denied(info, given, payload.action)
         raise
+
+
+async def perform_on(
+    info: GraphQLResolveInfo[Any],
+    operation: str,
+    payload: Payload,
+    given: Any,
+    permission: str,
+    command: Callable[..., Awaitable[Any]],
+    *more: Any,
+    also: tuple[str, ...] = (),
+) -> Any:
+    """As `perform`, for `command(session, agent, row, version, *more)` on the object that the input names.
+
+    `given` has its id and version; `also` names further resources that the command writes.
+    """
+
+    async def carried(work: Work) -> uuid.UUID:
+        row = await work.load(payload.model, given.id, payload.type_name)
+        agent = await work.require(permission, row, *also)
+        done: uuid.UUID = (await command(work.session, agent, row, given.version, *more)).id
+        return done
+
+    return await perform(info, operation, payload, given, carried)
 
 
 async def carry_out(

@@ -4,7 +4,8 @@ import datetime as dt
 from collections.abc import Mapping
 
 from domain.appointments.record import AppointmentState as S
-from domain.errors import IllegalMove, Invalid
+from domain.errors import Invalid
+from domain.state_tables import StateTable
 
 MOVES: Mapping[S, frozenset[S]] = {
     S.PROPOSED: frozenset({S.PENDING, S.BOOKED, S.WAITLIST, S.CANCELLED, S.ENTERED_IN_ERROR}),
@@ -20,19 +21,13 @@ MOVES: Mapping[S, frozenset[S]] = {
     S.NOSHOW: frozenset({S.ENTERED_IN_ERROR}),
     S.ENTERED_IN_ERROR: frozenset(),
 }
+move = StateTable("appointment", MOVES).move
 
 SHORTEST, LONGEST = 5, 480
 """Minutes of an appointment."""
 LATE = dt.timedelta(minutes=15)
 """How long after its start an appointment may still be made: somebody stands at the desk."""
 AHEAD = dt.timedelta(days=731)
-
-
-def move(present: str, wanted: S) -> str:
-    """The wanted state, if it may follow the present one. Raises IllegalMove."""
-    if wanted not in MOVES[S(present)]:
-        raise IllegalMove("appointment", present, wanted.value)
-    return wanted.value
 
 
 def period(

@@ -20,8 +20,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.billing.coverage_record import FinancialState
-from domain.errors import IllegalMove
 from domain.model import OfPatient, Stamped, one_of, sorted_by
+from domain.state_tables import StateTable
 
 
 class ClaimKind(StrEnum):
@@ -61,17 +61,13 @@ CANCELLABLE = (Q.NEEDS_CODING, Q.QUEUED, Q.REJECTED)
 """A claim that lies with the payer or was answered is not taken back here."""
 
 
-def move(present: str, wanted: ClaimQueue) -> str:
-    """The wanted queue, if it may follow the present one. Raises IllegalMove."""
-    if wanted not in MOVES[ClaimQueue(present)]:
-        raise IllegalMove("claim", present, wanted.value)
-    return wanted.value
+QUEUES = StateTable("claim", MOVES, "queue")
+move = QUEUES.move
 
 
 def legal_moves() -> str:
     """The table of moves as a condition over the columns `from_queue` and `queue`."""
-    pairs = [f"('{a}', '{b}')" for a in MOVES for b in ClaimQueue if b in MOVES[a]]
-    return f"step = 0 or (from_queue, queue) in ({', '.join(pairs)})"
+    return f"step = 0 or (from_queue, queue) in ({QUEUES.steps()})"
 
 
 def listed(queues: tuple[ClaimQueue, ...]) -> str:
