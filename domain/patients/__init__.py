@@ -14,10 +14,12 @@ from domain.patients.commands import (
     update_demographics,
 )
 from domain.patients.demographics import Demographics, checked
-from domain.patients.record import Patient, PatientSite, Sex, check_sites, fold
+from domain.patients.demographics import phone as telephone
+from domain.patients.record import Channel, Patient, PatientSite, Sex, check_sites, fold
 
 __all__ = [
     "AlreadyRegistered",
+    "Channel",
     "Demographics",
     "Mrn",
     "NationalIdTaken",
@@ -34,5 +36,6 @@ __all__ = [
     "register",
     "seen_at",
     "sites_visible",
+    "telephone",
     "update_demographics",
 ]

@@ -8,7 +8,8 @@ from typing import Any, TypedDict
 import phonenumbers
 
 from domain.errors import Invalid
-from domain.patients.record import Sex, fold
+from domain.organization import known_zone
+from domain.patients.record import Channel, Sex, fold
 from domain.plain_text import EMAIL, name, optional_identifier, optional_line
 
 BORN_AT_THE_EARLIEST = 1875
@@ -25,7 +26,8 @@ class Demographics(TypedDict, total=False):
     """What is known of a patient. A key that is missing says nothing; None takes a value away.
 
     `phone` in E.164 (+12025550143) or as written in the country of the address; `language` a BCP 47 tag;
-    `country` ISO 3166-1 alpha-2; `national_id` as the country writes it, stored sealed.
+    `country` ISO 3166-1 alpha-2; `zone` an IANA name; `reminder_opt_outs` the channels by which
+    the patient wants no reminders; `national_id` as the country writes it, stored sealed.
     """
 
     family_name: str
@@ -41,6 +43,8 @@ class Demographics(TypedDict, total=False):
     city: str | None
     postal_code: str | None
     country: str | None
+    zone: str | None
+    reminder_opt_outs: list[str] | None
     deceased_on: dt.date | None
     national_id: str | None
 
@@ -133,6 +137,20 @@ def sex(value: Any) -> str:
     return Sex(value).value
 
 
+def zone(value: Any) -> str | None:
+    """An IANA time zone, or nothing: the clinic's."""
+    plain = optional_line(value, "zone", maximum=60)
+    return None if plain is None else known_zone(plain)
+
+
+def opt_outs(value: Any) -> list[str]:
+    """Channels, each once, in their order."""
+    given = set(value or ())
+    if given - set(Channel):
+        raise Invalid("There is no such channel.", path=("reminderOptOuts",))
+    return [channel.value for channel in Channel if channel in given]
+
+
 CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "family_name": lambda value: name(value or "", "familyName"),
     "given_name": lambda value: name(value or "", "givenName"),
@@ -144,5 +162,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "address_line": lambda value: optional_line(value, "addressLine"),
     "city": lambda value: optional_line(value, "city"),
     "postal_code": shaped(POSTAL_CODE, "postalCode", "This is no postal code."),
+    "zone": zone,
+    "reminder_opt_outs": opt_outs,
     "country": shaped(COUNTRY, "country", "A country has two letters; write it as US."),
 }

@@ -21,6 +21,7 @@ from sqlalchemy import (
     or_,
     select,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from domain.model import Base, Identified, Stamped, Wall, one_of
@@ -33,6 +34,13 @@ class Sex(StrEnum):
     FEMALE = "female"
     OTHER = "other"
     UNKNOWN = "unknown"
+
+
+class Channel(StrEnum):
+    """How patients are reminded. `webhook` hands over to a system of the tenant's, which sends it on as it likes."""
+
+    EMAIL = "email"
+    WEBHOOK = "webhook"
 
 
 def fold(name: str) -> str:
@@ -53,6 +61,7 @@ class Patient(Stamped, Identified):
     __table_args__ = (
         one_of("sex", Sex),
         CheckConstraint("sensitivity >= 0", name="sensitivity"),
+        CheckConstraint("reminder_opt_outs <@ array['email','webhook']", name="reminder_opt_outs"),
         ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
         UniqueConstraint("tenant_id", "mrn_assigner", "mrn", name="uq_patient_mrn"),
         UniqueConstraint("tenant_id", "national_id_index", name="uq_patient_national_id"),
@@ -81,6 +90,10 @@ class Patient(Stamped, Identified):
     postal_code: Mapped[str | None]
     country: Mapped[str | None]
     deceased_on: Mapped[dt.date | None]
+    zone: Mapped[str | None]  # IANA; null: the clinic's
+    reminder_opt_outs: Mapped[list[Any]] = mapped_column(
+        ARRAY(Text), default=list, server_default="{}"
+    )
     sensitivity: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
     active: Mapped[bool] = mapped_column(server_default="true")
     national_id_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)

@@ -43,6 +43,7 @@ ONLY = {
     "tenant": {"state", "mfa_policy", "second_approval", "tree_version", "version", "updated_at"},
     "invoice": {"state", "version", "updated_at"},
     "claim_item": ANSWER,
+    "reminder": {"state", "cause", "due_at", "attempts", "held_until", "sent_at"},
     "claim": ANSWER
     | {"state", "queue", "step", "payer_reference", "filed_at", "adjudicated_at"}
     | {"version", "updated_at"},

@@ -143,6 +143,9 @@ TABLE = (
     Row("appointment:overbook", "unit", cells(PROVIDER, *ADMINS)),
     Row("schedule:read", "unit", free(NURSE, PROVIDER, DESK, *ADMINS, VIEWER)),
     Row("schedule:edit", "unit", free(*ADMINS)),
+    # As the calendar is read and opening hours are edited; rules lie at any level (docs/decisions/reminders.md).
+    Row("reminder_rule:read", "everywhere", free(NURSE, PROVIDER, DESK, *ADMINS, VIEWER)),
+    Row("reminder_rule:manage", "node", free(*ADMINS)),
     Row("charge:read", "unit", cells(PROVIDER, BILLER, *ADMINS, VIEWER)),
     Row("charge:read_billing", "unit", cells(BILLER, *ADMINS, VIEWER)),
     Row("charge:record", "unit", cells(PROVIDER, BILLER, *ADMINS)),

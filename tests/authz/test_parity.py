@@ -75,7 +75,7 @@ class Judge:
         values["everywhere_id"] = f"{ANYWHERE}:{row.tenant_id}"
         if resource == "org_unit":
             values["parent_id"] = values["parent_id"] or self.nowhere(here)
-        if resource == "grant":
+        if resource in ("grant", "reminder_rule"):
             values["node_id"] = values["unit_id"]
         if resource in ("person", "practitioner"):
             values["home_id"] = self.home_of(here, row)

@@ -20,7 +20,7 @@ from domain.patients import Patient, PatientSite
 from domain.people import Person, RoleGrant
 from domain.practitioners import Practitioner, ResourceAssignment
 from domain.tables import load
-from tests import make
+from tests import make, reminders
 
 NOW = dt.datetime.now(dt.UTC)
 ROLES = (
@@ -124,6 +124,7 @@ def world(seed: int, patients: int = 40) -> World:
     for node in places:
         out.rows += [make.daily_close(node, unit_id=node.id), make.rule(node)]
         out.rows += [make.service(node), make.closure(node, NOW.date())]
+    out.rows += [reminders.rule(node) for node in (made.root, *made.regions, *places)]
     for person in out.people[1:]:
         out.rows += _grants(dice, made, person)
     for _ in range(patients):

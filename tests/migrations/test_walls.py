@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, Table, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
+from domain.appointments import Appointment
 from domain.billing import ChargeItem, InvoiceLine, Payer, Posting
 from domain.encounters import Encounter
 from domain.model import Base, Wall, new_id
@@ -21,7 +22,7 @@ from domain.patients import Patient, PatientSite
 from domain.people import Person
 from domain.practitioners import Practitioner
 from domain.tables import load
-from tests import make
+from tests import make, reminders
 from tests.database import Database
 
 MODELS = {mapper.class_.__tablename__: mapper.class_ for mapper in load().registry.mappers}
@@ -64,10 +65,15 @@ def build() -> System:
         *(make.assignment(chair, tree.clinics[0]), make.price(tree.tenant), insurer),
         *(make.service(tree.clinics[0]), make.rule(tree.clinics[0], chair)),
         *(make.closure(tree.clinics[0], dt.date(2027, 1, 1)), *small(tree, doctor)),
+        *(reminders.setting(tree.root), reminders.template(tree.root), reminders.watch(tree.root)),
     ]
+    rule = reminders.rule(tree.root)
+    rows.append(rule)
     for hour, node in enumerate([*tree.clinics, *(units[0] for units in tree.departments)]):
         rows += at(node, hour, tree, doctor, healer)
         rows += bills(rows, node, insurer)
+        visit = next(row for row in reversed(rows) if isinstance(row, Appointment))
+        rows.append(reminders.reminder(visit, rule))
     return System(tree, rows)
 
 

@@ -86,6 +86,8 @@ appointment:check_in                + + + - + - - -
 appointment:overbook                - + - - + - - -
 schedule:read                       + + + - + + - -
 schedule:edit                       - - - - + - - -
+reminder_rule:read                  + + + - + + - -
+reminder_rule:manage                - - - - + - - -
 charge:read                         - + - + + + - -
 charge:read_billing                 - - - + + + - -
 charge:record                       - + - + + - - -
@@ -127,6 +129,7 @@ OF_THE_TENANT = (
     "charge_master:edit",
     "payer:read",
     "payer:edit",
+    "reminder_rule:read",
     "audit:export",
     "break_glass:use",
 )
