@@ -123,5 +123,6 @@ def amount_of(minor: ColumnElement[Any], compiler: Any) -> dict[str, ColumnEleme
     here = tenant.tenant_id == compiler.tenant()
     digits = select(tenant.currency_digits).where(here).scalar_subquery()
     currency = select(tenant.currency).where(here).scalar_subquery()
-    whole = cast(minor, Numeric) / func.power(raw("10::numeric"), digits)
+    unit = select(func.power(raw("10::numeric"), -tenant.currency_digits)).where(here)
+    whole = cast(minor, Numeric) * unit.scalar_subquery()
     return {"amount": cast(func.round(whole, digits), Text), "currency": currency}

@@ -185,7 +185,9 @@ def test_policies_are_those_of_the_models_wall(owner: Connection, name: str) -> 
         settings = set(re.findall(r"'(app\.\w+)'", condition))
         kind = "scope" if command == "SELECT" else "write"
         guarded = model.__wall__ is not Wall.TENANT
-        assert "tenant_id = app_tenant()" in condition, command
+        assert "tenant_id = ( SELECT app_tenant()" in condition, (
+            f"{command}: write `tenant_id = (select app_tenant())`, which is asked once a statement"
+        )
         assert settings == ({f"app.{kind}_{model.__resource__}"} if guarded else set()), command
 
 
