@@ -3,14 +3,14 @@
 Behind a LATERAL join the planner keeps `app_tenant() = $1` as a filter of each rescan; inside `(select …)` it is read
 once. Expand only: the policies mean what they meant.
 
-Revision: 0022
+Revision: 0023
 """
 
 from alembic import op
 from sqlalchemy import text
 
-revision = "0022"
-down_revision = "0021"
+revision = "0023"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 
