@@ -20,6 +20,7 @@ class Reason(Enum):
     BREAK_GLASS_AVAILABLE = "BREAK_GLASS_AVAILABLE"
     ROLE_NOT_YOURS_TO_GIVE = "ROLE_NOT_YOURS_TO_GIVE"
     HIGHER_ROLE = "HIGHER_ROLE"
+    BOOKED_ELSEWHERE = "BOOKED_ELSEWHERE"
 
 
 _SAID = {
@@ -29,6 +30,7 @@ _SAID = {
     Reason.SENSITIVITY: "The record is restricted.",
     Reason.BREAK_GLASS_AVAILABLE: "No role of yours allows this here; break-glass does.",
     Reason.ROLE_NOT_YOURS_TO_GIVE: "This role is not yours to give or take at this place.",
+    Reason.BOOKED_ELSEWHERE: "This binds at other places of the clinic too, where no role of yours allows it.",
     Reason.HIGHER_ROLE: "They hold a role above those by which you administer them.",
 }
 

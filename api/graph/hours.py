@@ -10,7 +10,9 @@ from api.graph.encounters import local_id
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
 from api.graph.schedules import HealthcareService, ScheduleClosure, ScheduleRule
-from api.plan.write import Payload, Work, perform, perform_on
+from api.plan.write import Payload, Work, perform
+from authz.guard import Forbidden, Reason
+from domain.audit import Agent
 from domain.errors import NotFound
 from domain.schedules import HealthcareService as HealthcareServices
 from domain.schedules import Hours as Terms
@@ -23,6 +25,7 @@ from domain.schedules import (
     change_rule,
     change_service,
     close,
+    places_bound,
     reopen,
 )
 
@@ -163,11 +166,31 @@ def resource_id(value: strawberry.ID | None) -> uuid.UUID | None:
     raise NotFound(path=("resource",))
 
 
-async def opened(work: Work, node: str) -> Any:
-    """The unit at which hours are made, judged."""
+async def opened(work: Work, node: str, resource: uuid.UUID | None = None) -> Any:
+    """The unit at which hours are made, judged; those of a resource wherever they bind. Raises Forbidden."""
     unit = work.unit(node, "unit")
     await work.create(EDIT, work.new_row(unit))
+    if unit.clinic_id is not None:
+        await allowed_throughout(work, unit.clinic_id, resource)
     return unit
+
+
+async def changed_by(work: Work, row: ScheduleRules | ScheduleClosures) -> Agent:
+    """Who changes a rule or closure, judged wherever it binds. Raises NotFound, Forbidden."""
+    agent = await work.require(EDIT, row)
+    await allowed_throughout(work, row.clinic_id, row.resource_id)
+    return agent
+
+
+async def allowed_throughout(work: Work, clinic_id: uuid.UUID, resource: uuid.UUID | None) -> None:
+    """Judge every place that a resource's own hours bind. Raises Forbidden (BOOKED_ELSEWHERE)."""
+    if resource is None:
+        return
+    actor = work.context.actor
+    edits = actor.predicate("schedule", "edit")
+    for unit in await places_bound(work.session, work.agent, clinic_id, resource):
+        if not edits.allows(work.new_row(actor.tree.units[unit])):
+            raise Forbidden(Reason.BOOKED_ELSEWHERE)
 
 
 @strawberry.type
@@ -210,13 +233,14 @@ class Mutation:
         self, info: Info, input: Annotated[AddScheduleRuleInput, GIVEN]
     ) -> ScheduleRulePayload | None:
         async def command(work: Work) -> uuid.UUID:
-            unit = await opened(work, input.unit)
+            whose = resource_id(input.resource)
+            unit = await opened(work, input.unit, whose)
             made = await add_rule(
                 work.session,
                 work.agent,
                 unit,
                 terms_of(input.hours),
-                resource_id=resource_id(input.resource),
+                resource_id=whose,
                 rule_id=work.new_id,
             )
             return made.id
@@ -231,7 +255,7 @@ class Mutation:
     ) -> ScheduleRulePayload | None:
         async def command(work: Work) -> uuid.UUID:
             rule = await work.load(ScheduleRules, input.id, "ScheduleRule")
-            agent = await work.require(EDIT, rule)
+            agent = await changed_by(work, rule)
             hours = None if input.hours is None else terms_of(input.hours)
             changed = await change_rule(
                 work.session, agent, rule, input.version, hours, active=input.active
@@ -247,14 +271,15 @@ class Mutation:
         self, info: Info, input: Annotated[AddScheduleClosureInput, GIVEN]
     ) -> ScheduleClosurePayload | None:
         async def command(work: Work) -> uuid.UUID:
-            unit = await opened(work, input.unit)
+            whose = resource_id(input.resource)
+            unit = await opened(work, input.unit, whose)
             made = await close(
                 work.session,
                 work.agent,
                 unit,
                 input.first_on,
                 input.last_on,
-                resource_id=resource_id(input.resource),
+                resource_id=whose,
                 from_time=input.from_time,
                 until_time=input.until_time,
                 reason=input.reason,
@@ -268,6 +293,9 @@ class Mutation:
     async def withdraw_schedule_closure(
         self, info: Info, input: Annotated[WithdrawScheduleClosureInput, GIVEN]
     ) -> ScheduleClosurePayload | None:
-        return await perform_on(
-            info._raw_info, "withdrawScheduleClosure", CLOSURE, input, EDIT, reopen
-        )
+        async def command(work: Work) -> uuid.UUID:
+            closure = await work.load(ScheduleClosures, input.id, "ScheduleClosure")
+            agent = await changed_by(work, closure)
+            return (await reopen(work.session, agent, closure, input.version)).id
+
+        return await perform(info._raw_info, "withdrawScheduleClosure", CLOSURE, input, command)

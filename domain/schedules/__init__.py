@@ -7,6 +7,7 @@ from domain.schedules.commands import (
     change_rule,
     change_service,
     close,
+    places_bound,
     reopen,
 )
 from domain.schedules.openings import (
@@ -45,6 +46,7 @@ __all__ = [
     "close",
     "kept_blocks",
     "open_slots",
+    "places_bound",
     "reopen",
     "require_open",
     "require_service",

@@ -2,11 +2,12 @@
 
 import datetime as dt
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent, record
@@ -279,23 +280,31 @@ async def _counted(
         raise Invalid(f"A clinic has at most {MOST} of these.", path=("unit",), code="TOO_MANY")
 
 
+async def places_bound(
+    session: AsyncSession, agent: Agent, clinic_id: uuid.UUID, resource_id: uuid.UUID
+) -> Sequence[uuid.UUID]:
+    """The units of a clinic in which a resource's own rules and closures bind: where it can be booked, now or later.
+
+    Whoever sets or withdraws one must be allowed to at each of them.
+    """
+    place = ResourceAssignment
+    found = await session.scalars(
+        select(place.unit_id).where(
+            place.tenant_id == agent.tenant_id,
+            place.resource_id == resource_id,
+            place.clinic_id == clinic_id,
+            or_(place.valid_until.is_(None), place.valid_until > agent.now),
+        )
+    )
+    return found.all()
+
+
 async def _of_place(
     session: AsyncSession, agent: Agent, clinic_id: uuid.UUID, resource_id: uuid.UUID | None
 ) -> None:
     """Raises Invalid unless the resource is booked at the clinic at all."""
-    if resource_id is None:
+    if resource_id is None or await places_bound(session, agent, clinic_id, resource_id):
         return
-    place = ResourceAssignment
-    found = await session.scalar(
-        select(place.resource_id)
-        .where(
-            place.tenant_id == agent.tenant_id,
-            place.resource_id == resource_id,
-            place.clinic_id == clinic_id,
-        )
-        .limit(1)
+    raise Invalid(
+        "This cannot be booked at this clinic.", path=("resourceId",), code="NOT_BOOKABLE_HERE"
     )
-    if found is None:
-        raise Invalid(
-            "This cannot be booked at this clinic.", path=("resourceId",), code="NOT_BOOKABLE_HERE"
-        )
