@@ -17,15 +17,9 @@ from domain.appointments.commands import (
     no_show,
     settle,
 )
+from domain.appointments.holds import HOLDS, HoldExpired, TooManyHolds, confirm, release_expired
 from domain.appointments.record import BLOCKING, Appointment, AppointmentBlock, AppointmentState
-from domain.appointments.reserving import (
-    HoldExpired,
-    confirm,
-    hold_time,
-    overbook,
-    release_expired,
-    reschedule,
-)
+from domain.appointments.reserving import hold_time, overbook, reschedule
 from domain.appointments.series import (
     AppointmentSeries,
     Frequency,
@@ -40,6 +34,7 @@ from domain.appointments.waitlist import WaitlistEntry, WaitlistState
 
 __all__ = [
     "BLOCKING",
+    "HOLDS",
     "MOVES",
     "Appointment",
     "AppointmentBlock",
@@ -53,6 +48,7 @@ __all__ = [
     "Recurrence",
     "SeriesTaken",
     "SlotTaken",
+    "TooManyHolds",
     "WaitlistEntry",
     "WaitlistState",
     "book",

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
-    DateTime,
-    Integer,
     SmallInteger,
     Uuid,
     cast,
@@ -27,11 +24,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.appointments.booking import LOCK, ROOMS, Booking
 from domain.appointments.commands import SlotTaken, require_bookable
+from domain.appointments.holds import (
+    HOLD_MINUTES,
+    HoldExpired,
+    expired,
+    instant,
+    release_expired,
+    require_few_holds,
+)
 from domain.appointments.record import Appointment, AppointmentBlock, AppointmentState
 from domain.appointments.states import move, period
 from domain.audit import Agent, record
 from domain.constraints import refusals
-from domain.errors import DomainError, Invalid
+from domain.errors import Invalid
 from domain.locks import hold
 from domain.model import new_id
 from domain.organization import Place, clinic_of
@@ -42,16 +47,6 @@ from domain.versions import change
 
 LANES = 9
 """Overbooked visits of one resource at one time, beside the ordinary one."""
-HOLD_MINUTES = 60
-
-
-class HoldExpired(DomainError):
-    """The hold was not confirmed in time; its time may be somebody else's now."""
-
-    code = "HOLD_EXPIRED"
-
-    def __init__(self) -> None:
-        super().__init__("This hold has expired.", path=("id",))
 
 
 @dataclass(frozen=True)
@@ -68,32 +63,11 @@ class Kept:
         return sorted({self.practitioner_id, *self.room_ids})
 
 
-def _instant(value: dt.datetime) -> ColumnElement[dt.datetime]:
-    return cast(literal(value, DateTime(timezone=True)), DateTime(timezone=True))
-
-
 async def wait_for(session: AsyncSession, agent: Agent, resources: Sequence[uuid.UUID]) -> None:
     """Be the only one to keep these resources' time until the end; ends their expired holds."""
     for resource in sorted(set(resources)):
         await hold(session, LOCK, agent.tenant_id, resource)
     await release_expired(session, agent, resources)
-
-
-async def release_expired(
-    session: AsyncSession, agent: Agent, resources: Sequence[uuid.UUID] | None = None
-) -> int:
-    """End the holds that have expired, of these resources or of the health system; answers how many.
-
-    Also of places that the asker does not see: their time is free for everybody.
-    """
-    wanted = None if resources is None else list(resources)
-    released = func.release_expired(
-        literal(agent.tenant_id, Uuid()),
-        cast(literal(wanted, ARRAY(Uuid())), ARRAY(Uuid())),
-        _instant(agent.now),
-        type_=Integer(),
-    )
-    return int(await session.scalar(select(released)) or 0)
 
 
 async def reserve(
@@ -191,8 +165,8 @@ async def _busy(
         literal(agent.tenant_id, Uuid()),
         literal(place.id, Uuid()),
         cast(literal(list(resources), ARRAY(Uuid())), ARRAY(Uuid())),
-        func.tstzrange(_instant(since), _instant(until)),
-        _instant(agent.now),
+        func.tstzrange(instant(since), instant(until)),
+        instant(agent.now),
     ).table_valued(
         column("resource_id", Uuid()),
         column("lane", SmallInteger()),
@@ -267,9 +241,10 @@ async def hold_time(
     minutes: int,
     appointment_id: uuid.UUID | None = None,
 ) -> Appointment:
-    """Keep a time for so many minutes, until it is confirmed. Raises as `new_visit` and `reserve`."""
+    """Keep a time for so many minutes, until it is confirmed. Raises TooManyHolds, and as `new_visit` and `reserve`."""
     if not 1 <= minutes <= HOLD_MINUTES:
         raise Invalid(f"A hold lasts 1 to {HOLD_MINUTES} minutes.", path=("holdMinutes",))
+    await require_few_holds(session, agent)
     visit, kept = await new_visit(
         session, agent, place, booking, AppointmentState.PENDING, appointment_id
     )
@@ -279,27 +254,6 @@ async def hold_time(
         session, agent, "appointment:hold", visit.id, visit.patient_id, clinic_id=visit.clinic_id
     )
     return visit
-
-
-def expired(agent: Agent, appointment: Appointment) -> bool:
-    """Whether the appointment is a hold that is worth nothing any more."""
-    until = appointment.expires_at
-    pending = appointment.state == AppointmentState.PENDING
-    return pending and until is not None and until <= agent.now
-
-
-async def confirm(
-    session: AsyncSession, agent: Agent, appointment: Appointment, version: int
-) -> Appointment:
-    """Make a hold a booking. Raises HoldExpired, IllegalMove, StaleVersion."""
-    if appointment.state != AppointmentState.PENDING:
-        move(appointment.state, AppointmentState.PENDING)  # says which two states do not follow
-    if expired(agent, appointment):
-        raise HoldExpired()
-    state = move(appointment.state, AppointmentState.BOOKED)
-    booked = await change(session, agent, appointment, version, state=state, expires_at=None)
-    record(session, agent, "appointment:confirm", booked.id, clinic_id=booked.clinic_id)
-    return booked
 
 
 def successor(

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.appointments.booking import Booking
 from domain.appointments.commands import require_bookable
+from domain.appointments.holds import expired, require_few_holds
 from domain.appointments.record import Appointment, AppointmentState
-from domain.appointments.reserving import expired, new_visit, reserve
+from domain.appointments.reserving import new_visit, reserve
 from domain.appointments.states import AHEAD, LONGEST, SHORTEST, move
 from domain.audit import Agent, record
 from domain.errors import IllegalMove, Invalid
@@ -168,12 +169,13 @@ async def offer(
     room_ids: tuple[uuid.UUID, ...] = (),
     appointment_id: uuid.UUID | None = None,
 ) -> Appointment:
-    """Hold a time for a patient who waits; answers the hold. Raises IllegalMove, StaleVersion, as `reserve`."""
+    """Hold a time for a patient who waits; answers the hold. Raises IllegalMove, StaleVersion, TooManyHolds, as `reserve`."""
     if not 1 <= hours <= OFFER_HOURS:
         raise Invalid(f"An offer stands 1 to {OFFER_HOURS} hours.", path=("hours",))
     _open(entry, WaitlistState.OFFERED)
     if entry.state == WaitlistState.OFFERED and not await _lapsed(session, agent, entry):
         raise IllegalMove("waitlist entry", entry.state, WaitlistState.OFFERED.value)
+    await require_few_holds(session, agent)
     booking = Booking(
         entry.patient_id,
         practitioner_id,

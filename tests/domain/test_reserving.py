@@ -1,6 +1,8 @@
 """Keeping time in other ways than plain booking: holds, overbooking, moving visits of several resources."""
 
+import asyncio
 import datetime as dt
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -8,11 +10,13 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.appointments import (
+    HOLDS,
     Appointment,
     AppointmentBlock,
     Booking,
     HoldExpired,
     SlotTaken,
+    TooManyHolds,
     cancel,
     confirm,
     hold_time,
@@ -224,3 +228,33 @@ async def test_who_did_not_come_is_known_after_the_beginning(
     gone = await done(app_engine, at, no_show, booked, 1, agent=at.at(days=1, minutes=1))
     assert gone.state == "noshow"
     assert [s for _, _, s in await blocks(app_engine, at)] == ["noshow"]
+
+
+async def test_one_person_holds_so_many_times_at_once_and_no_more(
+    at: Stage, app_engine: AsyncEngine
+) -> None:
+    times = [LATER + n * HOUR for n in range(HOLDS + 15)]
+    wanted = (done(app_engine, at, hold_time, at.clinic, visit(at, starts_at=t), 10) for t in times)
+    ended = Counter(getattr(one, "code", "held") for one in await asyncio.gather(*wanted))
+    assert ended == {"held": HOLDS, "TOO_MANY_HOLDS": 15}
+    far = visit(at, starts_at=LATER + 99 * HOUR)
+    later = at.at(minutes=10)  # all have expired, and nobody has swept
+    first = await done(app_engine, at, hold_time, at.clinic, far, 10, agent=later)
+    assert first.state == "pending"
+
+
+async def test_what_is_confirmed_or_cancelled_is_held_no_more(
+    at: Stage, app_engine: AsyncEngine
+) -> None:
+    held = [
+        await done(app_engine, at, hold_time, at.clinic, visit(at, starts_at=LATER + n * HOUR), 10)
+        for n in range(HOLDS)
+    ]
+    more = visit(at, starts_at=LATER + 99 * HOUR)
+    for free, one in ((confirm, held[0]), (cancel, held[1])):
+        refused = await done(app_engine, at, hold_time, at.clinic, more, 10)
+        assert isinstance(refused, TooManyHolds)
+        await done(app_engine, at, free, one, 1)
+        assert (await done(app_engine, at, hold_time, at.clinic, more, 10)).state == "pending"
+        more = visit(at, starts_at=more.starts_at + HOUR)
+    assert (await done(app_engine, at, overbook, at.clinic, more)).state == "booked"
