@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, false, inspect, or_
+from sqlalchemy import ColumnElement, and_, bindparam, exists, false, inspect, or_
 from sqlalchemy.orm.util import LoaderCriteriaOption
 from sqlalchemy.types import TypeEngine
 
@@ -70,7 +70,10 @@ def own(actor: Actor, model: type[Base]) -> ColumnElement[bool]:
 
 
 def bound(predicate: Predicate, model: type[Base]) -> ColumnElement[bool]:
-    """The predicate on a class with its values; false where the class lacks a column that decides."""
+    """The predicate on a class with its values; of parts, that of their whole.
+
+    False where the class lacks a column that decides.
+    """
 
     def bind(
         name: str, getter: Callable[[Predicate], Any], type_: TypeEngine[Any]
@@ -78,7 +81,12 @@ def bound(predicate: Predicate, model: type[Base]) -> ColumnElement[bool]:
         return bindparam(name, getter(predicate), type_, unique=True)
 
     try:
-        return predicate.sql(model, bind)
+        if model.__whole__ is None:
+            return predicate.sql(model, bind)
+        table, column = model.__whole__
+        whole = Base.metadata.tables[table].alias()
+        mine = (whole.c.tenant_id == model.tenant_id) & (whole.c.id == getattr(model, column))
+        return exists().where(mine, predicate.sql(whole, bind)).correlate_except(whole)
     except Unrenderable:
         return false()
 

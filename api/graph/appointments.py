@@ -6,27 +6,44 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 from zoneinfo import ZoneInfo
 
 import strawberry
-from sqlalchemy import ColumnElement, DateTime, Uuid
+from sqlalchemy import ColumnElement, DateTime, Select, Uuid, literal_column, select
 
 from api.graph.encounters import local_id
 from api.graph.organization import OrgUnit, clinic_of, node_argument, unit_of
 from api.graph.patients import Patient, patient_of
-from api.graph.practitioners import Practitioner, practitioner_of
+from api.graph.practitioners import BookableResource, Practitioner, practitioner_of
 from api.graph.relay import After, Connection, First, Info, Node, Wanted, Within, root
 from api.graph.schedules import HealthcareService, service_of
 from api.plan.compile import Compiler
 from api.plan.fetch import get, page
-from api.plan.mapping import Row, attribute, column, computed, enum_name, joined, one, table
+from api.plan.mapping import Row, attribute, column, computed, enum_name, joined, many, one, table
 from api.plan.page import Listing
 from domain.appointments import Appointment as Appointments
-from domain.appointments import AppointmentState
+from domain.appointments import AppointmentBlock, AppointmentState
 from domain.errors import Invalid
+from domain.practitioners import ResourceKind
 
 if TYPE_CHECKING:
     from api.graph.series import AppointmentSeries
 
 strawberry.enum(AppointmentState, name="AppointmentState", description="FHIR appointment status.")
 LISTING = Listing(Appointments, "appointment", "starts_at", Appointments)
+
+
+def _rooms(up: Row, resource: Row, get_: Any) -> Select[Any]:
+    """What it keeps beside the practitioner. A block is a part of its appointment and lies at the same place."""
+    block = get_.compiler.parts(AppointmentBlock, up, f"b{get_.compiler.label()}")
+    return (
+        select(resource)
+        .join(block, (block.tenant_id == resource.tenant_id) & (block.resource_id == resource.id))
+        .where(
+            resource.tenant_id == attribute(up, "tenant_id"),
+            block.appointment_id == attribute(up, "id"),
+            block.clinic_id == attribute(up, "clinic_id"),
+            block.unit_id == attribute(up, "unit_id"),
+            resource.kind != literal_column(f"'{ResourceKind.PRACTITIONER}'"),
+        )
+    )
 
 
 @table(Appointments, description="A planned visit.")
@@ -50,6 +67,10 @@ class Appointment(Node):
     @one("read", practitioner_of)
     def practitioner(self) -> Practitioner | None:
         """Who sees the patient."""
+
+    @many("read", _rooms, group=None, order=lambda resource: [resource.name, resource.id])
+    def resources(self, first: First = 10) -> list[BookableResource] | None:
+        """The rooms and devices that it keeps."""
 
     @one("read", clinic_of)
     def clinic(self) -> OrgUnit | None:

@@ -25,6 +25,10 @@ from domain.schedules.free_times import SQL, FreeTimes, Resource, instants, para
 READ = "schedule:read"
 DAYS = 31
 NAMED = 50
+ID_OF = dict.fromkeys(ResourceKind, "BookableResource") | {
+    ResourceKind.PRACTITIONER: "Practitioner"
+}
+"""Booking takes a practitioner by their own id, which their resource has as well."""
 Ids = list[strawberry.ID]
 
 
@@ -36,7 +40,9 @@ class OpenSlot:
 
 @value_type("When a practitioner, room or device can be booked.")
 class Availability:
-    resource: strawberry.ID = strawberry.field(description="The bookable resource.")
+    resource: strawberry.ID = strawberry.field(
+        description="The practitioner, or the room or device: the id that booking asks for."
+    )
     name: str = strawberry.field(description="What people call it.")
     kind: ResourceKind = strawberry.field(description="Practitioner, room or device.")
     has_rules: bool = strawberry.field(
@@ -103,7 +109,7 @@ def written(info: GraphQLResolveInfo[Any], rows: list[tuple[Resource, list[Any]]
     for resource, slots in rows:
         plain = {
             "__typename": type_.name,
-            "resource": f"BookableResource:{resource.id}",
+            "resource": f"{ID_OF[ResourceKind(resource.kind)]}:{resource.id}",
             "name": resource.name,
             "kind": resource.kind.upper(),
             "hasRules": resource.ruled,

@@ -143,6 +143,7 @@ def booking_plan(c: Compiler, details: Details, info: GraphQLResolveInfo[Any]) -
         c.binds.getters[PREFIX + name] = _bound(PREFIX + name)
     parts = booking_statement(admissible(c))
     row = aliased(Appointments, parts.booked, name="p")
+    c.written[id(row)] = parts.blocks
     statement: Select[Any] = select(row)
     hidden: list[Hidden] = []
     out: list[Any] = []

@@ -186,10 +186,9 @@ async def allowed_throughout(work: Work, clinic_id: uuid.UUID, resource: uuid.UU
     """Judge every place that a resource's own hours bind. Raises Forbidden (BOOKED_ELSEWHERE)."""
     if resource is None:
         return
-    actor = work.context.actor
-    edits = actor.predicate("schedule", "edit")
+    edits = work.context.actor.predicate("schedule", "edit").scope
     for unit in await places_bound(work.session, work.agent, clinic_id, resource):
-        if not edits.allows(work.new_row(actor.tree.units[unit])):
+        if not edits.covers(clinic_id, unit):
             raise Forbidden(Reason.BOOKED_ELSEWHERE)
 
 

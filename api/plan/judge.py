@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, FromClause
+from sqlalchemy.orm import aliased
 
 from api.plan.binds import Binds, encode
 from api.plan.facts import Facts, at_place, memo
@@ -12,6 +13,7 @@ from api.plan.mapping import Row
 from authz.actor import Actor
 from authz.reach import Reach
 from authz.scope import EVERYWHERE, Predicate
+from domain.model import Base
 
 
 class Judge:
@@ -24,10 +26,16 @@ class Judge:
         self.resources: set[str] = set()
         self.elsewhere: set[str] = set()
         """Resources whose rows are asked for beside a page's own walk, and so at any place."""
+        self.written: dict[int, FromClause] = {}
+        """The parts of a row, by the identity of its alias, that the statement itself writes: no table shows them yet."""
 
     def tenant(self) -> ColumnElement[Any]:
         """The actor's health system, as a parameter."""
         return self.binds.named("tenant", lambda inputs: encode(inputs.actor.tenant_id))
+
+    def parts(self, model: type[Base], row: Row, name: str) -> Row:
+        """An alias of the table of a row's parts, or of those that the statement writes for it."""
+        return aliased(model, self.written.get(id(row)), name=name)
 
     def policy(self, row: Row, resource: str, action: str = "read") -> ColumnElement[bool]:
         """The predicate of an action at an alias; always says the tenant."""

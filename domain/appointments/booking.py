@@ -118,9 +118,13 @@ class Booking:
 
 @dataclass(frozen=True)
 class BookingStatement:
-    """The parts of the statement: select `aliased(Appointment, booked)`, `told` of it, and `add_cte(*effects)`."""
+    """The parts of the statement: select `aliased(Appointment, booked)`, `told` of it, and `add_cte(*effects)`.
+
+    What a statement writes it does not find in the tables yet: the time that is kept is in `blocks`.
+    """
 
     booked: CTE
+    blocks: CTE
     effects: tuple[CTE, ...]
 
 
@@ -174,7 +178,8 @@ def booking_statement(admissible: Select[Any]) -> BookingStatement:
     claimed = claim_of(site, kept)
     locked = lock_of(claimed)
     booked = appointment_of(site, claimed, locked)
-    return BookingStatement(booked, (blocks_of(booked, kept), event_of(booked)))
+    blocks = blocks_of(booked, kept)
+    return BookingStatement(booked, blocks, (blocks, event_of(booked)))
 
 
 def told(row: Any) -> ColumnElement[Any]:
@@ -349,6 +354,7 @@ def blocks_of(booked: CTE, kept: CTE) -> CTE:
     return (
         insert(table(AppointmentBlock))
         .from_select(list(values), source, include_defaults=False)
+        .returning(*table(AppointmentBlock).c)
         .cte(PREFIX + "blocks")
     )
 

@@ -112,6 +112,7 @@ class AppointmentBlock(Identified):
     __tablename__ = "appointment_block"
     __resource__ = "appointment"
     __wall__ = Wall.PLACED
+    __whole__ = ("appointment", "appointment_id")
     __table_args__ = (
         ForeignKeyConstraint(
             ["tenant_id", "unit_id", "clinic_id"],

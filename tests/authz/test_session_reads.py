@@ -1,5 +1,6 @@
 """Every way of the ORM to a row carries the policy; what would slip past it is refused."""
 
+import datetime as dt
 import uuid
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -30,7 +31,10 @@ from sqlalchemy.sql.elements import quoted_name
 from authz.guard import GuardedSession, Unguarded, guarded_session
 from authz.session import _Guarded, grants_at
 from authz.statements import models_in
+from authz.templates import Variant, load_policy
+from domain.appointments import Appointment, AppointmentBlock
 from domain.encounters import Encounter
+from domain.model import Base
 from domain.organization import OrgUnit, Tenant
 from domain.patients import Patient, PatientSite
 from domain.people import Person, RevokedSession, RoleGrant
@@ -41,6 +45,7 @@ from tests.database import Database
 
 P: Any = Patient.__table__
 E: Any = Encounter.__table__
+HOUR = dt.timedelta(hours=1)
 
 
 @pytest.fixture(scope="module")
@@ -310,3 +315,44 @@ async def test_without_grants_nothing_shows(here: World, app_engine: AsyncEngine
     async with guarded_session(app_engine, actor(here.tree)) as session:
         for model in (Patient, Encounter, OrgUnit, Person, PatientSite):
             assert list(await session.scalars(select(model))) == []
+
+
+@pytest.mark.anyio
+async def test_a_part_is_read_with_its_whole(
+    database: Database, here: World, app_engine: AsyncEngine
+) -> None:
+    """Time that a visit keeps says nothing of how restricted its patient is: the visit does."""
+    made: list[tuple[Patient, list[Base], Appointment]] = []
+    clinic = here.made.clinics[0]
+    doctor = make.practitioner(here.made.tenant)
+    for sensitivity, node in ((0, clinic), (1, clinic), (0, here.made.clinics[1])):
+        patient, *sites = make.patient_at(here.made.tenant, node, sensitivity=sensitivity)
+        assert isinstance(patient, Patient)
+        visit = make.appointment(patient, node, doctor, starts_at=make.NOW + len(made) * HOUR)
+        made.append((patient, sites, visit))
+    rows = [row for patient, sites, visit in made for row in (patient, *sites, visit)]
+    make.save(database, doctor, make.bookable(doctor), *rows)
+    make.save(database, *(make.block(visit) for _, _, visit in made))
+    asker = actor(here.tree, ("nurse", clinic.id), person_id=here.people[0].id)
+    async with guarded_session(app_engine, asker) as session:
+        of_doctor = AppointmentBlock.resource_id == doctor.id
+        seen = await session.scalars(select(AppointmentBlock.appointment_id).where(of_doctor))
+        assert seen.all() == [made[0][2].id]
+        block = aliased(AppointmentBlock)
+        seen = await session.scalars(
+            select(block.appointment_id).where(block.resource_id == doctor.id)
+        )
+        assert seen.all() == [made[0][2].id]
+
+
+def test_what_lacks_a_column_that_decides_names_its_whole() -> None:
+    """Else a guarded session would show nothing of it, in silence."""
+    found = set()
+    for mapper in Base.registry.mappers:
+        model = mapper.class_
+        template = load_policy(Variant()).permissions.get(f"{model.__resource__}:read")
+        if template is not None:
+            asked = {c.field for held in template.roles.values() for r in held for c in r}
+            if not asked <= set(mapper.column_attrs.keys()):
+                found.add(model)
+    assert found == {m.class_ for m in Base.registry.mappers if m.class_.__whole__}

@@ -4,6 +4,7 @@ from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
+from tests.oracle.hours import rooms
 from tests.oracle.money import BILLS, CHARGE_MORE, less_applied
 from tests.oracle.rules import Sight
 from tests.oracle.shapes import (
@@ -443,6 +444,7 @@ _TYPES = (
             **enums("state"),
             "patient": PATIENT,
             "practitioner": PRACTITIONER,
+            "resources": Many("BookableResource", rooms, ("name", "id"), 10),
             "clinic": CLINIC,
             "unit": UNIT,
             "service": SERVICE,

@@ -23,6 +23,13 @@ def local(zone: ZoneInfo, day: dt.date, time: dt.time) -> dt.datetime:
     return max(value.astimezone(dt.UTC) for value in both)
 
 
+def rooms(sight: Sight, visit: Any) -> list[Any]:
+    """The rooms and devices whose time a visit keeps."""
+    kept = sight.rows.where("appointment_block", "appointment_id", visit.id)
+    resources = (sight.rows.get("bookable_resource", block.resource_id) for block in kept)
+    return [resource for resource in resources if resource.kind != "practitioner"]
+
+
 def days_between(first: dt.date, last: dt.date) -> Iterator[dt.date]:
     for n in range((last - first).days + 1):
         yield first + n * DAY

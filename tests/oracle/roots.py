@@ -459,6 +459,14 @@ def at_clinic(type_name: str, *order: str) -> Callable[[Sight, Arguments], Picke
     return root
 
 
+OF_KIND = {
+    "practitioner": "Practitioner",
+    "room": "BookableResource",
+    "device": "BookableResource",
+}
+"""What booking calls them."""
+
+
 def availability(sight: Sight, args: Arguments) -> Picked:
     wanted = Wanted(sight, {"node": args["clinic"], **args})
     at, service = wanted.node(), wanted.id(args, "service", "HealthcareService")
@@ -489,7 +497,7 @@ def availability(sight: Sight, args: Arguments) -> Picked:
             Values(
                 "Availability",
                 {
-                    "resource": f"BookableResource:{r.id}",
+                    "resource": f"{OF_KIND[r.kind]}:{r.id}",
                     "name": r.name,
                     "kind": r.kind.upper(),
                     "hasRules": hours.rules_of(r) is not None,

@@ -213,3 +213,27 @@ async def test_what_is_written_within_one_booking(office: Office) -> None:
     ((data, stamped),) = sent
     assert "INSERT INTO appointment" in data.sql
     assert "1 / count(*)" in stamped.sql
+
+
+async def test_the_rooms_are_told_by_the_booking_and_stay_with_a_move(office: Office) -> None:
+    at = scene(office)
+    rooms = [make.bookable(office.here.tenant, kind) for kind in ("room", "device")]
+    office.here.save(*rooms, *(make.assignment(r, office.here.units["a"]) for r in rooms))
+    ids = sorted(f"BookableResource:{room.id}" for room in rooms)
+    first, other = booked(at) | {"rooms": ids}, booked(at)
+    select = "resources { id kind } rescheduledFrom { resources { id } }"
+
+    def told(answer: Any) -> list[str]:
+        return sorted(kept["id"] for kept in answer.data["appointment"]["resources"])
+
+    made = await office.do(at.asker, "bookAppointment", select, **first)
+    assert told(made) == ids
+    assert told(await office.do(at.asker, "bookAppointment", select, **other)) == []
+    old = made.data["appointment"]["id"]
+    later = soon(24 * 61).isoformat()
+    asked = {"id": old, "version": 1, "startsAt": later, "minutes": 30}
+    moved = await office.do(at.asker, "rescheduleAppointment", select, **asked)
+    assert told(moved) == ids
+    assert len(moved.data["appointment"]["rescheduledFrom"]["resources"]) == 2
+    taken = booked(at) | {"startsAt": later, "rooms": ids[:1]}
+    assert (await office.do(at.asker, "bookAppointment", **taken)).outcome == "SLOT_TAKEN"

@@ -8,7 +8,8 @@ import pytest
 from graphql import OperationDefinitionNode, parse
 
 from domain.people import Person
-from tests.api.commands.office import Office, local, soon
+from tests import make
+from tests.api.commands.office import Office, soon
 from tests.database import ROOT
 
 pytestmark = pytest.mark.anyio
@@ -48,7 +49,11 @@ async def test_a_day_at_the_clinic(office: Office) -> None:
     desk = office.here.person("front_desk@a")
     provider = office.here.person("provider@a")
     biller = office.here.person("biller@a")
-    doctor = f"Practitioner:{office.here.doctor('a').id}"
+    works = office.here.doctor("a")
+    doctor, room = f"Practitioner:{works.id}", make.bookable(office.here.tenant)
+    every = {"weekdays": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}
+    office.here.save(room, make.assignment(room, office.here.units["a"]))
+    office.here.save(make.rule(office.here.units["a"], works, **every))
 
     person = {"familyName": "Zyxwvutson Portal", "givenName": "Ana", "birthDate": "1980-02-29"}
     registered = await day.send(desk, "Register", input={"unit": clinic, "demographics": person})
@@ -58,13 +63,15 @@ async def test_a_day_at_the_clinic(office: Office) -> None:
 
     start = soon()
     when = {"date": start.date().isoformat()}
-    slots = await day.send(desk, "Slots", clinic=clinic, practitioner=doctor, **when)
-    assert [local(row["resource"]) for row in slots] == [local(doctor)]
-    slot = {"startsAt": start.isoformat(), "minutes": 30, "reason": "Cough"}
-    asked = {"unit": clinic, "patient": patient, "practitioner": doctor, **slot}
+    (open_,) = await day.send(desk, "Slots", clinic=clinic, practitioner=doctor, **when)
+    assert (open_["resource"], open_["hasRules"]) == (doctor, True)
+    slot = {"startsAt": open_["slots"][0]["startsAt"], "minutes": 30, "reason": "Cough"}
+    asked = {"unit": clinic, "patient": patient, "practitioner": open_["resource"], **slot}
+    asked["rooms"] = [f"BookableResource:{room.id}"]
     booked = (await day.send(desk, "Book", input=asked))["appointment"]
     board = await day.send(desk, "Day", clinic=clinic, **when)
-    assert booked["id"] in [row["id"] for row in board["nodes"]]
+    (row,) = [row for row in board["nodes"] if row["id"] == booked["id"]]
+    assert [kept["id"] for kept in row["resources"]] == asked["rooms"]
     here = {"id": booked["id"], "version": booked["version"]}
     arrived = (await day.send(desk, "CheckIn", input=here))["appointment"]
     assert arrived["state"] == "CHECKED_IN"
