@@ -14,12 +14,15 @@ from authz.session import grants_at
 from authz.tree import Tree
 from domain.appointments import Appointment
 from domain.audit import Agent
+from domain.encounters import Encounter
 from domain.organization import OrgUnit
 from domain.patients import PatientSite
 from domain.people import Person, RoleGrant
 
 OPEN = ("proposed", "pending", "booked", "arrived", "checked-in", "waitlist")
 """States of appointments that are still to come or under way."""
+NOT_OVER = ("planned", "arrived", "triaged", "in-progress", "onleave")
+"""States of encounters that somebody has still to end."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +38,20 @@ class Holder:
 
 @dataclass(frozen=True)
 class Effects:
-    """`patients` are seen at the unit, `appointments` are still to come there: as far as the asker may read them."""
+    """As far as the asker may read them: `patients` are seen at the unit, `appointments` are still to come there,
+    `encounters` are not over.
+    """
 
     patients: int
     appointments: int
+    encounters: int
     gaining: list[Holder] = field(default_factory=list)
     losing: list[Holder] = field(default_factory=list)
 
 
 async def of_closing(session: AsyncSession, agent: Agent, unit: OrgUnit) -> Effects:
     """What lies at a unit that is to be closed. It stays readable, to the same people."""
-    return Effects(
-        await _patients_at(session, agent, unit.id), await _ahead_at(session, agent, unit)
-    )
+    return Effects(*await _there(session, agent, unit))
 
 
 async def of_moving(
@@ -66,8 +70,7 @@ async def of_moving(
     gaining = [g for g in grants if (g.person_id, g.role) not in seeing]
     losing = [g for g in grants if (g.person_id, g.role) not in will_see]
     return Effects(
-        await _patients_at(session, agent, clinic.id),
-        await _ahead_at(session, agent, clinic),
+        *await _there(session, agent, clinic),
         await _named(session, agent, gaining),
         await _named(session, agent, losing),
     )
@@ -97,18 +100,21 @@ async def _named(session: AsyncSession, agent: Agent, grants: Sequence[RoleGrant
     return sorted(holders, key=lambda h: (h.family_name, h.given_name, str(h.person_id), h.role))
 
 
-async def _patients_at(session: AsyncSession, agent: Agent, unit_id: uuid.UUID) -> int:
-    counted = select(func.count(PatientSite.patient_id)).where(
-        PatientSite.tenant_id == agent.tenant_id, PatientSite.unit_id == unit_id, PatientSite.active
+async def _there(session: AsyncSession, agent: Agent, unit: OrgUnit) -> tuple[int, int, int]:
+    """How many patients, appointments to come and encounters under way a unit has."""
+    patients = select(func.count(PatientSite.patient_id)).where(
+        PatientSite.tenant_id == agent.tenant_id, PatientSite.unit_id == unit.id, PatientSite.active
     )
-    return int(await session.scalar(counted) or 0)
-
-
-async def _ahead_at(session: AsyncSession, agent: Agent, unit: OrgUnit) -> int:
-    counted = select(func.count(Appointment.id)).where(
+    ahead = select(func.count(Appointment.id)).where(
         Appointment.tenant_id == agent.tenant_id,
         or_(Appointment.clinic_id == unit.id, Appointment.unit_id == unit.id),
         Appointment.starts_at >= agent.now,
         Appointment.state.in_(OPEN),
     )
-    return int(await session.scalar(counted) or 0)
+    begun = select(func.count(Encounter.id)).where(
+        Encounter.tenant_id == agent.tenant_id,
+        or_(Encounter.clinic_id == unit.id, Encounter.unit_id == unit.id),
+        Encounter.state.in_(NOT_OVER),
+    )
+    counted = [int(await session.scalar(each) or 0) for each in (patients, ahead, begun)]
+    return counted[0], counted[1], counted[2]

@@ -80,6 +80,7 @@ class SightChange:
 class OrgUnitEffects:
     patients: int = strawberry.field(description="How many patients are seen there.")
     appointments: int = strawberry.field(description="How many appointments are still to come.")
+    encounters: int = strawberry.field(description="How many visits there are not over.")
     gaining: list[SightChange] = strawberry.field(description="Who will see it.")
     losing: list[SightChange] = strawberry.field(description="Who will see it no more.")
 
@@ -119,6 +120,7 @@ def told(effects: Effects | None) -> dict[str, Any]:
             "__typename": "OrgUnitEffects",
             "patients": effects.patients,
             "appointments": effects.appointments,
+            "encounters": effects.encounters,
             "gaining": [holder(one) for one in effects.gaining],
             "losing": [holder(one) for one in effects.losing],
         }

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 SHOWN = "name level zone active version parent { id }"
 EFFECTS = (
-    "effects { patients appointments gaining { person givenName familyName role unit }"
+    "effects { patients appointments encounters gaining { person givenName familyName role unit }"
     " losing { person role unit } }"
 )
 
@@ -235,6 +235,8 @@ async def test_a_closed_clinic_is_read_and_takes_nothing_new(office: Office) -> 
     desk = here.person("front_desk@b")
     scene = Scene(office, here, "b", desk)
     kept, given = scene.appointment(), booked(scene)
+    scene.encounter(state="onleave")
+    scene.encounter(state="cancelled")
     at: dict[str, Any] = {"id": here.unit("b"), "version": 1}
     early = await refused(office, who, "closeOrgUnit", **at)
     assert (early.outcome, early.user_error["path"]) == ("HAS_OPEN_UNITS", ["id"])
@@ -242,7 +244,8 @@ async def test_a_closed_clinic_is_read_and_takes_nothing_new(office: Office) -> 
     assert (await do(office, who, "closeOrgUnit", **ward)).outcome == "DONE"
     before = office.snapshot()
     told = await changed(office, who, "closeOrgUnit", **at, preview=True)
-    assert (told.data["effects"]["patients"], told.data["effects"]["appointments"]) == (2, 1)
+    effects = told.data["effects"]
+    assert [effects[each] for each in ("patients", "appointments", "encounters")] == [4, 1, 1]
     assert told.data["orgUnit"]["active"]
     assert office.snapshot() == before
     known = len(office.events())
