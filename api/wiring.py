@@ -18,6 +18,7 @@ from domain.key_providers import FileKeyProvider
 from domain.pipeline import Limits, Pipeline
 from domain.sealing import Keyring
 from identity.actors import ActorLoader
+from identity.arrivals import Arrivals
 from identity.keys import KeyCache
 from identity.registry import Registry
 from identity.routes import Doors
@@ -70,7 +71,7 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
         try:
             registry = Registry(control)
             tokens = Tokens(registry, KeyCache(client))
-            actors = ActorLoader(tokens, pipeline)
+            actors = ActorLoader(tokens, pipeline, arrive=Arrivals(cell, client).arrive)
             keyring = Keyring(FileKeyProvider(Path(key_file)), cell)
             doors = Doors(registry, tokens, cell)
             refusals, compiling = Tally(settings.refusals), Tally(settings.compile_seconds)

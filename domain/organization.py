@@ -46,6 +46,14 @@ class MfaPolicy(StrEnum):
     ALL = "all"
 
 
+class JitMode(StrEnum):
+    """Whose logins make people who were not there: those of any identity provider, of those that say so, of none."""
+
+    ALL = "all"
+    RESTRICTED = "restricted"
+    OFF = "off"
+
+
 class Level(StrEnum):
     """The four levels of the tree, from the top."""
 
@@ -69,6 +77,7 @@ class Tenant(Stamped, Base):
         one_of("state", TenantState),
         one_of("policy_variant", PolicyVariant),
         one_of("mfa_policy", MfaPolicy),
+        one_of("jit_mode", JitMode),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
         CheckConstraint("currency_digits between 0 and 4", name="currency_digits"),
     )
@@ -82,6 +91,7 @@ class Tenant(Stamped, Base):
     viewer_clinical: Mapped[bool] = mapped_column(server_default="false")
     mfa_policy: Mapped[str] = mapped_column(server_default="none")
     second_approval: Mapped[bool] = mapped_column(server_default="true")
+    jit_mode: Mapped[str] = mapped_column(server_default="restricted")
     tree_version: Mapped[int] = mapped_column(server_default="1")
     settings: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
 

@@ -43,7 +43,8 @@ class Person(Stamped, Identified):
     """Somebody who can log in. `version` rises with every change of the person or of their grants.
 
     A token issued before `tokens_valid_from` is refused. `subject` is the `sub` of the tenant's issuer; it is
-    null until the identity provider knows the person.
+    null until the identity provider knows the person. `source` and `source_ref` say whose word their names and
+    address are, as grants say it.
     """
 
     __tablename__ = "person"
@@ -62,6 +63,8 @@ class Person(Stamped, Identified):
     email: Mapped[str | None]
     active: Mapped[bool] = mapped_column(server_default="true")
     tokens_valid_from: Mapped[dt.datetime | None]
+    source: Mapped[str] = mapped_column(server_default="local")
+    source_ref: Mapped[str] = mapped_column(server_default="")
 
 
 class RoleGrant(Stamped, Identified):

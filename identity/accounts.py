@@ -41,6 +41,15 @@ class Accounts:
         url, name, account = self._known[key]
         return await self.cluster(url).realm(name, account)
 
+    async def issuer(self, tenant_id: UUID) -> str:
+        """The public address of the health system's realm. Raises NoAccount."""
+        query = select(TenantEntry.issuer).where(TenantEntry.id == tenant_id)
+        async with self._control.connect() as connection:
+            found: str | None = await connection.scalar(query)
+        if found is None:
+            raise NoAccount("No such health system.")
+        return found
+
     async def tenants(self) -> list[UUID]:
         """Every health system of the registry that is made."""
         made = TenantEntry.state != RegistryState.CREATING

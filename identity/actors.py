@@ -7,7 +7,7 @@ their grants, the tenant or the session have changed. Then the actor is loaded a
 
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +37,14 @@ select json_build_object('id', p.id, 'user_name', p.user_name, 'version', p.vers
             and (g.valid_until is null or g.valid_until > $3::timestamptz)
         order by g.id) g))
 from person p join tenant t on t.tenant_id = $1::uuid
-where p.tenant_id = $1::uuid and p.subject = $2 and p.active and t.state = 'active'"""
+where p.tenant_id = $1::uuid and p.subject = $2 and p.active and t.state = 'active'
+    and ($4::uuid is null or exists (select 1 from identity_provider i
+        where i.tenant_id = $1::uuid and i.id = $4::uuid and i.state = 'active'))"""
+
+# Whether this login through a provider was looked at and let in.
+_ARRIVED = """\
+select 1 from sign_in s where s.tenant_id = $1::uuid and s.sid = $2 and s.identity_provider_id = $3::uuid
+    and s.authenticated_at = $4::timestamptz and s.outcome = 'admitted'"""
 
 _REVOKED = "select 1 from revoked_session r where r.tenant_id = $1::uuid and r.sid = $2"
 
@@ -92,30 +99,36 @@ class Member:
 
 
 class ActorLoader:
-    """Answers who a bearer token stands for. For one event loop."""
+    """Answers who a bearer token stands for. For one event loop.
+
+    `arrive` looks at a login through a health system's own provider once; without it nobody comes in by one.
+    """
 
     def __init__(
         self,
         tokens: Tokens,
         pipeline: Pipeline,
         *,
+        arrive: Callable[[Token, str], Awaitable[None]] | None = None,
         policies: Callable[[Variant], Policy] = load_policy,
         clock: Callable[[], float] = time.time,
         capacity: int = 20_000,
     ) -> None:
         self.tokens = tokens
         self._pipeline = pipeline
+        self._arrive = arrive
         self._policies = policies
         self._clock = clock
         self._capacity = capacity
         self._actors: dict[bytes, tuple[Actor, float]] = {}
-        self._members: dict[tuple[UUID, str], Member] = {}
+        self._members: dict[tuple[UUID, str, str, int], Member] = {}
         self._trees: dict[UUID, Tree] = {}
 
     async def actor(self, bearer: str, *, fresh: bool = False) -> Actor:
         """The actor, from memory where they are known; `fresh` reads them anew, for after a stamp found no row.
 
-        Raises TokenRefused, NotAdmitted, MfaRequired, IdentityUnavailable, and the pipeline's DatabaseError.
+        Raises TokenRefused, NotAdmitted, AccountHeld, MfaRequired, IdentityUnavailable, and the pipeline's
+        DatabaseError.
         """
         digest = fingerprint(bearer)
         if not fresh:
@@ -124,47 +137,71 @@ class ActorLoader:
                 return known[0]
         token = await self.tokens.verify(bearer)
         try:
-            actor = await self._admit(token, fresh)
+            actor = await self._admit(token, bearer, fresh)
         except (MfaRequired, NotAdmitted):
             self._actors.pop(digest, None)
             raise
         _keep(self._actors, digest, (actor, actor.valid_until.timestamp()), self._capacity)
         return actor
 
-    async def _admit(self, token: Token, fresh: bool) -> Actor:
-        member = None if fresh else self._members.get((token.issuer.tenant_id, token.subject))
+    async def _admit(self, token: Token, bearer: str, fresh: bool) -> Actor:
+        member = None if fresh else self._members.get(_key(token))
         if member is not None:
             try:
                 return admit(token, member, self._clock())
             except (MfaRequired, NotAdmitted):
                 pass  # by what was read some time ago; what holds now decides
-        return admit(token, await self._read(token), self._clock())
+        member, arrived = await self._read(token)
+        if not arrived:
+            if self._arrive is None:
+                raise NotAdmitted()
+            await self._arrive(token, bearer)
+            member, arrived = await self._read(token)
+        if member is None or not arrived:
+            raise NotAdmitted()
+        return admit(token, member, self._clock())
 
-    async def _read(self, token: Token) -> Member:
+    async def _read(self, token: Token) -> tuple[Member | None, bool]:
+        """The person, if they may come in, and whether their login needs no look (any more)."""
         tenant_id = token.issuer.tenant_id
         tenant = str(tenant_id).encode()
         now = dt.datetime.fromtimestamp(self._clock(), dt.UTC)
         tree = self._trees.get(tenant_id)
         version = tree.version if tree else 0
-        person, revoked, grown = await self._pipeline.unit(
+        provider = str(token.provider).encode() if token.provider else None
+        sid = token.session.encode()
+        person, revoked, grown, arrived = await self._pipeline.unit(
             (("app.tenant", str(tenant_id)),),
-            Statement(_PERSON, (tenant, token.subject.encode(), now.isoformat().encode())),
-            Statement(_REVOKED, (tenant, token.session.encode())),
+            Statement(
+                _PERSON, (tenant, token.subject.encode(), now.isoformat().encode(), provider)
+            ),
+            Statement(_REVOKED, (tenant, sid)),
             Statement(_TREE, (tenant, b"%d" % version)),
+            Statement(
+                _ARRIVED, (tenant, sid, provider, _moment(token.auth_time).isoformat().encode())
+            ),
         )
-        key = (tenant_id, token.subject)
-        if not person or revoked:
+        key = _key(token)
+        if revoked:
             self._members.pop(key, None)
             raise NotAdmitted()
+        known = provider is None or bool(arrived)
         if grown:
             tree = self._trees[tenant_id] = _tree(tenant_id, _document(grown[0]))
-        if tree is None:
-            raise NotAdmitted()
+        if not person or tree is None or not known:
+            self._members.pop(key, None)
+            return None, known
         row = _document(person[0])
         variant = Variant(row["policy_variant"], row["viewer_clinical"])
         member = _member(row, tree, self._policies(variant))
         _keep(self._members, key, member, self._capacity)
-        return member
+        return member, True
+
+
+def _key(token: Token) -> tuple[UUID, str, str, int]:
+    """Whom a token speaks for; through a provider each login by itself, since each was let in by itself."""
+    login = (token.session, token.auth_time) if token.provider else ("", 0)
+    return (token.issuer.tenant_id, token.subject, *login)
 
 
 def admit(token: Token, member: Member, now: float) -> Actor:

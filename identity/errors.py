@@ -3,6 +3,7 @@
 Unauthenticated         the proof is worth nothing; `reason` is for logs and metrics, never for the sender
 ├── TokenRefused        the token itself (tokens.py)
 └── NotAdmitted         a genuine token of somebody who may not come in: unknown, inactive, suspended, revoked
+AccountHeld             a genuine login through an identity provider that nobody is let in by (yet); the cause is for the person
 MfaRequired             let in after a second factor: the portal logs in again with `acr_values`
 IdentityUnavailable     neither yes nor no: the registry or the issuer's keys cannot be had now
 """
@@ -45,6 +46,39 @@ class NotAdmitted(Unauthenticated):
 
     def __init__(self) -> None:
         super().__init__(Refusal.NOT_ADMITTED)
+
+
+class Cause(StrEnum):
+    """Why a login through an identity provider was held."""
+
+    PROVIDER_INACTIVE = "PROVIDER_INACTIVE"
+    NOT_KNOWN = "NOT_KNOWN"
+    NAME_TAKEN = "NAME_TAKEN"
+    DOMAIN_NOT_PROVEN = "DOMAIN_NOT_PROVEN"
+    INCOMPLETE = "INCOMPLETE"
+    INACTIVE = "INACTIVE"
+    TESTED = "TESTED"
+
+
+_WAIT = "Your administrator has been told and decides."
+SAID = {
+    Cause.PROVIDER_INACTIVE: "Logging in this way is switched off at the moment. Ask your administrator.",
+    Cause.NOT_KNOWN: f"You have proven who you are, but nobody has given you an account here yet. {_WAIT}",
+    Cause.NAME_TAKEN: f"Somebody here has your user name already, perhaps you yourself. {_WAIT}",
+    Cause.DOMAIN_NOT_PROVEN: f"Your e-mail address is not of a domain that was proven for this login. {_WAIT}",
+    Cause.INCOMPLETE: f"Your login did not tell your user name, given name and family name. {_WAIT}",
+    Cause.INACTIVE: "Your account here has been closed. Ask your administrator.",
+    Cause.TESTED: "The test is done; its result waits where it was started.",
+}
+"""What the person reads."""
+
+
+class AccountHeld(Exception):
+    """The login is genuine and nobody is let in by it; logging in again helps only after somebody has decided."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(SAID[cause])
+        self.cause = cause
 
 
 class MfaRequired(Exception):

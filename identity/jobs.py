@@ -20,10 +20,12 @@ from sqlalchemy.dialects.postgresql import JSONB, array
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.types import UserDefinedType
 
+from domain.sealing import Keyring
 from identity.accounts import Accounts, NoAccount
+from identity.brokers import sync_provider
 from identity.calendar import RELEASE_HOLDS, release_holds
 from identity.housekeeping import FORGET_KEYS, KEEP_HOUSE, forget_keys, keep_house
-from identity.keycloak import Invalid, NotFound
+from identity.keycloak_failures import Invalid, NotFound
 from identity.realms import SVC_IDENTITY, SVC_POLICY
 from identity.sync import UserTaken, cell_session, subject_of, sync_person, sync_tenant
 
@@ -33,6 +35,8 @@ SYNC_PERSON_LATER = "identity:sync_person_later"
 SYNC_TENANT = "identity:sync_tenant"
 END_SESSIONS = "identity:end_sessions"
 END_SESSION = "identity:end_session"
+RETIRE_USER = "identity:retire_user"
+SYNC_PROVIDER = "identity:sync_provider"
 RETRY_STALLED = "identity:retry_stalled"
 _RESOURCES = "identity"
 _HEARTBEAT_SECONDS = 30.0
@@ -56,6 +60,7 @@ class Resources:
 
     cell: AsyncEngine
     accounts: Accounts
+    keys: Keyring
 
 
 async def defer_sync(
@@ -87,6 +92,22 @@ async def defer_end_session(
     await _defer(session, END_SESSION, tenant_id, [{"person_id": str(person_id), "sid": sid}])
 
 
+async def defer_retire_user(
+    session: AsyncSession, tenant_id: UUID, person_id: UUID, subject: str
+) -> None:
+    """Remove a user whom a person is no longer, once the caller's transaction is committed."""
+    job = {"person_id": str(person_id), "subject": subject}
+    await _defer(session, RETIRE_USER, tenant_id, [job])
+
+
+async def defer_sync_provider(
+    session: AsyncSession, tenant_id: UUID, provider_id: UUID, *, at: datetime | None = None
+) -> None:
+    """Bring an identity provider in the realm up to date after the caller's transaction, or at an instant."""
+    job = {"provider_id": str(provider_id)}
+    await _defer(session, SYNC_PROVIDER, tenant_id, [job], at)
+
+
 async def _defer(
     session: AsyncSession,
     task: str,
@@ -98,7 +119,7 @@ async def _defer(
         return
     jobs = []
     for job in ids:
-        lock = None if at else f"{tenant_id}:{job.get('person_id', '')}"
+        lock = None if at else f"{tenant_id}:{job.get('person_id') or job.get('provider_id', '')}"
         parts = (
             cast(QUEUE, Text),
             cast(task, Text),
@@ -148,6 +169,28 @@ async def _sync_tenant(context: procrastinate.JobContext, *, tenant_id: str) -> 
     tenant = UUID(tenant_id)
     realm = await resources.accounts.realm(tenant, SVC_POLICY)
     await sync_tenant(resources.cell, realm, tenant)
+
+
+async def _retire_user(
+    context: procrastinate.JobContext, *, tenant_id: str, person_id: str, subject: str
+) -> None:
+    resources = _resources(context)
+    tenant = UUID(tenant_id)
+    realm = await resources.accounts.realm(tenant, SVC_IDENTITY)
+    # Never the user whom the person is by now: they may have come back as this one.
+    if await subject_of(resources.cell, tenant, UUID(person_id)) != subject:
+        await _unless_gone(realm.delete_user(subject))
+
+
+async def _sync_provider(
+    context: procrastinate.JobContext, *, tenant_id: str, provider_id: str
+) -> None:
+    resources = _resources(context)
+    tenant = UUID(tenant_id)
+    realm = await resources.accounts.realm(tenant, SVC_IDENTITY)
+    keys = await resources.keys.of(tenant)
+    issuer = await resources.accounts.issuer(tenant)
+    await sync_provider(resources.cell, realm, keys, issuer, UUID(provider_id))
 
 
 async def _end_sessions(
@@ -203,6 +246,8 @@ def make_app(dsn: str) -> procrastinate.App:
         SYNC_TENANT: _sync_tenant,
         END_SESSIONS: _end_sessions,
         END_SESSION: _end_session,
+        RETIRE_USER: _retire_user,
+        SYNC_PROVIDER: _sync_provider,
         RELEASE_HOLDS: release_holds,
     }
     for name, task in tasks.items():

@@ -3,15 +3,7 @@
 The library's `a_` methods are used: callers are coroutines (the worker runs several jobs in one loop), its
 asynchronous transport never repeats a POST by itself, and one loop means that no object is shared by threads,
 where the library mixes up requests. One object speaks as one service account to one realm of one cluster.
-
-    KeycloakFailure
-    ├── NotFound      404
-    ├── Conflict      409
-    ├── Denied        401, 403
-    ├── Invalid       any other 4xx
-    └── Unavailable   no answer, a time-out, 429 or 5xx: worth another try
-
-Messages name the call and the status, never a value that was sent or answered.
+Identity providers of a realm are in `identity/brokers.py`, what can fail in `identity/keycloak_failures.py`.
 """
 
 import asyncio
@@ -34,57 +26,14 @@ from keycloak.exceptions import (
     raise_error_from_response,
 )
 
+from identity.keycloak_failures import Unavailable, failure
+
 TIMEOUT = httpx.Timeout(30, connect=5)
 CREATING = httpx.Timeout(120, connect=5)
 """For the one call that makes a whole realm: seconds on an idle server, a minute on a busy one."""
 MASTER = "master"
 
 Json = dict[str, Any]
-
-
-class KeycloakFailure(Exception):
-    """A call that did not succeed; `status` is the HTTP status, or None when there was no answer."""
-
-    def __init__(self, call: str, status: int | None) -> None:
-        super().__init__(f"Keycloak: {call} was answered by {status or 'nothing'}.")
-        self.call = call
-        self.status = status
-
-
-class NotFound(KeycloakFailure):
-    """What was named is not there."""
-
-
-class Conflict(KeycloakFailure):
-    """It exists already."""
-
-
-class Denied(KeycloakFailure):
-    """The service account is unknown, its secret is wrong, or it may not do this."""
-
-
-class Invalid(KeycloakFailure):
-    """Keycloak refuses the input; a repeat will not help."""
-
-
-class Unavailable(KeycloakFailure):
-    """No usable answer; a repeat may help."""
-
-
-_BY_STATUS: dict[int, type[KeycloakFailure]] = {
-    401: Denied,
-    403: Denied,
-    404: NotFound,
-    409: Conflict,
-    429: Unavailable,
-}
-
-
-def failure(call: str, status: int | None) -> KeycloakFailure:
-    """Our error for a status of Keycloak's; None stands for no answer at all."""
-    if status is None or status >= 500:
-        return Unavailable(call, status)
-    return _BY_STATUS.get(status, Invalid)(call, status)
 
 
 @dataclass(frozen=True)
@@ -299,6 +248,10 @@ class Realm:
             await self._ask("list credentials", lambda: self._admin.a_get_credentials(user_id))
         )
 
+    async def delete_user(self, user_id: str) -> None:
+        """Remove a user with all sessions and credentials. NotFound: there is none."""
+        await self._ask("delete user", lambda: self._admin.a_delete_user(user_id))
+
     async def end_sessions(self, user_id: str) -> None:
         """Log a user out everywhere and send back-channel logouts."""
         await self._ask("end sessions", lambda: self._admin.a_user_logout(user_id))
@@ -328,6 +281,34 @@ class Realm:
         await self._ask(
             "take role", lambda: self._admin.a_delete_realm_roles_of_user(user_id, [role])
         )
+
+    # Identity providers
+
+    async def provider(self, alias: str) -> Json:
+        """An identity provider with its settings; secrets are masked."""
+        return dict(await self._ask("read provider", lambda: self._admin.a_get_idp(alias)))
+
+    async def create_provider(self, provider: Json) -> None:
+        """Make an identity provider. Conflict: there is one of its alias."""
+        await self._call("create provider", lambda: self._admin.a_create_idp(provider))
+
+    async def update_provider(self, provider: Json) -> None:
+        """Replace an identity provider's settings, but for its mappers."""
+        alias = provider["alias"]
+        await self._ask("update provider", lambda: self._admin.a_update_idp(alias, provider))
+
+    async def provider_mappers(self, alias: str) -> list[Json]:
+        """What an identity provider's assertions are made into."""
+        return list(await self._ask("list mappers", lambda: self._admin.a_get_idp_mappers(alias)))
+
+    async def add_provider_mapper(self, alias: str, mapper: Json) -> None:
+        """Add a mapper. Conflict or Invalid: there is one of its name."""
+        await self._call("add mapper", lambda: self._admin.a_add_mapper_to_idp(alias, mapper))
+
+    async def remove_provider_mapper(self, alias: str, mapper_id: str) -> None:
+        """Take a mapper away."""
+        path = f"identity-provider/instances/{quote(alias, safe='')}/mappers/{mapper_id}"
+        await self._ask("remove mapper", lambda: self._delete(path))
 
     async def _post(self, path: str) -> Any:
         answer = await self._connection.a_raw_post(f"admin/realms/{self.name}/{path}", data="{}")

@@ -22,7 +22,7 @@ from domain.model import new_id
 from domain.people import Person, touch
 from domain.plain_text import name, optional_email
 from identity.administrators import SYSTEM_ADMIN, keep_filled
-from identity.grants import GrantDraft, NeedsApproval, add_grant, needs_approval
+from identity.grants import LOCAL, GrantDraft, NeedsApproval, add_grant, needs_approval
 from identity.jobs import defer_sync
 
 _USER_NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{1,199}")
@@ -79,8 +79,11 @@ async def create_person(
     *,
     person_id: uuid.UUID | None = None,
     first: GrantDraft | None = None,
+    source: tuple[str, str] = (LOCAL, ""),
 ) -> Person:
     """Add a person, who may log in as soon as Keycloak knows them; `first` is a grant to begin with.
+
+    `source` says whose word their names are, as `RoleGrant` has it.
 
     Raises Invalid, UserNameTaken, and what `add_grant` raises.
     """
@@ -94,6 +97,8 @@ async def create_person(
             family_name=name(draft.family_name, "familyName"),
             email=optional_email(draft.email, "email"),
             active=True,
+            source=source[0],
+            source_ref=source[1],
             created_at=agent.now,
             updated_at=agent.now,
         )

@@ -12,10 +12,11 @@ from uuid import UUID
 
 from domain.control import REALM_NAME
 from domain.organization import MfaPolicy
-from identity.keycloak import Conflict, Json, Realm
+from identity.keycloak import Json, Realm
+from identity.keycloak_failures import Conflict
 
 TEMPLATE = Path(__file__).parent.parent / "keycloak-realms" / "realm-template.json"
-TEMPLATE_VERSION = 1
+TEMPLATE_VERSION = 2
 LONGEST_SESSION = 86_400
 SVC_IDENTITY = "svc-identity"
 SVC_POLICY = "svc-policy"

@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from domain.database import set_tenant
 from domain.organization import MfaPolicy, Tenant, TenantState
 from domain.people import Person, RoleGrant
-from identity.keycloak import Conflict, Json, NotFound, Realm
+from identity.keycloak import Json, Realm
+from identity.keycloak_failures import Conflict, NotFound
 from identity.mfa import is_marked
 from identity.realms import MARKER, apply_mfa_policy
 

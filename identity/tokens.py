@@ -44,10 +44,18 @@ class Issuer:
     algorithms: frozenset[str] = ALGORITHMS
     clients: frozenset[str] = CLIENTS
 
+    @property
+    def userinfo_url(self) -> str:
+        """Where the realm says what it knows of a token's user (OpenID Connect Core, section 5.3)."""
+        return self.keys_url.rpartition("/")[0] + "/userinfo"
+
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a verified token says. Instants are seconds since 1970; `amr` and `acr` as RFC 8176 and OIDC have them."""
+    """What a verified token says. Instants are seconds since 1970; `amr` and `acr` as RFC 8176 and OIDC have them.
+
+    `provider` is the identity provider of the health system through which the session came; None: by the realm itself.
+    """
 
     issuer: Issuer
     subject: str
@@ -58,6 +66,7 @@ class Token:
     auth_time: int
     acr: str
     amr: frozenset[str]
+    provider: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +232,16 @@ def token_of(issuer: Issuer, claims: dict[str, Any], now: float) -> Token:
         amr=frozenset(m for m in amr if isinstance(m, str))
         if isinstance(amr, list)
         else frozenset(),
+        provider=_provider(claims),
     )
+
+
+def _provider(claims: dict[str, Any]) -> UUID | None:
+    """Where the realm names a provider that is none of ours, nothing says whom the session is of."""
+    try:
+        return UUID(_text(claims, "idp", Refusal.CLAIMS)) if "idp" in claims else None
+    except ValueError:
+        raise TokenRefused(Refusal.CLAIMS) from None
 
 
 def _logout(issuer: Issuer, claims: dict[str, Any], now: float) -> Logout:

@@ -17,7 +17,8 @@ from api.settings import Settings, SettingsError, load
 from domain.audit import Agent
 from domain.errors import DomainError, NotFound
 from domain.organization import MfaPolicy, PolicyVariant
-from identity.keycloak import Account, Denied, KeycloakFailure
+from identity.keycloak import Account
+from identity.keycloak_failures import Denied, KeycloakFailure
 from identity.lifecycle import (
     drift_of,
     resume_tenant,

@@ -31,4 +31,4 @@ async def _work(settings: Settings) -> None:
         key_file=Path(settings.required("key_file")),
         portals=portals_at(settings.portal_url or settings.public_url, settings.public_url),
     ) as platform:
-        await run_worker(worker_url, Resources(platform.cell, platform.accounts))
+        await run_worker(worker_url, Resources(platform.cell, platform.accounts, platform.keys))

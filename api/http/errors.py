@@ -23,7 +23,7 @@ from authz.refusals import Forbidden
 from domain.database import code_of, refusal_of, sqlstate_of
 from domain.errors import DomainError, IllegalMove, NotAllowed, NotFound, StaleVersion
 from domain.pipeline import DatabaseError
-from identity.errors import IdentityUnavailable, MfaRequired, Unauthenticated
+from identity.errors import AccountHeld, IdentityUnavailable, MfaRequired, Unauthenticated
 
 log = structlog.get_logger("api.http")
 
@@ -249,6 +249,12 @@ def _of_size(error: BaseException) -> Problem:
     )
 
 
+def _of_account(error: BaseException) -> Problem:
+    """Somebody who proved who they are and is not let in: in words for them."""
+    assert isinstance(error, AccountHeld)
+    return Problem(Code.FORBIDDEN, str(error), reason=error.cause.value)
+
+
 def _of_mfa(error: BaseException) -> Problem:
     """Step up: RFC 9470, section 3."""
     assert isinstance(error, MfaRequired)
@@ -268,6 +274,7 @@ _TELL: tuple[tuple[type[BaseException], Callable[[BaseException], Problem | None
     (PoolTimeout, lambda _: unavailable()),
     (TimeoutError, lambda _: unavailable("It took too long. Try again shortly.")),
     (Unauthenticated, lambda _: unauthenticated()),
+    (AccountHeld, _of_account),
     (MfaRequired, _of_mfa),
     (IdentityUnavailable, lambda _: unavailable()),
     (RateLimited, _of_rates),

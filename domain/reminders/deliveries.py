@@ -148,7 +148,9 @@ async def finish(
         about.reminder.sent_at = agent.now
         _end(session, agent, about, ReminderState.SENT, None)
         return None
-    again_at: dt.datetime = agent.now + min(PAUSE * 2 ** (attempt.number - 1), dt.timedelta(hours=1))
+    again_at: dt.datetime = agent.now + min(
+        PAUSE * 2 ** (attempt.number - 1), dt.timedelta(hours=1)
+    )
     cause = {Ended.REFUSED: Cause.REFUSED, Ended.NOT_CONFIGURED: Cause.NOT_CONFIGURED}.get(ended)
     last = attempt.number >= ATTEMPTS or again_at > about.appointment.starts_at - LATEST
     if cause is None and not last:

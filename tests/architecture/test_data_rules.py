@@ -31,7 +31,7 @@ ALL_TABLES = {**TABLES, **{t.fullname: t for t in ControlBase.metadata.tables.va
 GUARDED = sorted(n for n, m in MAPPERS.items() if m.class_.__wall__ is not Wall.TENANT)
 PLACED = sorted(n for n, m in MAPPERS.items() if m.class_.__wall__ in (Wall.PLACED, Wall.SITE))
 APPEND_ONLY = {"audit_event", "posting", "invoice_line", "idempotency", "external_reference"} | {
-    *("allocation", "claim_step", "daily_close"),
+    *("allocation", "claim_step", "daily_close", "sign_in"),
 }
 """Rows of these are never changed by the application; a new table is changeable unless it is added here."""
 NOBODYS = {"patient", "appointment_block", "daily_close"}
@@ -40,7 +40,17 @@ ANSWER = {"paid_minor", "adjusted_minor", "patient_minor"}
 ONLY = {
     "role_grant": {"valid_until", "version", "updated_at"},
     "grant_request": {"state", "decided_by", "decided_at", "grant_id", "version", "updated_at"},
-    "tenant": {"state", "mfa_policy", "second_approval", "tree_version", "version", "updated_at"},
+    "tenant": {"state", "mfa_policy", "second_approval", "jit_mode", "tree_version"}
+    | {"version", "updated_at"},
+    "identity_link": {"asserted", "version", "updated_at"},
+    "identity_provider": {"name", "vendor", "state", "endpoints", "certificates", "attributes"}
+    | {"client_id", "client_secret_sealed", "creates", "test_until", "version", "updated_at"},
+    "role_mapping": {"valid_until", "ended_at", "version", "updated_at"},
+    "provider_test": {"finished_at", "passed", "steps", "version", "updated_at"},
+    "held_account": {"asserted", "reason", "person_id", "state", "decided_by", "decided_at"}
+    | {"version", "updated_at"},
+    "email_domain": {"identity_provider_id", "state", "proven_at", "checked_at"}
+    | {"version", "updated_at"},
     "invoice": {"state", "version", "updated_at"},
     "claim_item": ANSWER,
     "reminder": {"state", "cause", "due_at", "attempts", "held_until", "sent_at"},
@@ -48,7 +58,8 @@ ONLY = {
     | {"state", "queue", "step", "payer_reference", "filed_at", "adjudicated_at"}
     | {"version", "updated_at"},
 }
-"""A grant ends; whoever wants other rights needs another one. What was billed or claimed stays as it was."""
+"""A grant ends; whoever wants other rights needs another one. What was billed or claimed stays as it was, and whom a
+provider speaks of."""
 
 
 def columns(parts: object) -> list[str]:

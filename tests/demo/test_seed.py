@@ -45,7 +45,9 @@ async def test_both_health_systems(
     told: list[str] = []
     first = await seed(links, state, lambda what, done, of: told.append(f"{what} {done}/{of}"))
     try:
-        await work_off(database.worker_url, Resources(platform.cell, platform.accounts))
+        await work_off(
+            database.worker_url, Resources(platform.cell, platform.accounts, platform.keys)
+        )
         assert set(first.issuers) == {"mercy", "lakeside"}
         assert first.people == len(cast.CAST)
         assert "mercy: patients 2500/2500" in told

@@ -121,6 +121,9 @@ class Browser:
         return answer
 
     def _answers(self, fields: dict[str, str], user: str, password: str) -> dict[str, str]:
+        if "SAMLRequest" in fields or "SAMLResponse" in fields:
+            self.trail.append("saml")
+            return {}
         if "password-new" in fields:
             self.trail.append("new password")
             self.new_password = secrets.token_urlsafe(16)

@@ -21,8 +21,10 @@ from domain.pipeline import Pipeline
 from domain.sealing import Keyring, SecretSealer
 from identity.accounts import Accounts, aad
 from identity.actors import ActorLoader, stamp
+from identity.arrivals import Arrivals
 from identity.jobs import Resources, work_off
-from identity.keycloak import Account, NotFound, Realm
+from identity.keycloak import Account, Realm
+from identity.keycloak_failures import NotFound
 from identity.keys import KeyCache
 from identity.provisioning import PersonDraft
 from identity.realms import RealmPlan
@@ -124,7 +126,7 @@ class World:
 
     async def work(self) -> None:
         """Carry out the jobs that are due."""
-        resources = Resources(self.platform.cell, self.platform.accounts)
+        resources = Resources(self.platform.cell, self.platform.accounts, self.platform.keys)
         await work_off(self.worker_url, resources)
 
 
@@ -169,7 +171,9 @@ async def world(
     pipeline = Pipeline(database.app_url, size=1)
     await pipeline.start()
     async with httpx.AsyncClient(trust_env=False) as http:
-        loader = ActorLoader(Tokens(registry, KeyCache(http)), pipeline)
+        arrivals = Arrivals(platform.cell, http)
+        tokens = Tokens(registry, KeyCache(http))
+        loader = ActorLoader(tokens, pipeline, arrive=arrivals.arrive)
         made = World(platform, registry, loader, pipeline, database.worker_url)
         yield made
     for tenant in made.made:

@@ -12,7 +12,8 @@ from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from api.commands.tenant import app
-from identity.keycloak import MASTER, Account, Keycloak, NotFound
+from identity.keycloak import MASTER, Account, Keycloak
+from identity.keycloak_failures import NotFound
 from tests.database import Database
 from tests.identity.conftest import KeycloakServer
 

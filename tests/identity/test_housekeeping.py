@@ -38,7 +38,7 @@ async def test_a_day_of_housekeeping(world: World, owner_engine: AsyncEngine) ->
         person = await create_person(session, agent, draft)
     await used(world, made, person.id, dt.timedelta(hours=25))
     young = await used(world, made, person.id, dt.timedelta(hours=23))
-    resources = Resources(world.platform.cell, world.platform.accounts)
+    resources = Resources(world.platform.cell, world.platform.accounts, world.platform.keys)
     async with make_app(world.worker_url).open_async() as app:
         await app.configure_task(KEEP_HOUSE).defer_async(timestamp=0)
     await work_off(world.worker_url, resources)

@@ -14,7 +14,8 @@ from domain.people import Person
 from identity.accounts import Accounts
 from identity.grants import GrantDraft, give_grant
 from identity.jobs import SYNC_PERSON, Backoff, Resources, defer_sync, make_app, work_off
-from identity.keycloak import Invalid, Json, Realm, Unavailable
+from identity.keycloak import Json, Realm
+from identity.keycloak_failures import Invalid, Unavailable
 from identity.provisioning import (
     PersonDraft,
     create_person,
@@ -243,7 +244,7 @@ async def test_a_job_waits_out_an_outage(
     platform = world.platform
     # A worker that has just started: it knows no address yet.
     fresh = Accounts(platform.control, platform.sealer, keycloak.account)
-    await work_off(world.worker_url, Resources(platform.cell, fresh))
+    await work_off(world.worker_url, Resources(platform.cell, fresh, platform.keys))
     await fresh.close()
     assert await waiting(owner_engine, made) == ["todo"]
     async with owner_engine.begin() as connection:

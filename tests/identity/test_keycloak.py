@@ -9,15 +9,13 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from identity.keycloak import (
-    Account,
+from identity.keycloak import Account, Keycloak, Realm
+from identity.keycloak_failures import (
     Conflict,
     Denied,
     Invalid,
-    Keycloak,
     KeycloakFailure,
     NotFound,
-    Realm,
     Unavailable,
     failure,
 )

@@ -15,7 +15,8 @@ from domain.organization import MfaPolicy, OrgUnit, Tenant
 from domain.people import Person, RoleGrant
 from identity.drift import drift
 from identity.errors import NotAdmitted, Unauthenticated
-from identity.keycloak import Account, Denied, KeycloakFailure
+from identity.keycloak import Account
+from identity.keycloak_failures import Denied, KeycloakFailure
 from identity.lifecycle import resume_tenant, suspend_tenant
 from identity.realms import SERVICE_ACCOUNTS, RealmPlan, RealmTaken, provision
 from identity.sync import cell_session

@@ -3,6 +3,7 @@
 import hmac
 import json
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from joserfc.jwk import ECKey, RSAKey
@@ -84,6 +85,13 @@ async def test_a_genuine_token_says_who_came(tokens: Tokens, authority: Authorit
     )
 
 
+async def test_a_token_names_the_provider_of_its_session(
+    tokens: Tokens, authority: Authority
+) -> None:
+    through = uuid4()
+    assert (await tokens.verify(authority.token(idp=str(through)))).provider == through
+
+
 async def test_what_a_token_may_leave_out(tokens: Tokens, authority: Authority) -> None:
     bearer = authority.token(aud=["account", "api"], acr=None, amr=None, nbf=NOW)
     token = await tokens.verify(bearer)
@@ -117,6 +125,9 @@ async def test_what_a_token_may_leave_out(tokens: Tokens, authority: Authority) 
         ({"azp": "svc-identity"}, Refusal.CLIENT),
         ({"azp": ["portal"]}, Refusal.CLIENT),
         ({"act": {"sub": "somebody"}}, Refusal.CLAIMS),
+        ({"idp": "corp"}, Refusal.CLAIMS),
+        ({"idp": ""}, Refusal.CLAIMS),
+        ({"idp": 5}, Refusal.CLAIMS),
         ({"tenant_id": None}, Refusal.CLAIMS),
         ({"tenant_id": "00000000-0000-0000-0000-000000000000"}, Refusal.CLAIMS),
         ({"sub": None}, Refusal.CLAIMS),

@@ -22,7 +22,7 @@ from domain.patients import Patient, PatientSite
 from domain.people import Person
 from domain.practitioners import Practitioner
 from domain.tables import load
-from tests import make, reminders
+from tests import make, providers, reminders
 from tests.database import Database
 
 MODELS = {mapper.class_.__tablename__: mapper.class_ for mapper in load().registry.mappers}
@@ -66,6 +66,7 @@ def build() -> System:
         *(make.service(tree.clinics[0]), make.rule(tree.clinics[0], chair)),
         *(make.closure(tree.clinics[0], dt.date(2027, 1, 1)), *small(tree, doctor)),
         *(reminders.setting(tree.root), reminders.template(tree.root), reminders.watch(tree.root)),
+        *providers.one_of_each(tree.tenant, doctor, tree.root),
     ]
     rule = reminders.rule(tree.root)
     rows.append(rule)
@@ -432,12 +433,15 @@ def test_what_is_written_once_cannot_be_changed(app: Connection, mine: System, n
 
 
 CHANGED = {
+    "identity_link": {"asserted", "version", "updated_at"},
+    "role_mapping": {"valid_until", "ended_at", "version", "updated_at"},
     "role_grant": {"valid_until", "version", "updated_at"},
     "grant_request": {"state", "decided_by", "decided_at", "grant_id", "version", "updated_at"},
     "tenant": {
         "state",
         "mfa_policy",
         "second_approval",
+        "jit_mode",
         "tree_version",
         "version",
         "updated_at",

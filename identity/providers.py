@@ -1,0 +1,189 @@
+"""Identity providers of a health system: added as a draft, tried, opened, closed.
+
+As in `identity/provisioning.py`: in the caller's transaction, one audit event each, the asker judged before; what
+Keycloak has of it follows by a job.
+"""
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.audit import Agent, record
+from domain.errors import IllegalMove, Invalid
+from domain.identity_providers import (
+    IdentityLink,
+    IdentityProvider,
+    Protocol,
+    ProviderState,
+    ProviderTest,
+)
+from domain.model import new_id
+from domain.people import Person
+from domain.plain_text import identifier, line
+from domain.sealing import TenantKeys
+from domain.versions import change
+from identity.assertions import check_map
+from identity.brokers import SECRET
+from identity.jobs import defer_end_sessions, defer_sync_provider
+
+TEST_LASTS = dt.timedelta(minutes=15)
+_MOVES = {
+    ProviderState.ACTIVE: (ProviderState.TESTED, ProviderState.SUSPENDED),
+    ProviderState.SUSPENDED: (ProviderState.ACTIVE,),
+}
+
+
+class ClientMissing(Invalid):
+    """OpenID Connect needs the client that the provider knows us as."""
+
+    code = "CLIENT_MISSING"
+    constraints = ("ck_identity_provider_oidc_client",)
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The client's id and secret at the provider are needed.",
+            path=("clientId",),
+            code=self.code,
+        )
+
+
+@dataclass(frozen=True)
+class ProviderDraft:
+    """A provider as somebody describes it; `issuer`, `endpoints` and `certificates` come from vetted metadata."""
+
+    protocol: Protocol
+    vendor: str
+    name: str
+    issuer: str
+    endpoints: dict[str, Any]
+    attributes: dict[str, str]
+    certificates: tuple[str, ...] = ()
+    client_id: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
+    creates: bool = False
+
+
+async def add_provider(
+    session: AsyncSession,
+    agent: Agent,
+    keys: TenantKeys,
+    draft: ProviderDraft,
+    provider_id: uuid.UUID | None = None,
+) -> IdentityProvider:
+    """Describe a provider; nobody comes in by it before it was tried and opened. Raises Invalid, ClientMissing."""
+    made = provider_id or new_id()
+    if draft.protocol is Protocol.OIDC and not (draft.client_id and draft.client_secret):
+        raise ClientMissing()
+    provider = IdentityProvider(
+        tenant_id=agent.tenant_id,
+        id=made,
+        protocol=draft.protocol.value,
+        vendor=draft.vendor,
+        name=line(draft.name, "name"),
+        state=ProviderState.DRAFT.value,
+        issuer=draft.issuer,
+        endpoints=draft.endpoints,
+        certificates=list(draft.certificates),
+        client_id=identifier(draft.client_id, "clientId") if draft.client_id else None,
+        client_secret_sealed=_sealed(keys, made, draft.client_secret),
+        attributes=check_map(draft.attributes, "attributes"),
+        creates=draft.creates,
+        created_at=agent.now,
+        updated_at=agent.now,
+    )
+    session.add(provider)
+    record(session, agent, "tenant:configure", made)
+    await session.flush()
+    await defer_sync_provider(session, agent.tenant_id, made)
+    return provider
+
+
+def _sealed(keys: TenantKeys, provider_id: uuid.UUID, secret: str | None) -> bytes | None:
+    return None if secret is None else keys.seal(SECRET, provider_id, secret.encode())
+
+
+async def start_test(
+    session: AsyncSession,
+    agent: Agent,
+    provider: IdentityProvider,
+    test_id: uuid.UUID | None = None,
+) -> ProviderTest:
+    """Let one login try the provider within a quarter of an hour. Nobody comes in by it. Raises IllegalMove."""
+    if provider.state == ProviderState.ACTIVE:
+        # Whoever logs in comes in: the log of logins says how it went.
+        raise IllegalMove("provider", provider.state, "tried")
+    until = agent.now + TEST_LASTS
+    await change(session, agent, provider, provider.version, test_until=until)
+    test = ProviderTest(
+        tenant_id=agent.tenant_id,
+        id=test_id or new_id(),
+        identity_provider_id=provider.id,
+        started_by=agent.person_id,
+        until=until,
+        steps=[],
+        created_at=agent.now,
+        updated_at=agent.now,
+    )
+    session.add(test)
+    record(session, agent, "tenant:configure", provider.id, test.id)
+    await session.flush()
+    await defer_sync_provider(session, agent.tenant_id, provider.id)
+    await defer_sync_provider(session, agent.tenant_id, provider.id, at=until)
+    return test
+
+
+async def activate(
+    session: AsyncSession, agent: Agent, provider: IdentityProvider, version: int
+) -> IdentityProvider:
+    """Let people in by a provider that was tried, or again by a suspended one. Raises IllegalMove, StaleVersion."""
+    changed = await _move(session, agent, provider, version, ProviderState.ACTIVE)
+    await defer_sync_provider(session, agent.tenant_id, provider.id)
+    return changed
+
+
+async def suspend(
+    session: AsyncSession, agent: Agent, provider: IdentityProvider, version: int
+) -> IdentityProvider:
+    """Let nobody in by a provider, and end what is open: here with the next request, then in Keycloak.
+
+    Raises IllegalMove, StaleVersion.
+    """
+    changed = await _move(session, agent, provider, version, ProviderState.SUSPENDED)
+    linked = select(IdentityLink.person_id).where(
+        IdentityLink.tenant_id == agent.tenant_id,
+        IdentityLink.identity_provider_id == provider.id,
+    )
+    people = await session.scalars(
+        update(Person)
+        .where(Person.tenant_id == agent.tenant_id, Person.id.in_(linked))
+        .values(
+            # The clock of the moment of writing: a token of the second before must not slip through.
+            tokens_valid_from=func.greatest(agent.now, func.now()),
+            version=Person.version + 1,
+            updated_at=agent.now,
+        )
+        .returning(Person.id),
+        execution_options={"synchronize_session": False},
+    )
+    await defer_sync_provider(session, agent.tenant_id, provider.id)
+    for person_id in people:
+        await defer_end_sessions(session, agent.tenant_id, person_id)
+    return changed
+
+
+async def _move(
+    session: AsyncSession,
+    agent: Agent,
+    provider: IdentityProvider,
+    version: int,
+    to: ProviderState,
+) -> IdentityProvider:
+    if provider.state not in _MOVES[to]:
+        raise IllegalMove("provider", provider.state, to.value)
+    changed = await change(session, agent, provider, version, state=to.value, test_until=None)
+    record(session, agent, "tenant:configure", provider.id)
+    return changed

@@ -1,0 +1,161 @@
+"""Logins through a hospital's own provider, from its login page to what the API lets them do."""
+
+import datetime as dt
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+
+from authz.actor import Actor
+from domain.audit import Agent
+from domain.identity_providers import IdentityProvider, Protocol, ProviderTest, SignIn
+from domain.model import Base
+from domain.organization import OrgUnit
+from domain.people import Person
+from identity.errors import AccountHeld, Cause
+from identity.providers import ProviderDraft, activate, add_provider, start_test
+from identity.sync import cell_session
+from identity.tenants import MadeTenant
+from tests import providers
+from tests.identity import foreign
+from tests.identity.browser import Browser, LoginFailed
+from tests.identity.conftest import CALLBACK, PASSWORD, KeycloakServer, World
+
+pytestmark = [pytest.mark.anyio, pytest.mark.keycloak]
+
+
+M = TypeVar("M", bound=Base)
+
+
+@dataclass
+class Connected:
+    """A health system and the provider of its hospital."""
+
+    world: World
+    made: MadeTenant
+    hospital: foreign.Foreign
+    provider_id: UUID
+
+    @property
+    def agent(self) -> Agent:
+        return Agent(tenant_id=self.made.tenant_id, now=dt.datetime.now(dt.UTC))
+
+    async def rows(self, model: type[M], **values: object) -> list[M]:
+        async with cell_session(self.world.platform.cell, self.made.tenant_id) as session:
+            return list(await session.scalars(select(model).filter_by(**values)))
+
+    async def provider(self) -> IdentityProvider:
+        (found,) = await self.rows(IdentityProvider, id=self.provider_id)
+        return found
+
+    async def step(self, command: object, *more: object) -> None:
+        """Carry out a command about the provider, and what follows from it."""
+        provider = await self.provider()
+        async with cell_session(self.world.platform.cell, self.made.tenant_id) as session:
+            await command(session, self.agent, provider, *more)  # type: ignore[operator]  # one of ours
+        await self.world.work()
+
+    async def save(self, row: Base) -> None:
+        async with cell_session(self.world.platform.cell, self.made.tenant_id) as session:
+            session.add(row)
+
+    async def prove(self, name: str = "corp.example") -> None:
+        """Have the hospital's domain proven."""
+        await self.save(providers.domain(await self.provider(), name))
+
+    async def rule(self, group: str, role: str) -> None:
+        """Whoever is in the group holds the role at the root."""
+        (admin,) = await self.rows(Person, user_name="admin")
+        (root,) = await self.rows(OrgUnit, id=self.made.root_unit_id)
+        await self.save(providers.rule(admin, group, role, root, await self.provider()))
+
+    async def open(self) -> None:
+        """Try it, and let people in."""
+        await self.step(start_test)
+        await self.hospital.hire("tess")
+        assert await self.held("tess") is Cause.TESTED
+        (test,) = await self.rows(ProviderTest)
+        assert test.passed, test.steps
+        await self.step(activate, (await self.provider()).version)
+
+    async def token(self, name: str) -> str:
+        """Log in there, and come back with our token."""
+        async with Browser(self.made.issuer, CALLBACK) as browser:
+            tokens = await browser.login(name, PASSWORD, kc_idp_hint=str(self.provider_id))
+        return str(tokens["access_token"])
+
+    async def come(self, name: str) -> Actor:
+        return await self.world.loader.actor(await self.token(name))
+
+    async def held(self, name: str) -> Cause:
+        with pytest.raises(AccountHeld) as caught:
+            await self.come(name)
+        return caught.value.cause
+
+
+@pytest.fixture
+async def hospital(world: World, keycloak: KeycloakServer) -> AsyncIterator[foreign.Foreign]:
+    made = await foreign.opened(world, keycloak.url, f"foreign-{secrets.token_hex(4)}")
+    yield made
+    await foreign.closed(made)
+
+
+async def connected(world: World, hospital: foreign.Foreign, draft: ProviderDraft) -> Connected:
+    made = await world.tenant()
+    agent = Agent(tenant_id=made.tenant_id, now=dt.datetime.now(dt.UTC))
+    keys = await world.platform.keys.of(made.tenant_id)
+    async with cell_session(world.platform.cell, made.tenant_id) as session:
+        provider = await add_provider(session, agent, keys, draft)
+    await world.work()
+    return Connected(world, made, hospital, provider.id)
+
+
+@pytest.fixture
+async def oidc(world: World, hospital: foreign.Foreign) -> Connected:
+    draft = ProviderDraft(
+        Protocol.OIDC,
+        "generic",
+        "Corp",
+        hospital.issuer,
+        hospital.endpoints,
+        foreign.CLAIMS,
+        client_id=foreign.CLIENT,
+        client_secret=foreign.SECRET,
+        creates=True,
+    )
+    ready = await connected(world, hospital, draft)
+    await hospital.meet(f"{ready.made.issuer}/broker/{ready.provider_id}/endpoint")
+    return ready
+
+
+async def test_from_a_draft_to_somebodys_first_day(oidc: Connected) -> None:
+    await oidc.hospital.hire("nora", "nurses", "choir")
+    await oidc.prove()
+    await oidc.rule("nurses", "nurse")
+    # A draft: nobody gets in, and nobody gets as far as the hospital's page.
+    with pytest.raises(LoginFailed):
+        await oidc.token("nora")
+    await oidc.open()
+    nora = await oidc.come("nora")
+    assert [(g.role, g.unit_id, g.source) for g in nora.grants] == [
+        ("nurse", oidc.made.root_unit_id, "idp")
+    ]
+    (person,) = await oidc.rows(Person, user_name="nora")
+    assert (person.given_name, person.family_name) == ("Nora", "Corp")
+    assert (person.email, person.source) == ("nora@corp.example", "idp")
+    await oidc.world.work()
+    # She comes again, as herself, and with what her groups are by now.
+    await oidc.hospital.move("nora", "billing")
+    await oidc.rule("billing", "biller")
+    again = await oidc.come("nora")
+    assert again.person_id == nora.person_id
+    assert [g.role for g in again.grants] == ["biller"]
+    assert not await oidc.world.stands(nora)
+    await oidc.hospital.move("nora")
+    assert (await oidc.come("nora")).grants == ()
+    log = await oidc.rows(SignIn, person_id=nora.person_id)
+    assert [entry.outcome for entry in log] == ["admitted"] * 3
