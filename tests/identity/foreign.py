@@ -66,7 +66,8 @@ class Foreign:
     async def move(self, name: str, *groups: str, **attributes: list[str]) -> None:
         """Put somebody into these groups and no others."""
         user = await self.realm.user(self.users[name])
-        told = {"groups": list(groups), **attributes}
+        # The id by which it names somebody in SAML is one of their attributes there.
+        told = {**user.get("attributes", {}), "groups": list(groups), **attributes}
         await self.realm.update_user({**user, "attributes": {k: v for k, v in told.items() if v}})
 
     async def meet(self, redirect_uri: str) -> None:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
+import httpx
 import pytest
+from lxml import etree
 from sqlalchemy import select
 
 from authz.actor import Actor
@@ -130,6 +132,64 @@ async def oidc(world: World, hospital: foreign.Foreign) -> Connected:
     ready = await connected(world, hospital, draft)
     await hospital.meet(f"{ready.made.issuer}/broker/{ready.provider_id}/endpoint")
     return ready
+
+
+@pytest.fixture
+async def saml(world: World, hospital: foreign.Foreign) -> Connected:
+    told = etree.fromstring(await hospital.descriptor())
+    draft = ProviderDraft(
+        Protocol.SAML,
+        "generic",
+        "Corp",
+        hospital.issuer,
+        {"single_sign_on_service": f"{hospital.issuer}/protocol/saml"},
+        foreign.CLAIMS,
+        certificates=tuple(told.xpath("//*[local-name()='X509Certificate']/text()")[:1]),
+        creates=True,
+    )
+    ready = await connected(world, hospital, draft)
+    acs = f"{ready.made.issuer}/broker/{ready.provider_id}/endpoint"
+    async with httpx.AsyncClient(trust_env=False) as http:
+        ours = etree.fromstring(
+            (await http.get(f"{ready.made.issuer}/protocol/saml/descriptor")).content
+        )
+    (certificate,) = ours.xpath("//*[local-name()='X509Certificate']/text()")
+    await hospital.trust(ready.made.issuer, acs, certificate)
+    return ready
+
+
+async def test_the_same_by_saml(saml: Connected) -> None:
+    await saml.hospital.hire("nora", "nurses", "choir")
+    await saml.prove()
+    await saml.rule("nurses", "nurse")
+    await saml.open()
+    nora = await saml.come("nora")
+    assert [(g.role, g.source) for g in nora.grants] == [("nurse", "idp")]
+    await saml.world.work()
+    await saml.hospital.move("nora", "choir")
+    again = await saml.come("nora")
+    assert (again.person_id, again.grants) == (nora.person_id, ())
+    entity = saml.made.issuer
+    # Each looseness of the provider's is refused by the realm, before anybody comes to us.
+    for worse in (
+        {"saml.assertion.signature": "false", "saml.server.signature": "true"},
+        {"saml.assertion.signature": "false"},
+        {"saml.signature.algorithm": "RSA_SHA1"},
+    ):
+        good = {
+            "saml.assertion.signature": "true",
+            "saml.server.signature": "false",
+            "saml.signature.algorithm": "RSA_SHA256",
+            "saml_name_id_format": "persistent",
+        }
+        await saml.hospital.change_client(entity, **good | worse)
+        with pytest.raises(LoginFailed):
+            await saml.token("nora")
+    # A subject that is another one each time is nobody whom we know.
+    await saml.hospital.change_client(entity, **good | {"saml_name_id_format": "transient"})
+    assert await saml.held("nora") is Cause.NAME_TAKEN
+    await saml.hospital.change_client(entity, **good)
+    assert (await saml.come("nora")).person_id == nora.person_id
 
 
 async def test_from_a_draft_to_somebodys_first_day(oidc: Connected) -> None:
