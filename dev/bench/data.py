@@ -8,6 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
+from dev.bench import clinic_day
 from migrations import run
 
 Say = Callable[[str], None]
@@ -34,6 +35,15 @@ KIND = {
     "posting": 10,
     "grant": 11,
     "observation": 12,
+    "condition": 13,
+    "allergy": 14,
+    "prescription": 15,
+    "charge": 16,
+    "line": 17,
+    "part": 18,
+    "room": 19,
+    "rule": 20,
+    "visit": 21,
 }
 
 
@@ -118,12 +128,14 @@ STEPS = {
     "appointments": APPOINTMENTS,
     "invoices": INVOICES,
     "postings": POSTINGS,
+    **clinic_day.STEPS,
 }
 
 
 def statements(clinics: int, patients: int) -> list[tuple[str, str]]:
     """(what it makes, SQL). A patient's clinic is its number modulo the clinics; each has 4 encounters."""
-    kinds = ("patient", "observation", "appointment", "invoice", "posting")
+    kinds = ["patient", "observation", "appointment", "invoice", "posting"]
+    kinds += ["condition", "allergy", "prescription", "charge", "line", "part"]
     values = {
         "t": f"'{uid(KIND['tenant'], 1)}'::uuid",
         "root": f"'{uid(KIND['unit'], 1)}'::uuid",
@@ -137,8 +149,19 @@ def statements(clinics: int, patients: int) -> list[tuple[str, str]]:
         "clinics": clinics,
         "doctors": clinics * 4,
         "patients": patients,
+        "first_open": clinic_day.OPEN[0],
+        "last_open": clinic_day.OPEN[-1],
+        "rooms": clinic_day.ROOMS,
+        "week": clinic_day.WEEK,
+        "clinic_c": made("clinic", "c"),
+        "patient_c": made("patient", f"c - 1 + {clinics} * (1 + k)"),
+        "doctor_c": made("practitioner", "c - 1"),
+        "room": made("room", "c * 100 + k"),
+        "rule": made("rule", "c * 100 + k"),
+        "visit": made("visit", "((c * 100 + k) * 10 + d) * 10 + h"),
         **{kind: made(kind, "n") for kind in kinds},
     }
+    values["busy"] = clinic_day.BUSY.format(**values)
     made_of = [(what, template.format(**values)) for what, template in STEPS.items()]
     return [*made_of, ("people", people(clinics))]
 

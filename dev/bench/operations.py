@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+from dev.bench.clinic_day import OPEN, WEEK
 from dev.bench.data import KIND, uid
 
 PATIENT = (
@@ -33,6 +34,24 @@ DOCUMENTS = {
     "Everywhere": "query Everywhere { patients(first: 50) { nodes { "
     + PATIENT
     + " } pageInfo { hasNextPage endCursor } } }",
+    "Chart": "query Chart($id: ID!, $since: DateTime!, $until: DateTime!) { patient(id: $id) {"
+    " mrn givenName familyName birthDate sex maskedGroups"
+    " allergies(first: 20) { display code verificationStatus }"
+    " problems(first: 20) { display code clinicalStatus }"
+    " medicationRequests(first: 20) { state display dosage practitioner { familyName } }"
+    " careTeam { lastSeenAt visits practitioner { givenName familyName } } }"
+    " day: encounters(filter: {patient: $id, since: $since, until: $until}, first: 5) { nodes {"
+    " id state kind startedAt endedAt reason practitioner { givenName familyName }"
+    " notes { id state } observations { code valueQuantity unit effectiveAt } conditions { code display } } }"
+    ' trend: observations(patient: $id, code: "8867-4", first: 12) { nodes { effectiveAt valueQuantity unit } } }',
+    "Availability": "query Availability($clinic: ID!, $date: Date!) {"
+    " availability(clinic: $clinic, date: $date, days: 7) { resource slots { startsAt endsAt } } }",
+    "Ledger": "query Ledger($id: ID!) {"
+    " account(patient: $id) { charges { amount currency } payments { amount currency } balance { amount currency }"
+    " unbilled { amount currency } clinics { clinic { id name } balance { amount currency } } }"
+    " invoices(patient: $id, first: 20) { nodes { number state total { amount currency }"
+    " lines { code amount { amount } open { amount } } } }"
+    " postings(patient: $id, first: 20) { nodes { kind amount { amount } unapplied { amount } } } }",
 }
 MEASURED = ("Point", "List", "Dash", "One", "Book")
 
@@ -47,8 +66,15 @@ def requests(
         clinic = draw.randrange(1, min(within, clinics) + 1)
         number = clinic - 1 + clinics * draw.randrange(1, patients // clinics)
         variables: dict[str, Any] = {}
-        if operation in ("Point", "One"):
+        if operation in ("Point", "One", "Ledger"):
             variables = {"id": f"Patient:{uid(KIND['patient'], number)}"}
+        elif operation == "Chart":
+            variables = {"id": f"Patient:{uid(KIND['patient'], number)}", **day_of(number)}
+        elif operation == "Availability":
+            variables = {
+                "clinic": f"OrgUnit:{uid(KIND['clinic'], draw.choice(OPEN))}",
+                "date": WEEK,
+            }
         elif operation in ("List", "Dash"):
             variables = {"clinic": f"OrgUnit:{uid(KIND['clinic'], clinic)}"}
         elif operation == "Book":
@@ -59,6 +85,13 @@ def requests(
             "query": DOCUMENTS[operation],
             "variables": variables,
         }
+
+
+def day_of(patient: int) -> dict[str, str]:
+    """The day of a patient's first visit, as the data set has it."""
+    first = dt.datetime(2024, 1, 5, tzinfo=dt.UTC) + dt.timedelta(hours=8 + patient % 7993)
+    since = first.replace(hour=0)
+    return {"since": since.isoformat(), "until": (since + dt.timedelta(days=1)).isoformat()}
 
 
 def booking(patient: int, clinic: int, clinics: int, slot: int) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def test_the_file_holds_ratios_by_operation(measured: Measured, tmp_path: Path) 
     assert written["ratios"] == {"point": 0.8, "list": 0.8, "dash": 0.8, "one": 0.8, "book": 0.8}
     assert written["fair"]["book"] == 1.6
     assert written["growth"] == {"point": 1.1, "list": 1.25}
+    assert written["growth_p50_ms"]["list"] == [4.0, 5.0]
     assert written["growth_from"] == 50_000
     assert written["scope_growth"]["list"] == 1.25
     assert written["statements_per_request"]["Dash"] == 3.0
@@ -55,7 +56,9 @@ def test_a_missed_bar_is_named(measured: Measured) -> None:
     figures["ratios"] = {**figures["ratios"], "dash": 0.69}
     figures["scope_growth"] = {"list": 1.6, "everywhere": 9.0}
     figures["contestants"]["fair"]["Book"]["bad"] = 2
-    dash, scope, bad = missed(figures)
+    figures["own_statement_ms"] = {"Availability": 21.0}
+    dash, scope, week, bad = missed(figures)
+    assert "21.0 ms" in week
     assert "dash" in dash
     assert "0.7 is asked" in dash
     assert "1.6 times" in scope
@@ -65,7 +68,7 @@ def test_a_missed_bar_is_named(measured: Measured) -> None:
 def test_the_table_shows_each_operation(measured: Measured) -> None:
     shown = table(result(measured))
     assert all(name in shown for name in MEASURED)
-    assert "From 50,000 patients on" in shown
+    assert "growth from 50,000 patients" in shown
 
 
 @pytest.mark.parametrize(("patients", "small"), [(500_000, 50_000), (50_000, 26_000)])
