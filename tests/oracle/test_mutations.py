@@ -45,6 +45,13 @@ READING = (
     "invoice:read",
     "posting:read",
     "charge_master:read",
+    "claim:read",
+    "coverage:read",
+    "payer:read",
+    "daily_close:read",
+    "schedule:read",
+    "assignment:read",
+    "grant:read",
 )
 """What decides over data that queries answer; the rest shows in `viewer.permissions` alone."""
 IMPLIED = (
@@ -83,6 +90,8 @@ def dropped_conditions() -> Iterator[tuple[str, str, Policy]]:
     for permission in sorted(set(READING) - set(IMPLIED)):
         template = POLICY.permissions[permission]
         for role, residuals in sorted(template.roles.items()):
+            if role == ANYONE:
+                continue  # what is one's own: another rule altogether, asked about in test_answers
             for i, residual in enumerate(residuals):
                 for condition in residual:
                     fewer = (*residuals[:i], residual - {condition}, *residuals[i + 1 :])
@@ -94,7 +103,7 @@ def added_roles() -> Iterator[tuple[str, str, Policy]]:
     for permission in READING:
         template = POLICY.permissions[permission]
         for role in sorted(set(POLICY.roles) - template.roles.keys()):
-            given = next(iter(template.roles.values()))
+            given = next(held for name, held in template.roles.items() if name != ANYONE)
             yield permission, role, changed(permission, {**template.roles, role: given})
 
 
