@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import (
     CheckConstraint,
+    Computed,
     ForeignKeyConstraint,
     Index,
     SmallInteger,
@@ -96,8 +97,24 @@ class Tenant(Stamped, Base):
     settings: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
 
 
+# As PostgreSQL writes them, so that they can be compared with the database.
+_COMPUTED = {
+    "parent_level": "case level when 'region'::text then 'system'::text"
+    " when 'department'::text then 'clinic'::text else null::text end",
+    "above_clinics": "level = any (array['system'::text, 'region'::text])",
+    "below_regions": "case when (level = 'clinic'::text) then true else null::boolean end",
+}
+
+
+def _computed(name: str) -> Computed:
+    return Computed(_COMPUTED[name], persisted=True)
+
+
 class OrgUnit(Stamped, Identified):
-    """A node of the tree. A clinic's `clinic_id` is its own id, a department's its clinic's; above it is null."""
+    """A node of the tree. A clinic's `clinic_id` is its own id, a department's its clinic's; above it is null.
+
+    The last three columns are the database's own: by them foreign keys hold each unit below a level that may hold it.
+    """
 
     __tablename__ = "org_unit"
     __resource__ = "org_unit"
@@ -111,6 +128,18 @@ class OrgUnit(Stamped, Identified):
         CheckConstraint("(level = 'system') = (parent_id is null)", name="root_is_system"),
         CheckConstraint("level <> 'clinic' or zone is not null", name="clinic_has_zone"),
         UniqueConstraint("tenant_id", "id", "clinic_id"),
+        UniqueConstraint("tenant_id", "id", "level", name="uq_org_unit_level"),
+        UniqueConstraint("tenant_id", "id", "above_clinics", name="uq_org_unit_above_clinics"),
+        ForeignKeyConstraint(
+            ["tenant_id", "parent_id", "parent_level"],
+            ["org_unit.tenant_id", "org_unit.id", "org_unit.level"],
+            name="fk_org_unit_parent_level",
+        ),
+        ForeignKeyConstraint(
+            ["tenant_id", "parent_id", "below_regions"],
+            ["org_unit.tenant_id", "org_unit.id", "org_unit.above_clinics"],
+            name="fk_org_unit_below_regions",
+        ),
         ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
         ForeignKeyConstraint(
             ["tenant_id", "parent_id"],
@@ -129,6 +158,9 @@ class OrgUnit(Stamped, Identified):
     name: Mapped[str]
     zone: Mapped[str | None]
     active: Mapped[bool] = mapped_column(server_default="true")
+    parent_level: Mapped[str | None] = mapped_column(_computed("parent_level"), sort_order=101)
+    above_clinics: Mapped[bool | None] = mapped_column(_computed("above_clinics"), sort_order=102)
+    below_regions: Mapped[bool | None] = mapped_column(_computed("below_regions"), sort_order=103)
 
 
 class Place(Protocol):

@@ -245,6 +245,50 @@ def test_a_health_system_has_one_root(ground: Ground, system: make.Tree) -> None
     ground.refuses("uq_org_unit_one_root", make.unit(system.tenant, None, "system"))
 
 
+@pytest.mark.parametrize(
+    ("level", "above", "rule"),
+    [
+        ("region", "region", "fk_org_unit_parent_level"),
+        ("region", "clinic", "fk_org_unit_parent_level"),
+        ("region", "department", "fk_org_unit_parent_level"),
+        ("clinic", "clinic", "fk_org_unit_below_regions"),
+        ("clinic", "department", "fk_org_unit_below_regions"),
+        ("department", "system", "fk_org_unit_parent_level"),
+        ("department", "region", "fk_org_unit_parent_level"),
+        ("department", "department", "fk_org_unit_parent_level"),
+        ("region", "system", ""),
+        ("clinic", "system", ""),
+        ("clinic", "region", ""),
+        ("department", "clinic", ""),
+    ],
+)
+def test_a_unit_lies_below_a_level_that_may_hold_it(
+    ground: Ground, system: make.Tree, level: str, above: str, rule: str
+) -> None:
+    parents = {
+        "system": system.root,
+        "region": system.regions[0],
+        "clinic": system.clinics[0],
+        "department": system.departments[0][0],
+    }
+    clinic = {"clinic_id": parents[above].id} if level == "department" else {}
+    unit = make.unit(system.tenant, parents[above], level, zone="UTC", **clinic)
+    if rule:
+        ground.refuses(rule, unit)
+    else:
+        ground.save(unit)
+
+
+def test_a_unit_moves_below_no_other_level(ground: Ground, system: make.Tree) -> None:
+    moved = text("update org_unit set parent_id = :p where tenant_id = :t and id = :i")
+    clinic, other = system.clinics[0], ground.theirs.clinics[0]
+    for parent in (system.departments[0][0], clinic, other):
+        point = ground.owner.begin_nested()
+        with pytest.raises(IntegrityError):
+            ground.owner.execute(moved, {"p": parent.id, "t": clinic.tenant_id, "i": clinic.id})
+        point.rollback()
+
+
 def test_a_clinic_moves_to_another_region_by_one_row(owner: Connection) -> None:
     tree = make.tree(regions=2)
     make.save(owner, *tree.rows)
