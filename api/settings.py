@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from domain.plain_text import EMAIL
+
 PREFIX = "CARETREE_"
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 
@@ -53,6 +55,14 @@ class Settings(BaseSettings):
         default=None, description="Where the file key provider keeps its keys."
     )
 
+    smtp_host: str | None = Field(default=None, description="Takes e-mail reminders.")
+    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_username: str | None = None
+    smtp_password: SecretStr | None = None
+    mail_from: str | None = Field(default=None, description="Whose address mail comes from.")
+    mail_from_name: str | None = None
+
     public_url: str = "http://localhost:8000"
     portal_url: str | None = None
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
@@ -81,6 +91,13 @@ class Settings(BaseSettings):
         if any(not _ORIGIN.fullmatch(origin) for origin in origins):
             raise ValueError("origins are scheme://host[:port], separated by commas")
         return origins
+
+    @field_validator("mail_from")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and not (EMAIL.fullmatch(value) and value.isascii()):
+            raise ValueError("an e-mail address, in ASCII")
+        return value
 
     @property
     def is_development(self) -> bool:

@@ -1,4 +1,5 @@
-"""What is due each day: room for the coming months' audit events, and idempotency keys that have served."""
+"""What is due each day: room for the coming months' audit events, idempotency keys that have served, and reminders
+whose looking job was lost."""
 
 import datetime as dt
 from typing import Any
@@ -8,6 +9,7 @@ import procrastinate
 
 from domain.audit import Agent
 from domain.keys import forget
+from identity.reminders import LOOK
 from identity.sync import cell_session
 
 KEEP_HOUSE = "cell:keep_house"
@@ -22,7 +24,11 @@ async def keep_house(context: procrastinate.JobContext, timestamp: int) -> None:
     app = context.app
     await app.connector.execute_query_async("select make_audit_partitions(%(n)s)", n=MONTHS)
     for tenant_id in await _accounts(context).tenants():
-        await app.configure_task(FORGET_KEYS).defer_async(tenant_id=str(tenant_id))
+        for task in (
+            FORGET_KEYS,
+            LOOK,
+        ):  # who looks through the calendar already ends the second one
+            await app.configure_task(task).defer_async(tenant_id=str(tenant_id))
 
 
 async def forget_keys(context: procrastinate.JobContext, *, tenant_id: str) -> None:

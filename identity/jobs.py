@@ -8,7 +8,7 @@ behind it; when its time has come it defers the real one.
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -27,6 +27,7 @@ from identity.calendar import RELEASE_HOLDS, release_holds
 from identity.housekeeping import FORGET_KEYS, KEEP_HOUSE, forget_keys, keep_house
 from identity.keycloak_failures import Invalid, NotFound
 from identity.realms import SVC_IDENTITY, SVC_POLICY
+from identity.reminders import LOOK, SEND, Notifiers, look_through, send
 from identity.sync import UserTaken, cell_session, subject_of, sync_person, sync_tenant
 
 QUEUE = "identity"
@@ -56,11 +57,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Resources:
-    """What jobs work with: the cell as the API's role (row-level security holds), and the realms' accounts."""
+    """What jobs work with: the cell as the API's role (row-level security holds), the realms' accounts, keys.
+
+    A channel without its notifier is one that this installation has not.
+    """
 
     cell: AsyncEngine
     accounts: Accounts
     keys: Keyring
+    notifiers: Notifiers = field(default_factory=dict)
 
 
 async def defer_sync(
@@ -249,6 +254,8 @@ def make_app(dsn: str) -> procrastinate.App:
         RETIRE_USER: _retire_user,
         SYNC_PROVIDER: _sync_provider,
         RELEASE_HOLDS: release_holds,
+        LOOK: look_through,
+        SEND: send,
     }
     for name, task in tasks.items():
         app.task(name=name, queue=QUEUE, pass_context=True, retry=Backoff())(task)
@@ -303,7 +310,7 @@ async def _is_untried(app: procrastinate.App) -> bool:
 def _options(resources: Resources) -> dict[str, Any]:
     return {
         "queues": [QUEUE],
-        "concurrency": 4,
+        "concurrency": 8,
         "delete_jobs": "successful",
         # New jobs are announced; one that waited for another of its person is found by looking again.
         "fetch_job_polling_interval": 1.0,

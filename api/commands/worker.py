@@ -1,13 +1,18 @@
-"""`caretree worker`: carries out jobs, such as what has to change in Keycloak."""
+"""`caretree worker`: carries out jobs: what has to change in Keycloak, reminders, housekeeping."""
 
 import asyncio
 from pathlib import Path
 
 from api.http.logs import configure
-from api.settings import Settings, load
+from api.settings import Settings, SettingsError, load
+from domain.patients import Channel
+from domain.reminders import Notifier
 from identity.jobs import Resources, run_worker
 from identity.keycloak import Account
+from identity.mail import Mail, MailServer
 from identity.platform import open_platform, portals_at
+from identity.reminders import Notifiers
+from identity.webhooks import Webhooks
 
 NAME = "worker"
 
@@ -31,4 +36,25 @@ async def _work(settings: Settings) -> None:
         key_file=Path(settings.required("key_file")),
         portals=portals_at(settings.portal_url or settings.public_url, settings.public_url),
     ) as platform:
-        await run_worker(worker_url, Resources(platform.cell, platform.accounts, platform.keys))
+        resources = Resources(platform.cell, platform.accounts, platform.keys, notifiers(settings))
+        await run_worker(worker_url, resources)
+
+
+def notifiers(settings: Settings) -> Notifiers:
+    """By which channels reminders go out here. Raises SettingsError for a mail server that is half described."""
+    made: dict[Channel, Notifier] = {Channel.WEBHOOK: Webhooks(plain=settings.is_development)}
+    if settings.smtp_host is None:
+        return made
+    if settings.smtp_security == "none" and not settings.is_development:
+        raise SettingsError("CARETREE_SMTP_SECURITY is none: mail needs TLS, but in development.")
+    password = settings.smtp_password
+    server = MailServer(
+        host=settings.smtp_host,
+        port=settings.smtp_port,
+        security=settings.smtp_security,
+        sender=settings.required("mail_from"),
+        sender_name=settings.mail_from_name,
+        username=settings.smtp_username,
+        password=password.get_secret_value() if password else None,
+    )
+    return {**made, Channel.EMAIL: Mail(server)}

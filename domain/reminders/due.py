@@ -27,6 +27,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    literal_column,
     select,
 )
 from sqlalchemy import column as named
@@ -169,7 +170,7 @@ def _coming_due(
     """Booked visits at these places whose reminder is due in the stretch and was not written down yet."""
     a, p, other = aliased(Appointment), aliased(Patient), aliased(Reminder)
     w = _at(places)
-    due_at = func.reminder_at(
+    asked = func.reminder_at(
         a.starts_at,
         cast(minutes, Integer),
         func.coalesce(p.zone, w.c.zone),
@@ -178,6 +179,10 @@ def _coming_due(
         func.greatest(a.created_at, w.c.since),
         type_=DateTime(timezone=True),
     )
+    # `offset 0`: computed once for each visit, not at each mention.
+    told = select(asked.label("due_at")).correlate(a, p, w).offset(literal_column("0"))
+    at = told.lateral("at")
+    due_at = at.c.due_at
     before = dt.timedelta(minutes=minutes)
     near = exists().where(
         other.tenant_id == agent.tenant_id,
@@ -206,6 +211,7 @@ def _coming_due(
         .select_from(a)
         .join(w, w.c.unit_id == a.unit_id)
         .join(p, (p.tenant_id == agent.tenant_id) & (p.id == a.patient_id))
+        .join(at, literal_column("true"))
         .where(
             a.tenant_id == agent.tenant_id,
             a.starts_at > max(since + before - SHIFT, agent.now),
@@ -226,21 +232,25 @@ def _at(places: Sequence[RuleAtPlace]) -> Any:
         return cast(literal(list(values), ARRAY(type_)), ARRAY(type_))
 
     instant = DateTime(timezone=True)
-    return func.unnest(
-        column(Uuid(), (p.unit_id for p in places)),
-        column(Uuid(), (p.rule.id for p in places)),
-        column(Text(), (p.rule.channel for p in places)),
-        column(instant, (p.rule.since for p in places)),
-        column(Text(), (p.zone for p in places)),
-        column(Time(), (p.quiet_from for p in places)),
-        column(Time(), (p.quiet_until for p in places)),
-    ).table_valued(
-        named("unit_id", Uuid()),
-        named("rule_id", Uuid()),
-        named("channel", Text()),
-        named("since", instant),
-        named("zone", Text()),
-        named("quiet_from", Time()),
-        named("quiet_until", Time()),
-        name="rules",
+    return (
+        func.unnest(
+            column(Uuid(), (p.unit_id for p in places)),
+            column(Uuid(), (p.rule.id for p in places)),
+            column(Text(), (p.rule.channel for p in places)),
+            column(instant, (p.rule.since for p in places)),
+            column(Text(), (p.zone for p in places)),
+            column(Time(), (p.quiet_from for p in places)),
+            column(Time(), (p.quiet_until for p in places)),
+        )
+        .table_valued(
+            named("unit_id", Uuid()),
+            named("rule_id", Uuid()),
+            named("channel", Text()),
+            named("since", instant),
+            named("zone", Text()),
+            named("quiet_from", Time()),
+            named("quiet_until", Time()),
+            name="rules",
+        )
+        .render_derived()
     )

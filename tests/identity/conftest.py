@@ -124,10 +124,15 @@ class World:
             otp_code_reusable=True,
         )
 
+    @property
+    def resources(self) -> Resources:
+        """What jobs work with."""
+        platform = self.platform
+        return Resources(platform.cell, platform.accounts, platform.keys)
+
     async def work(self) -> None:
         """Carry out the jobs that are due."""
-        resources = Resources(self.platform.cell, self.platform.accounts, self.platform.keys)
-        await work_off(self.worker_url, resources)
+        await work_off(self.worker_url, self.resources)
 
 
 def order(**values: object) -> TenantOrder:

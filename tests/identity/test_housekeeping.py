@@ -11,7 +11,7 @@ from domain.audit import Agent
 from domain.keys import claim
 from domain.model import new_id
 from identity.housekeeping import FORGET_KEYS, KEEP_HOUSE, MONTHS
-from identity.jobs import Resources, make_app, work_off
+from identity.jobs import make_app, work_off
 from identity.provisioning import PersonDraft, create_person
 from identity.sync import cell_session
 from identity.tenants import MadeTenant
@@ -38,7 +38,7 @@ async def test_a_day_of_housekeeping(world: World, owner_engine: AsyncEngine) ->
         person = await create_person(session, agent, draft)
     await used(world, made, person.id, dt.timedelta(hours=25))
     young = await used(world, made, person.id, dt.timedelta(hours=23))
-    resources = Resources(world.platform.cell, world.platform.accounts, world.platform.keys)
+    resources = world.resources
     async with make_app(world.worker_url).open_async() as app:
         await app.configure_task(KEEP_HOUSE).defer_async(timestamp=0)
     await work_off(world.worker_url, resources)
