@@ -11,7 +11,7 @@ is changed. When one goes out is said by `reminder_at` in the database alone (mi
 import datetime as dt
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,7 +168,7 @@ def _coming_due(
     until: dt.datetime,
 ) -> Select[Any]:
     """Booked visits at these places whose reminder is due in the stretch and was not written down yet."""
-    a, p, other = aliased(Appointment), aliased(Patient), aliased(Reminder)
+    a, p = aliased(Appointment), aliased(Patient)
     w = _at(places)
     asked = func.reminder_at(
         a.starts_at,
@@ -184,18 +184,14 @@ def _coming_due(
     at = told.lateral("at")
     due_at = at.c.due_at
     before = dt.timedelta(minutes=minutes)
-    near = exists().where(
-        other.tenant_id == agent.tenant_id,
-        other.appointment_id == a.id,
-        other.channel == w.c.channel,
-        other.state != ReminderState.SKIPPED,
-        other.due_at.between(due_at - TOGETHER, due_at + TOGETHER),
+    near = _reminded(
+        agent,
+        a,
+        lambda r: r.channel == w.c.channel,
+        lambda r: r.state != ReminderState.SKIPPED,
+        lambda r: r.due_at.between(due_at - TOGETHER, due_at + TOGETHER),
     )
-    written = exists().where(
-        other.tenant_id == agent.tenant_id,
-        other.appointment_id == a.id,
-        other.rule_id == w.c.rule_id,
-    )
+    written = _reminded(agent, a, lambda r: r.rule_id == w.c.rule_id)
     return (
         select(
             a.id.label("appointment_id"),
@@ -223,6 +219,15 @@ def _coming_due(
         )
         .order_by(due_at, a.id)
     )
+
+
+def _reminded(
+    agent: Agent, visit: Any, *conditions: Callable[[Any], ColumnElement[bool]]
+) -> ColumnElement[bool]:
+    """Whether the visit has a reminder of which all of this holds."""
+    r = aliased(Reminder)
+    here = (r.tenant_id == agent.tenant_id, r.appointment_id == visit.id)
+    return exists().where(*here, *(condition(r) for condition in conditions))
 
 
 def _at(places: Sequence[RuleAtPlace]) -> Any:

@@ -161,7 +161,7 @@ async def test_a_visit_is_reminded_of_once(
     visit(
         database, at, utc("2026-03-03 18:00"), state="pending", expires_at=utc("2026-03-03 17:00")
     )
-    (one,) = await looks(app_engine, at, utc("2026-03-02 17:00"), utc("2026-03-02 19:00"))
+    (one,) = await looks(app_engine, at, utc("2026-03-02 17:30"), utc("2026-03-02 17:58"))
     assert (one.appointment_id, one.due_at) == (booked.id, utc("2026-03-02 18:02"))
     assert (one.state, one.channel, one.attempts) == ("due", "email", 0)
     # It is written down before it is due, so that it goes out in time.
@@ -171,8 +171,8 @@ async def test_a_visit_is_reminded_of_once(
 async def test_each_of_a_series_is_reminded_of(
     at: Stage, database: Database, app_engine: AsyncEngine
 ) -> None:
-    ruled(database, at.tree.root)
-    visits = [visit(database, at, utc("2026-03-03 18:00") + n * DAY) for n in range(3)]
+    ruled(database, at.tree.root, minutes_before=3 * 1440)
+    visits = [visit(database, at, utc("2026-03-05 18:00") + n * DAY) for n in range(3)]
     found = await looks(app_engine, at, utc("2026-03-02 17:00"), utc("2026-03-04 19:00"))
     assert [r.appointment_id for r in found] == [v.id for v in visits]
 

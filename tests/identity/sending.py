@@ -12,6 +12,7 @@ from identity.accounts import Accounts
 from identity.jobs import Resources, run_worker
 from identity.keycloak import Account
 from identity.mail import Mail, MailServer
+from identity.reminders import Notifiers
 from identity.webhooks import Webhooks
 
 
@@ -22,7 +23,7 @@ async def main() -> None:
     provider = FileKeyProvider(Path(os.environ["KEY_FILE"]))
     server = MailServer("127.0.0.1", int(os.environ["SMTP_PORT"]), "none", "clinic@health.example")
     accounts = Accounts(control, SecretSealer(provider), Account("nobody", "nothing"))
-    notifiers = {Channel.EMAIL: Mail(server), Channel.WEBHOOK: Webhooks(plain=True)}
+    notifiers: Notifiers = {Channel.EMAIL: Mail(server), Channel.WEBHOOK: Webhooks(plain=True)}
     resources = Resources(cell, accounts, Keyring(provider, cell), notifiers)
     await run_worker(os.environ["WORKER_URL"], resources)
 

@@ -5,7 +5,6 @@ import datetime as dt
 import os
 import signal
 import sys
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,14 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.database import engine
 from domain.key_providers import FileKeyProvider
-from domain.patients import Channel
+from domain.patients import Channel, Patient
 from domain.reminders.deliveries import SEALED
 from domain.sealing import Keyring, SecretSealer
 from identity.accounts import Accounts
 from identity.jobs import RETRY_STALLED, Resources, make_app, work_off
 from identity.keycloak import Account
 from identity.mail import Mail, MailServer
-from identity.reminders import LOOK, SEND
+from identity.reminders import LOOK, SEND, Notifiers
 from identity.webhooks import Webhooks
 from tests import make, reminders
 from tests.database import ROOT, Database
@@ -58,6 +57,7 @@ class Clinic:
             **{"given_name": "Zora", "family_name": "Zyxwvutson", "email": "zora@mail.example"}
             | values,
         )
+        assert isinstance(who, Patient)
         starts = make.now().replace(microsecond=0) + dt.timedelta(hours=hours, seconds=90)
         made = make.appointment(
             who,
@@ -143,7 +143,7 @@ async def clinic(
         make.save(database, setting, reminders.rule(at.tree.root))
         accounts = Accounts(control, SecretSealer(provider), Account("nobody", "nothing"))
         server = MailServer("127.0.0.1", box.port, "none", "clinic@health.example", "Lakeside")
-        notifiers = {Channel.EMAIL: Mail(server), Channel.WEBHOOK: Webhooks(plain=True)}
+        notifiers: Notifiers = {Channel.EMAIL: Mail(server), Channel.WEBHOOK: Webhooks(plain=True)}
         resources = Resources(cell, accounts, keyring, notifiers)
         yield Clinic(at, database, owner_engine, keys, resources, box, taken)
     await cell.dispose()
@@ -374,7 +374,7 @@ async def test_killed_before_the_message_was_handed_over_it_arrives_once(clinic:
         assert await clinic.told() == [("sending", None, 1)]
         process.send_signal(signal.SIGKILL)
         await process.wait()
-    del box.handle_MAIL  # type: ignore[attr-defined]
+    del box.handle_MAIL  # type: ignore[attr-defined]  # as above
     stay.set()
     assert box.taken == []
     # While the dead worker's attempt may still be alive nobody sends.
@@ -432,4 +432,3 @@ async def test_a_worker_of_its_own_reminds(clinic: Clinic) -> None:
     async with worker(clinic):
         await until(clinic, "sent")
     assert len(clinic.box.taken) == 1
-    assert isinstance(clinic.at.tenant_id, uuid.UUID)
