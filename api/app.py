@@ -9,13 +9,17 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from api.http.cors import cors
+from api.http.cors import cors, origin_of
 from api.http.entrance import Entrance
+from api.http.events import Events
 from api.http.graphiql import graphiql
 from api.http.graphql import GraphQLEndpoint, Ports
 from api.http.health import Readyz, livez
 from api.http.logs import configure
 from api.http.metrics import Metrics
+from api.http.sockets import Sockets
+from api.leaving import first
+from api.live.presences import Presences
 from api.schema import build_schema
 from api.settings import Settings, load
 from api.wiring import Wiring, wired
@@ -37,7 +41,8 @@ def create_app(settings: Settings) -> Starlette:
             running.append((wiring, ports))
             settle()
             log.info("started", environment=settings.environment)
-            yield
+            with first(wiring.presences.leave):
+                yield
             running.clear()
         log.info("stopped")
 
@@ -48,6 +53,12 @@ def create_app(settings: Settings) -> Starlette:
         open_=settings.is_development,
         page=graphiql() if settings.is_development else None,
     )
+
+    def presences() -> Presences:
+        return running[0][0].presences
+
+    pages = frozenset({*settings.cors_origins, origin_of(settings.public_url)})
+    events, sockets = Events(endpoint, presences), Sockets(endpoint, presences, pages)
     ready = Readyz(lambda: bool(running) and running[0][0].pipeline.ready())
     token = settings.metrics_token
     metrics = Metrics(token.get_secret_value() if token else None)
@@ -59,7 +70,7 @@ def create_app(settings: Settings) -> Starlette:
     ]
     return Starlette(
         routes=routes,
-        middleware=[*cors(settings.cors_origins), Middleware(Entrance, graphql=endpoint)],
+        middleware=[*cors(settings.cors_origins), Middleware(Entrance, endpoint, events, sockets)],
         lifespan=lifespan,
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.live.presences import Presence
 from api.plan.facts import memo
 from api.rates import Rates, Tally
 from authz.actor import Actor
@@ -60,6 +61,7 @@ class Context:
         default_factory=list
     )  # of the rows that an answer shows, for read audit
     stamped: bool = False  # whether the database has been asked if the actor still stands
+    presence: Presence | None = None  # of a connection that stays open: what it may follow
     most_bytes: int = MOST_BYTES
     weighed: int = 0  # bytes of the answers so far
 

@@ -67,15 +67,24 @@ def build_schema() -> strawberry.Schema:
     schema = strawberry.Schema(
         query=_merged("Query", modules),
         mutation=_merged("Mutation", modules),
+        subscription=_merged("Subscription", modules),
         types=_further(modules),
         config=StrawberryConfig(scalar_map=SCALARS, name_converter=Names()),
         execution_context_class=PassThrough,
     )
+    answer_events(schema._schema)
     known = frozenset[str]().union(*(load_policy(v).permissions for v in VARIANTS))
     missing = sorted(unguarded(schema._schema, known))
     if missing:
         raise Unguarded("no action stated for: " + ", ".join(missing))
     return schema
+
+
+def answer_events(schema: GraphQLSchema) -> None:
+    """Let each subscription's events be answered by what it names for that; Strawberry's would hand them out."""
+    if schema.subscription_type is not None:
+        for field in schema.subscription_type.fields.values():
+            field.resolve = _metadata(field)["shown"]
 
 
 def _modules() -> Iterator[ModuleType]:

@@ -35,6 +35,10 @@ class Settings(BaseSettings):
     owner_database_url: SecretStr | None = Field(
         default=None, description="The cell, as caretree_owner: migrations and provisioning only."
     )
+    listen_database_url: SecretStr | None = Field(
+        default=None,
+        description="The cell, as caretree_app, by no pooler of transactions; by default database_url.",
+    )
     worker_database_url: SecretStr | None = Field(
         default=None, description="Jobs, as caretree_worker."
     )
@@ -79,6 +83,9 @@ class Settings(BaseSettings):
     )
     refusals: int = Field(
         default=60, ge=1, description="A minute, of one person's commands, before they wait."
+    )
+    streams: int = Field(
+        default=2000, ge=0, description="Connections that stay open, in each process."
     )
     operation_seconds: float = Field(default=10, gt=0, le=120)
     statement_seconds: float = Field(default=5, gt=0, le=60)

@@ -1,5 +1,6 @@
 """What a serving process holds while it runs, and how each part is made of the settings."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,8 @@ import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.context import Context
+from api.live.feeds import Feeds
+from api.live.presences import Presences
 from api.rates import Rates, Tally
 from api.settings import Settings
 from authz.actor import Actor
@@ -41,6 +44,7 @@ class Wiring:
     rates: Rates
     refusals: Tally
     compiling: Tally
+    presences: Presences
 
     def context(self, actor: Actor, request_id: uuid.UUID) -> Context:
         """What one request works with."""
@@ -66,8 +70,12 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
     pipeline = Pipeline(url, settings.connections, INIT, limits)
     redis = settings.redis_url
     rates = Rates(redis.get_secret_value() if redis else None)
+    listens = settings.listen_database_url
+    feeds = Feeds(listens.get_secret_value() if listens else url)
     async with httpx.AsyncClient(follow_redirects=False) as client:
         await pipeline.start()
+        await feeds.listener.start()
+        watching: asyncio.Task[None] | None = None
         try:
             registry = Registry(control)
             tokens = Tokens(registry, KeyCache(client))
@@ -75,10 +83,25 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
             keyring = Keyring(FileKeyProvider(Path(key_file)), cell)
             doors = Doors(registry, tokens, cell)
             refusals, compiling = Tally(settings.refusals), Tally(settings.compile_seconds)
+            presences = Presences(actors, feeds, settings.streams)
+            watching = asyncio.create_task(presences.watch())
             yield Wiring(
-                settings, cell, pipeline, keyring, actors, doors, rates, refusals, compiling
+                settings,
+                cell,
+                pipeline,
+                keyring,
+                actors,
+                doors,
+                rates,
+                refusals,
+                compiling,
+                presences,
             )
         finally:
+            if watching is not None:
+                watching.cancel()
+                await asyncio.wait({watching})
+            await feeds.listener.stop()
             await pipeline.stop()
             await rates.close()
             await cell.dispose()

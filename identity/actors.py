@@ -7,7 +7,7 @@ their grants, the tenant or the session have changed. Then the actor is loaded a
 
 import datetime as dt
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -61,6 +61,17 @@ where p.tenant_id = $1::uuid and p.id = $2::uuid and p.active and p.version = $3
     and t.state = 'active' and t.version = $4::int
     and (p.tokens_valid_from is null or p.tokens_valid_from <= $5::timestamptz)
     and not exists (select 1 from revoked_session r where r.tenant_id = $1::uuid and r.sid = $6)"""
+
+# The stamps of many actors of one health system: the places, from 0, of those that find no row.
+_FALLEN = """\
+select s.n - 1 from rows from (json_to_recordset($2::json) as (person_id uuid, person_version int,
+    tenant_version int, issued_at timestamptz, sid text)) with ordinality
+    as s(person_id, person_version, tenant_version, issued_at, sid, n)
+where not exists (select 1 from person p join tenant t on t.tenant_id = $1::uuid
+    where p.tenant_id = $1::uuid and p.id = s.person_id and p.active and p.version = s.person_version
+        and t.state = 'active' and t.version = s.tenant_version
+        and (p.tokens_valid_from is null or p.tokens_valid_from <= s.issued_at)
+        and not exists (select 1 from revoked_session r where r.tenant_id = $1::uuid and r.sid = s.sid))"""
 
 
 def stamp(actor: Actor) -> Statement:
@@ -143,6 +154,26 @@ class ActorLoader:
             raise
         _keep(self._actors, digest, (actor, actor.valid_until.timestamp()), self._capacity)
         return actor
+
+    async def fallen(self, actors: Sequence[Actor]) -> list[int]:
+        """Where in the sequence the actors stand whose stamp finds no row any more; all of one health system.
+
+        Raises the pipeline's DatabaseError.
+        """
+        tenant = str(actors[0].tenant_id)
+        told = [
+            {
+                "person_id": actor.person_id,
+                "person_version": actor.person_version,
+                "tenant_version": actor.tenant_version,
+                "issued_at": actor.session.issued_at,
+                "sid": actor.session.sid,
+            }
+            for actor in actors
+        ]
+        asked = Statement(_FALLEN, (tenant.encode(), orjson.dumps(told)))
+        (rows,) = await self._pipeline.unit((("app.tenant", tenant),), asked)
+        return [int(row[0] or b"") for row in rows]
 
     async def _admit(self, token: Token, bearer: str, fresh: bool) -> Actor:
         member = None if fresh else self._members.get(_key(token))

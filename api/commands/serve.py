@@ -2,15 +2,33 @@
 
 import errno
 import socket
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import uvicorn
 
 from api.cli import fail
+from api.http.body import MAX_BYTES
 from api.settings import load
 
 NAME = "serve"
+SERVED: dict[str, Any] = {
+    "loop": "uvloop",
+    "http": "httptools",
+    "ws": "websockets-sansio",
+    "ws_max_size": MAX_BYTES,
+    "ws_ping_interval": 20,  # seconds; a client that answers none of them is gone
+    "ws_ping_timeout": 20,
+    "ws_per_message_deflate": False,  # what is told is small, and each connection would hold a window
+    "lifespan": "on",
+    # Paths and addresses are not for logs; what is worth counting is in the metrics.
+    "access_log": False,
+    "log_config": None,
+    "server_header": False,
+    "proxy_headers": False,
+    "timeout_graceful_shutdown": 15,
+}
+"""How every process of the API speaks HTTP and websockets."""
 
 
 def command(
@@ -29,15 +47,7 @@ def command(
         host=host,
         port=port,
         workers=workers,
-        loop="uvloop",
-        http="httptools",
-        lifespan="on",
-        # Paths and addresses are not for logs; what is worth counting is in the metrics.
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=15,
+        **SERVED,
     )
 
 

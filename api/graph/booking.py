@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Annotated, Any
 
 import strawberry
-from graphql import GraphQLObjectType, GraphQLResolveInfo
-from sqlalchemy import Select, Text, cast, func, select
+from graphql import GraphQLResolveInfo
+from sqlalchemy import Select, select
 from sqlalchemy import literal_column as raw
 from sqlalchemy.orm import aliased
 
@@ -22,10 +22,10 @@ from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
 from api.plan.attempts import DENIED, agent_of, denied
 from api.plan.binds import Inputs, encode
-from api.plan.compile import Compiler, Details, Hidden
-from api.plan.fetch import PLANS, opened, response_path, whole
+from api.plan.compile import Compiler, Details
+from api.plan.fetch import PLANS, opened, response_path
 from api.plan.mapping import parse_id
-from api.plan.payloads import finished, payload_type, refused
+from api.plan.payloads import Columns, around, finished, refused
 from api.plan.run import Built, Plan, variables
 from api.plan.write import (
     Payload,
@@ -144,25 +144,11 @@ def booking_plan(c: Compiler, details: Details, info: GraphQLResolveInfo[Any]) -
     parts = booking_statement(admissible(c))
     row = aliased(Appointments, parts.booked, name="p")
     c.written[id(row)] = parts.blocks
-    statement: Select[Any] = select(row)
-    hidden: list[Hidden] = []
-    out: list[Any] = []
-    type_ = c.schema.get_type(APPOINTMENT.type_name)
-    assert isinstance(type_, GraphQLObjectType)
-    for response, found, name in c.fields(payload_type(info), details):
-        if name == APPOINTMENT.name:
-            columns, node = c.object(type_, row, found, statement, (*response_path(info), response))
-            value = whole(c, columns, node)
-            statement, hidden = node.base, hidden + node.hidden
-        else:
-            value = raw(f"'{payload_type(info).name}'" if name == "__typename" else "'[]'::json")
-        out += [raw(f"'{response}'"), value]
-    made = statement.with_only_columns(
-        cast(func.json_build_object(*out), Text),
-        announced(row),
-        *[h.number for h in hidden],
-        maintain_column_froms=True,
-    )
+    shows = (APPOINTMENT.name, APPOINTMENT.type_name)
+    others: Columns = {"userErrors": raw("'[]'::json")}
+    statement, json, hidden = around(c, info, details, select(row), row, shows, others)
+    counts = [h.number for h in hidden]
+    made = statement.with_only_columns(json, announced(row), *counts, maintain_column_froms=True)
     return Built(made.add_cte(*parts.effects), hidden, skip=1)
 
 

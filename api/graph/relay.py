@@ -1,6 +1,6 @@
 """What all subjects share: Relay's Node and connections, money, user errors, and the mark of a root field."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Generic, TypeVar, dataclass_transform
 
 import strawberry
@@ -34,6 +34,21 @@ def root(action: str, description: str) -> Callable[[Callable[..., Any]], Any]:
         return strawberry.field(
             resolver=resolver, description=description, metadata={"root": action}
         )
+
+    return decorate
+
+
+def stream(
+    action: str, description: str, shown: Callable[..., Awaitable[Any]]
+) -> Callable[[Callable[..., Any]], Any]:
+    """A root field of subscriptions: the resolver yields events, `shown(event, info)` is the answer to each.
+
+    None answers nothing. `action` as of `root`.
+    """
+
+    def decorate(resolver: Callable[..., Any]) -> Any:
+        told = {"root": action, "shown": shown}
+        return strawberry.subscription(resolver=resolver, description=description, metadata=told)
 
     return decorate
 

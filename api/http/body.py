@@ -99,8 +99,13 @@ def parse(body: bytes) -> Asked:
             raise refused("One request at a time: the body is an object, not a list.")
         raise refused("The body is a JSON object.")
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
-        _check_depth(found)
+        check_depth(found)
     _check_names(body, found)
+    return asked(found)
+
+
+def asked(found: dict[str, Any]) -> Asked:
+    """The parameters in an object. Raises Problem."""
     query, document_id = _typed(found, "query", str), _typed(found, "documentId", str)
     if query is None and document_id is None:
         raise refused("`query` is missing.")
@@ -137,7 +142,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _check_depth(value: Any) -> None:
+def check_depth(value: Any) -> None:
+    """Raise Problem for what is nested more deeply than any request has to be."""
     level, depth = [value], 0
     while level:
         depth += 1

@@ -1,6 +1,7 @@
 """Which other origins' pages may call: those of an allow-list, which is empty by default. Fetch standard, "CORS"."""
 
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -20,3 +21,11 @@ def cors(origins: Sequence[str]) -> list[Middleware]:
             max_age=600,
         )
     ]
+
+
+def origin_of(url: str) -> str:
+    """The origin of an address (RFC 6454, section 6.2): scheme, host and a port that is not the scheme's own."""
+    parts = urlsplit(url)
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    port = "" if parts.port in (None, usual) else f":{parts.port}"
+    return f"{parts.scheme}://{parts.hostname}{port}"

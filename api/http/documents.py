@@ -57,8 +57,12 @@ class Operation:
         return self.node.operation.value
 
     @property
-    def is_query(self) -> bool:
-        return self.node.operation is OperationType.QUERY
+    def only_reads(self) -> bool:
+        return self.node.operation is not OperationType.MUTATION
+
+    @property
+    def is_subscription(self) -> bool:
+        return self.node.operation is OperationType.SUBSCRIPTION
 
 
 @dataclass(slots=True)

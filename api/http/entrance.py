@@ -8,16 +8,28 @@ from starlette.types import ASGIApp
 
 from api.http.body import Receive
 from api.http.errors import describe
+from api.http.negotiation import EVENTS, media_type
 from api.http.respond import NOTHING_RUNS, SECURITY, Message, Scope, Send, respond
 from domain.model import new_id
 
 
 class Entrance:
-    """Pure ASGI middleware. `graphql` does all of this itself and is called without a detour over the router."""
+    """Pure ASGI middleware. The doors of /graphql do all of this themselves, without a detour over the router.
 
-    def __init__(self, app: ASGIApp, graphql: ASGIApp) -> None:
+    `graphql` answers requests, `events` those that want a stream of events, `sockets` websockets.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        graphql: ASGIApp,
+        events: ASGIApp | None = None,
+        sockets: ASGIApp | None = None,
+    ) -> None:
         self.app = app
         self.graphql = graphql
+        self.events = events
+        self.sockets = sockets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on; complete the headers; turn an exception into an answer while none has started."""
@@ -25,10 +37,14 @@ class Entrance:
             await self.app(scope, receive, send)
             return
         if scope["type"] != "http":
-            await send({"type": "websocket.close", "code": 1000})
+            if self.sockets is not None and scope["path"] == "/graphql":
+                await self.sockets(scope, receive, send)
+            else:
+                await send({"type": "websocket.close", "code": 1000})
             return
         if scope["path"] == "/graphql":
-            await self.graphql(scope, receive, send)
+            streamed = self.events if wants_events(scope) else None
+            await (streamed or self.graphql)(scope, receive, send)
             return
         request_id = new_id()
         started = False
@@ -49,6 +65,12 @@ class Entrance:
             if not started:
                 answer = orjson.dumps({"errors": [problem.formatted()]})
                 await respond(send, problem.status, b"application/json", answer, request_id)
+
+
+def wants_events(scope: Scope) -> bool:
+    """Whether the client would rather have a stream of events than JSON."""
+    accept = b",".join([value for name, value in scope["headers"] if name == b"accept"])
+    return EVENTS in accept and media_type(accept) is EVENTS
 
 
 def complete(headers: list[tuple[bytes, bytes]], request_id: uuid.UUID) -> None:

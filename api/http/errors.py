@@ -18,6 +18,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.context import AnswerTooLarge, StaleActor
+from api.live.feeds import TooSlow
+from api.live.presences import Full, Leaving
 from api.rates import RateLimited, RatesUnavailable
 from authz.refusals import Forbidden
 from domain.database import code_of, refusal_of, sqlstate_of
@@ -255,6 +257,14 @@ def _of_account(error: BaseException) -> Problem:
     return Problem(Code.FORBIDDEN, str(error), reason=error.cause.value)
 
 
+def _of_places(error: BaseException) -> Problem:
+    """Of a process that is full others may have a place; who is full has to close one first."""
+    assert isinstance(error, Full)
+    if not error.own:
+        return unavailable()
+    return Problem(Code.RATE_LIMITED, "Too many connections. Close one first.")
+
+
 def _of_mfa(error: BaseException) -> Problem:
     """Step up: RFC 9470, section 3."""
     assert isinstance(error, MfaRequired)
@@ -280,5 +290,8 @@ _TELL: tuple[tuple[type[BaseException], Callable[[BaseException], Problem | None
     (RateLimited, _of_rates),
     (RatesUnavailable, lambda _: unavailable()),
     (AnswerTooLarge, _of_size),
+    (Full, _of_places),
+    (Leaving, lambda _: unavailable("This server is about to end. Connect again.")),
+    (TooSlow, lambda _: Problem(Code.RATE_LIMITED, "Changes come faster than they are taken.")),
     (StaleActor, lambda _: unavailable("Your access has just changed. Try again.")),
 )

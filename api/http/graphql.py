@@ -8,9 +8,10 @@ Source: GraphQL over HTTP (September 2025 draft), checked by its audit suite in 
 """
 
 import asyncio
+import inspect
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +19,7 @@ from typing import Any, Protocol, cast
 
 import orjson
 import strawberry
-from graphql import ExecutionResult
+from graphql import ExecutionResult, create_source_event_stream
 from strawberry.execution import optimized_is_awaitable
 
 from api.context import Context, Masked, StaleActor
@@ -27,8 +28,9 @@ from api.http.documents import Compiling, Documents, Operation
 from api.http.errors import Code, Problem, describe, located, origin, said_of, unauthenticated
 from api.http.limits import Limits
 from api.http.metrics import counter, timer
-from api.http.negotiation import JSON, media_type
+from api.http.negotiation import EVENTS, JSON, media_type
 from api.http.respond import Scope, Send, respond, responding
+from api.live.presences import Presence
 from api.rates import Tally
 from authz.actor import Actor
 from domain.model import new_id
@@ -107,13 +109,11 @@ class GraphQLEndpoint:
             body.check_headers(scope["headers"])
             asked = body.parse(await body.read(receive))
             wellformed = True
-            compiling = self.compiling(asked, actor)
-            document = self.documents.find(asked.query, asked.document_id, compiling)
-            operation = document.operation(asked.operation_name)
-            kind = operation.kind
-            status, answer, outcome = await self.run(
-                Task(operation, asked.variables, actor, token, request_id, compiling)
-            )
+            task = self.task(asked, actor, token, request_id)
+            kind = task.operation.kind
+            if task.operation.is_subscription or media is EVENTS:
+                raise body.refused("Only a stream of events answers this.", 406)
+            status, answer, outcome = answer_of(*await self.run(task), request_id)
             headers: tuple[tuple[bytes, bytes], ...] = ()
         except body.Disconnected:
             return
@@ -151,9 +151,11 @@ class GraphQLEndpoint:
         media = media_type(b",".join(accept))
         if media is None:
             raise body.refused(
-                "The answer is application/graphql-response+json or application/json.", 406
+                "The answer is application/graphql-response+json, application/json or"
+                " text/event-stream.",
+                406,
             )
-        return _bearer(proofs), media
+        return bearer(proofs), media
 
     async def actor(self, token: str) -> Actor:
         if not token:
@@ -170,10 +172,18 @@ class GraphQLEndpoint:
         """What one execution works with."""
         context = self.ports().context(task.actor, task.request_id)
         context.compiling = task.compiling
+        context.presence = task.presence
         return context
 
-    async def run(self, task: "Task") -> tuple[int, bytes, str]:
-        """Execute, once more for a query whose actor has changed meanwhile. HTTP status, body, outcome."""
+    def task(self, asked: body.Asked, actor: Actor, token: str, request_id: uuid.UUID) -> "Task":
+        """What is asked for, found good. Raises Problem."""
+        compiling = self.compiling(asked, actor)
+        document = self.documents.find(asked.query, asked.document_id, compiling)
+        operation = document.operation(asked.operation_name)
+        return Task(operation, asked.variables, actor, token, request_id, compiling)
+
+    async def run(self, task: "Task") -> tuple[ExecutionResult, Context, int]:
+        """Execute, once more for a reader who has changed meanwhile. The result, what it was made with, its cost."""
         ports = self.ports()
         cost = self.documents.cost(task.operation, task.variables)
         if ports.hooks.before is not None:
@@ -186,7 +196,7 @@ class GraphQLEndpoint:
                 result = await self.execute(task, context)
             if ports.hooks.after is not None:
                 await ports.hooks.after(task.actor, task.operation, context.ids, context.masked)
-        return _answer(result, context, cost, task.request_id)
+        return result, context, cost
 
     async def worth_another(self, task: "Task", result: ExecutionResult, context: Context) -> bool:
         """Whether a query was answered for an actor who has changed, or its connection died under it."""
@@ -199,13 +209,30 @@ class GraphQLEndpoint:
             task.actor = await self.ports().authenticate(task.token, fresh=True)
         elif not any(isinstance(error, OutcomeUnknown) for error in met):
             return False
-        return task.operation.is_query
+        return task.operation.only_reads
 
     async def execute(self, task: "Task", context: Context) -> ExecutionResult:
         """graphql-core's execution of a document that is known to be valid. Raises Problem for bad variables."""
+        result = self.prepared(task, context).execute_operation()
+        if not isinstance(result, ExecutionResult):
+            result = await result
+        return cast(ExecutionResult, result)
+
+    async def events(self, task: "Task") -> AsyncGenerator[Any, None]:
+        """The events of a subscription, each to be run as the task's `event`. Raises what its resolver raises."""
+        found = create_source_event_stream(self.prepared(task, self.context(task)))
+        if inspect.isawaitable(found):
+            found = await found
+        if isinstance(found, ExecutionResult):
+            error = (found.errors or [])[0]
+            raise origin(error) or said_of(error, Code.BAD_USER_INPUT)
+        return cast("AsyncGenerator[Any, None]", found)
+
+    def prepared(self, task: "Task", context: Context) -> Any:
         executor = self.executor.build(
             self.core,
             task.operation.document,
+            root_value=task.event,
             context_value=context,
             raw_variable_values=task.variables,
             operation_name=task.operation.name,
@@ -215,15 +242,12 @@ class GraphQLEndpoint:
         )
         if isinstance(executor, list):
             raise said_of(executor[0], Code.BAD_USER_INPUT)
-        result = executor.execute_operation()
-        if not isinstance(result, ExecutionResult):
-            result = await result
-        return cast(ExecutionResult, result)
+        return executor
 
 
 @dataclass(slots=True)
 class Task:
-    """One operation that somebody asks for."""
+    """One operation that somebody asks for; of a subscription, one event."""
 
     operation: Operation
     variables: dict[str, Any]
@@ -231,6 +255,8 @@ class Task:
     token: str
     request_id: uuid.UUID
     compiling: Compiling
+    presence: Presence | None = None  # of a connection that stays open
+    event: Any = None  # of a subscription: what the answer is about
 
 
 async def _stale(context: Context) -> StaleActor | None:
@@ -241,16 +267,17 @@ async def _stale(context: Context) -> StaleActor | None:
     return None
 
 
-def _bearer(proofs: list[bytes]) -> str:
+def bearer(proofs: list[bytes]) -> str:
     """RFC 6750, section 2.1: once, and by header only."""
     if len(proofs) != 1 or proofs[0][:7].lower() != b"bearer ":
         return ""
     return proofs[0][7:].strip().decode("latin-1")
 
 
-def _answer(
+def answer_of(
     result: ExecutionResult, context: Context, cost: int, request_id: uuid.UUID
 ) -> tuple[int, bytes, str]:
+    """HTTP status, body, outcome."""
     extensions: dict[str, Any] = {"cost": cost}
     if context.masked:
         extensions["masked"] = masked_summary(context.masked)

@@ -3,7 +3,7 @@
 import hmac
 from functools import cache
 
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,8 +19,17 @@ SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
 
+STREAMS = Gauge("caretree_streams", "Connections that are open.", ("transport",))
+ENDED = Counter(
+    "caretree_streams_ended_total",
+    "Connections that were open, by why they ended (COMPLETE, GONE or the code of a refusal).",
+    ("transport", "reason"),
+)
+
 counter = cache(REQUESTS.labels)  # the labels are few, and looking one up costs more than counting
 timer = cache(SECONDS.labels)
+open_streams = cache(STREAMS.labels)
+streams_ended = cache(ENDED.labels)
 
 
 class Metrics:

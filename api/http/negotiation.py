@@ -1,12 +1,14 @@
-"""Which of the two media types answers (GraphQL over HTTP, "Media Types"; RFC 9110, section 12.5.1)."""
+"""Which media type answers (GraphQL over HTTP, "Media Types"; RFC 9110, section 12.5.1): JSON, or a stream of it."""
 
 from functools import lru_cache
 
 RESPONSE = b"application/graphql-response+json"
 JSON = b"application/json"
+EVENTS = b"text/event-stream"
 _RANGES = {
     RESPONSE: (RESPONSE, b"application/*", b"*/*"),
     JSON: (JSON, b"application/*", b"*/*"),
+    EVENTS: (EVENTS, b"text/*"),
 }
 
 

@@ -20,21 +20,18 @@ NOTHING_RUNS: Pairs = ((b"content-security-policy", b"default-src 'none'; frame-
 
 
 def responding(
-    status: int, media: bytes, length: int, request_id: uuid.UUID, headers: Pairs = ()
+    status: int, media: bytes, length: int | None, request_id: uuid.UUID, headers: Pairs = ()
 ) -> Message:
-    """The message that starts a response."""
+    """The message that starts a response; `length` None is of one whose end is not known."""
     if media.endswith(b"json"):
         media += b"; charset=utf-8"
     csp = () if media.startswith(b"text/html") else NOTHING_RUNS
-    own = (
-        (b"content-type", media),
-        (b"content-length", b"%d" % length),
-        (b"x-request-id", str(request_id).encode()),
-    )
+    own = ((b"content-type", media), (b"x-request-id", str(request_id).encode()))
+    known = () if length is None else ((b"content-length", b"%d" % length),)
     return {
         "type": "http.response.start",
         "status": status,
-        "headers": [*own, *SECURITY, *csp, *headers],
+        "headers": [*own, *known, *SECURITY, *csp, *headers],
     }
 
 

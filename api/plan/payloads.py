@@ -1,13 +1,18 @@
 """The payload of a mutation: its selected fields, and what it says where a command was refused."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type
 from graphql.execution.collect_fields import FieldDetails
+from sqlalchemy import ColumnElement, Select, Text, cast, func
+from sqlalchemy import literal_column as raw
 
 from api.context import Context
-from api.plan.compile import Compiler, Details
+from api.plan.compile import Compiler, Details, Hidden
+from api.plan.fetch import response_path, whole
+from api.plan.mapping import Row
 from api.plan.run import variables
 from authz.guard import Forbidden
 from domain.errors import DomainError, NotAllowed, NotFound, Several, StaleVersion
@@ -25,6 +30,8 @@ NAMED = {
     "resourceId": "resource",
 }
 """What inputs call a field that the domain names by its id."""
+Columns = Mapping[str, ColumnElement[Any]]
+"""A payload's further fields, each by an expression of its value."""
 NOT_DATA = (NotFound, Forbidden, NotAllowed, StaleVersion)
 """Refusals that no other input mends: they are errors of the field, the others are data."""
 
@@ -47,6 +54,34 @@ def payload_fields(info: GraphQLResolveInfo[Any]) -> list[tuple[str, str]]:
     """The selected fields of the payload: (response name, field name)."""
     c, details = compiler_of(info)
     return [(response, name) for response, _, name in c.fields(payload_type(info), details)]
+
+
+def around(
+    c: Compiler,
+    info: GraphQLResolveInfo[Any],
+    details: Details,
+    statement: Select[Any],
+    row: Row,
+    shows: tuple[str, str],
+    values: Columns,
+) -> tuple[Select[Any], ColumnElement[Any], list[Hidden]]:
+    """The selected payload around the one row of a statement: that statement, the JSON, what is hidden of it.
+
+    `shows`: the field that shows the row, and its type; `values` are the other fields.
+    """
+    type_ = c.schema.get_type(shows[1])
+    assert isinstance(type_, GraphQLObjectType)
+    hidden: list[Hidden] = []
+    out: list[Any] = []
+    for response, found, name in c.fields(payload_type(info), details):
+        if name == shows[0]:
+            columns, node = c.object(type_, row, found, statement, (*response_path(info), response))
+            value = whole(c, columns, node)
+            statement, hidden = node.base, hidden + node.hidden
+        else:
+            value = raw(f"'{payload_type(info).name}'") if name == "__typename" else values[name]
+        out += [raw(f"'{response}'"), value]
+    return statement, cast(func.json_build_object(*out), Text), hidden
 
 
 def selected(info: GraphQLResolveInfo[Any], response: str, value: Any) -> Any:

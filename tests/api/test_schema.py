@@ -31,7 +31,8 @@ def test_no_client_breaks() -> None:
 
 def undescribed(type_: GraphQLNamedType) -> list[str]:
     """What of a type has no description."""
-    found = [] if type_.description or type_.name in ("Query", "Mutation") else [type_.name]
+    roots = ("Query", "Mutation", "Subscription")
+    found = [] if type_.description or type_.name in roots else [type_.name]
     fields: dict[str, Any] = (
         {} if isinstance(type_, GraphQLEnumType) else getattr(type_, "fields", {})
     )

@@ -209,8 +209,15 @@ async def test_access_ends_with_the_next_request(
 ) -> None:
     bearer = house.token()
     actor = await house.loader.actor(bearer)
+    other = await house.loader.actor(house.token(sid="session-2", iat=now() + 20))
     assert await house.stands(actor)
+    assert await house.loader.fallen([other, actor]) == []
     await cut(house)
+    # Asked about many at once it says the same of each as its stamp does.
+    standing = [await house.stands(one) for one in (other, actor)]
+    expected = [at for at, stands in enumerate(standing) if not stands]
+    assert 1 in expected
+    assert sorted(await house.loader.fallen([other, actor])) == expected
     # What is in memory still says yes; the stamp, in the very unit of the data, says no.
     assert await house.loader.actor(bearer) is actor
     assert not await house.stands(actor)

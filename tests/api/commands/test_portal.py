@@ -10,6 +10,7 @@ from graphql import OperationDefinitionNode, parse
 from domain.people import Person
 from tests import make
 from tests.api.commands.office import Office, soon
+from tests.api.commands.test_changes import change, following
 from tests.database import ROOT
 
 pytestmark = pytest.mark.anyio
@@ -68,7 +69,12 @@ async def test_a_day_at_the_clinic(office: Office) -> None:
     slot = {"startsAt": open_["slots"][0]["startsAt"], "minutes": 30, "reason": "Cough"}
     asked = {"unit": clinic, "patient": patient, "practitioner": open_["resource"], **slot}
     asked["rooms"] = [f"BookableResource:{room.id}"]
-    booked = (await day.send(desk, "Book", input=asked))["appointment"]
+    day.sent.add("DayChanges")
+    async with following(office, desk, clinic, day.texts["DayChanges"]) as changes:
+        assert (await change(changes))["kind"] == "LISTENING"
+        booked = (await day.send(desk, "Book", input=asked))["appointment"]
+        told = (await change(changes))["appointment"]
+    assert (told["id"], told["patient"]["id"]) == (booked["id"], patient)
     board = await day.send(desk, "Day", clinic=clinic, **when)
     (row,) = [row for row in board["nodes"] if row["id"] == booked["id"]]
     assert [kept["id"] for kept in row["resources"]] == asked["rooms"]

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,8 +14,8 @@ from authz.guard import guarded_session
 from domain.appointments import Appointment, release_expired
 from domain.audit import Agent
 from domain.changes import Change, channel
+from domain.model import Base
 from identity.sync import cell_session
-from tests import make
 from tests.api.commands.cases import CASES, Case, Scene
 from tests.api.commands.office import Answer, Office, local, soon
 
@@ -117,10 +118,11 @@ def hold(at: Scene) -> Appointment:
     return made
 
 
-async def book(office: Office, at: Scene, **given: object) -> Answer:
+async def book(office: Office, at: Scene, **given: Any) -> Answer:
     patient = f"Patient:{at.patient().id}"
     times = {"startsAt": soon().isoformat(), "minutes": 30}
-    return await office.do(at.asker, "bookAppointment", patient=patient, **times | given)
+    asked: dict[str, Any] = {"patient": patient, **times, **given}
+    return await office.do(at.asker, "bookAppointment", **asked)
 
 
 async def test_a_booking_tells_of_the_hold_that_it_ended(office: Office, ear: Ear) -> None:
@@ -210,5 +212,5 @@ async def test_nothing_of_a_patient_is_in_what_is_told(office: Office, ear: Ear)
 
 
 def test_only_placed_rows_are_told() -> None:
-    told = {m.class_.__name__ for m in make.Base.registry.mappers if m.class_.__told__}
+    told = {m.class_.__name__ for m in Base.registry.mappers if m.class_.__told__}
     assert told == {"Appointment"}

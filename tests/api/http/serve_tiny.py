@@ -4,7 +4,8 @@ import sys
 
 import uvicorn
 
+from api.commands.serve import SERVED
 from tests.api.http.tiny import app
 
 if __name__ == "__main__":
-    uvicorn.run(app(open_=True), fd=int(sys.argv[1]), http="httptools", log_level="warning")
+    uvicorn.run(app(open_=True), fd=int(sys.argv[1]), **SERVED)

@@ -1,4 +1,5 @@
-"""The audit suite of GraphQL over HTTP (npm `graphql-http`) against a served endpoint."""
+"""The audit suite of GraphQL over HTTP (npm `graphql-http`), and the clients `graphql-ws` and `graphql-sse`, against a
+served endpoint."""
 
 import json
 import re
@@ -73,3 +74,37 @@ def test_all_audits(suite: str, url: str) -> None:
     other = [audit for audit in audits if audit["status"] != "ok"]
     assert {audit["id"] for audit in other} == GET_IS_OFF, other
     assert {audit["status"] for audit in other} == {"notice"}
+
+
+COUNTED = [{"count": n} for n in (1, 3, 4)]  # the second one is nobody's to see
+OF_BOTH = {
+    "subscription": COUNTED,
+    "query": [{"finished": {"name": "from SQL"}}],
+    "mutation": [{"rename": {"name": "x"}}],
+    "field error": [["FORBIDDEN"]],
+    "early end": [{"count": 1}, {"count": 3}],
+    "at once": [COUNTED] * 3,
+}
+
+
+def test_the_clients_of_both_protocols(suite: str, url: str) -> None:
+    done = subprocess.run(
+        [suite, "clients.mjs", url],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for name in ("ws", "sse"):
+        assert {what: found[f"{name} {what}"] for what in OF_BOTH} == OF_BOTH
+    # A websocket has a message for an operation's errors; a stream of events sends them as an answer.
+    assert found["ws invalid"] == ["GRAPHQL_VALIDATION_FAILED"]
+    assert found["sse invalid"] == [["GRAPHQL_VALIDATION_FAILED"]]
+    assert found["ws refused later"] == ["FORBIDDEN"]
+    assert found["sse refused later"] == [["FORBIDDEN"]]
+    assert found["ws no token"] == 4403
+    assert found["sse no token"] == 401
+    assert found["ws new token"] == COUNTED, "a client comes again with a new token"

@@ -74,7 +74,7 @@ def test_what_a_list_without_a_page_size_and_a_sealed_text_cost() -> None:
 
 def test_introspection_is_within_the_limits() -> None:
     documents = Documents(build_schema()._schema, Limits(), open_=True)
-    assert documents.find(get_introspection_query(), None).operation(None).is_query
+    assert documents.find(get_introspection_query(), None).operation(None).kind == "query"
 
 
 def test_a_bomb_is_measured_in_linear_time() -> None:

@@ -3,6 +3,9 @@
 import asyncio
 import datetime as dt
 import uuid
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -13,11 +16,18 @@ from starlette.middleware import Middleware
 from strawberry.schema.config import StrawberryConfig
 
 from api.context import Context, StaleActor
+from api.graph.relay import stream
 from api.http.cors import cors
 from api.http.entrance import Entrance
+from api.http.events import Events
 from api.http.graphql import Authenticate, GraphQLEndpoint, Hooks, Ports
+from api.http.sockets import Sockets
+from api.leaving import first
+from api.live.feeds import Feeds
+from api.live.presences import Presences
 from api.plan.execute import PassThrough
 from api.rates import Tally
+from api.schema import answer_events
 from authz.actor import Actor, Session
 from authz.refusals import Forbidden, Reason
 from authz.templates import Variant, load_policy
@@ -67,8 +77,8 @@ class Query:
         return when.isoformat()
 
     @strawberry.field
-    def finished(self) -> Patient | None:
-        return orjson.Fragment(b'{"name":"from SQL"}')  # type: ignore[return-value]  # finished JSON stands for its type
+    def finished(self, lines: int = 0) -> Patient | None:
+        return orjson.Fragment(b'{"name":' + b" \r\n" * lines + b'"from SQL"}')  # type: ignore[return-value]  # finished JSON stands for its type
 
     @strawberry.field
     async def slow(self, seconds: float) -> str:
@@ -115,11 +125,46 @@ class Mutation:
         return Patient(name=name)
 
 
+async def counted(event: int, info: Any, **_: Any) -> int | None:
+    """The answer to an event; every third one is nobody's to see."""
+    if info.context.actor.person_version == 1 and event == 7:
+        raise StaleActor()
+    if event == 8:
+        raise RuntimeError(f"could not read {SECRET}")
+    return None if event % 3 == 2 else event
+
+
+@strawberry.type
+class Subscription:
+    @stream("own", "Numbers from one on.", counted)
+    async def count(
+        self,
+        info: strawberry.Info[Context, None],
+        until: int = 3,
+        pause: float = 0.0,
+        since: int = 1,
+    ) -> AsyncGenerator[int | None, None]:
+        for number in range(since, until + 1):
+            await asyncio.sleep(pause)
+            yield number
+
+    @stream("own", "Nothing, until it is refused.", counted)
+    async def refused(self, after: float = 0.0) -> AsyncGenerator[int | None, None]:
+        await asyncio.sleep(after)
+        raise Forbidden(Reason.NO_ROLE)
+        yield 0
+
+
 RENAMED: list[str] = []
 LOST: list[str] = []
 SCHEMA = strawberry.Schema(
-    Query, Mutation, execution_context_class=PassThrough, config=StrawberryConfig()
+    Query,
+    Mutation,
+    Subscription,
+    execution_context_class=PassThrough,
+    config=StrawberryConfig(),
 )
+answer_events(SCHEMA._schema)
 
 
 def actor(version: int = 1) -> Actor:
@@ -164,6 +209,24 @@ def context(who: Actor, request_id: uuid.UUID) -> Context:
 
 
 NOWHERE = Pipeline("")
+OWN = "http://test"
+"""The origin of the small application's own pages."""
+
+
+class Everybody:
+    """Actors whom nothing befalls, but those of tokens that a test has `cut`."""
+
+    def __init__(self, authenticate: Authenticate) -> None:
+        self.authenticate = authenticate
+        self.cut: dict[str, Exception] = {}
+
+    async def actor(self, bearer: str, *, fresh: bool = False) -> Actor:
+        if bearer in self.cut:
+            raise self.cut[bearer]
+        return await self.authenticate(bearer, fresh=fresh)
+
+    async def fallen(self, actors: Sequence[Actor]) -> list[int]:
+        return list(range(len(actors))) if self.cut else []
 
 
 def app(
@@ -171,12 +234,31 @@ def app(
     hooks: Hooks | None = None,
     origins: tuple[str, ...] = (),
     compiling: Tally | None = None,
+    presences: Presences | None = None,
+    waits: Mapping[str, float] = MappingProxyType({}),
     **options: Any,
 ) -> Starlette:
-    """The endpoint behind the same middleware as in `create_app`."""
-    ports = Ports(authenticate, context, hooks or Hooks(), compiling or Tally())
+    """The endpoint behind the same middleware as in `create_app`. `waits`: of the doors that stay open, by name."""
+    everybody = Everybody(authenticate)
+    present = presences or Presences(everybody, Feeds(""), 100)
+    ports = Ports(everybody.actor, context, hooks or Hooks(), compiling or Tally())
     endpoint = GraphQLEndpoint(SCHEMA, lambda: ports, **options)
-    return Starlette(middleware=[*cors(origins), Middleware(Entrance, graphql=endpoint)])
+    shared = {"patience": waits.get("patience", 10.0)}
+    events = Events(endpoint, lambda: present, beat=waits.get("beat", 15.0), **shared)
+    pages = frozenset({*origins, OWN})
+    sockets = Sockets(endpoint, lambda: present, pages, init=waits.get("init", 10.0), **shared)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncGenerator[None, None]:
+        with first(present.leave):
+            yield
+
+    made = Starlette(
+        lifespan=lifespan,
+        middleware=[*cors(origins), Middleware(Entrance, endpoint, events, sockets)],
+    )
+    made.state.presences, made.state.everybody = present, everybody
+    return made
 
 
 def client(served: Starlette | None = None, **headers: str) -> httpx.AsyncClient:
