@@ -168,6 +168,7 @@ class Office:
     http: httpx.AsyncClient
     owner: psycopg.Connection[Any]  # commits each statement
     contexts: list[Context] = field(default_factory=list)
+    targets: dict[tuple[str, str], Any] = field(default_factory=dict)  # by mutation and place
 
     async def ask(
         self, who: Person, text: str, variables: Mapping[str, Any] | None = None, **claims: Any
