@@ -33,6 +33,7 @@ from domain.billing import (
     ChargeMaster,
     Claim,
     ClaimItem,
+    ClaimReceipt,
     ClaimStep,
     Coverage,
     DailyClose,
@@ -419,6 +420,8 @@ def charge(who: Patient, node: OrgUnit, **values: Any) -> ChargeItem:
 def invoice(who: Patient, node: OrgUnit, **values: Any) -> Invoice:
     """An issued invoice of 120.00."""
     defaults = {"state": "issued", "number": number(), "issued_at": NOW, "total_minor": 12_000}
+    if values.get("state") == "cancelled":
+        defaults |= {"cancelled_at": NOW, "cancel_reason": "Wrong patient."}
     return Invoice(**placed(who, node) | defaults | values)
 
 
@@ -434,6 +437,7 @@ def invoice_line(bill: Invoice, **values: Any) -> InvoiceLine:
         "unit_price_minor": 12_000,
         "amount_minor": 12_000,
     }
+    defaults["live"] = bill.state not in ("cancelled", "entered-in-error")
     return InvoiceLine(**{name: getattr(bill, name) for name in names} | defaults | values)
 
 
@@ -520,6 +524,18 @@ def claim_step(asked: Claim, **values: Any) -> ClaimStep:
     """How the claim came to where it stands, as its first step."""
     defaults = {"step": asked.step, "queue": asked.queue, "moved_at": NOW}
     return ClaimStep(**of_claim(asked) | defaults | values)
+
+
+def claim_receipt(asked: Claim, **values: Any) -> ClaimReceipt:
+    """100.00 that the payer sent for the claim."""
+    defaults = {
+        "remittance_id": new_id(),
+        "sequence": 1,
+        "amount_minor": 10_000,
+        "paid_on": NOW.date(),
+        "received_at": NOW,
+    }
+    return ClaimReceipt(**of_claim(asked) | defaults | values)
 
 
 def daily_close(clinic: OrgUnit, **values: Any) -> DailyClose:

@@ -86,7 +86,9 @@ class InvoiceLine(Node):
     unit_price: Money | None = struct("read", "Price of one.", minor("unit_price_minor"))
     amount: Money | None = struct("read", "Units times price.", minor("amount_minor"))
     open: Money | None = struct(
-        "read", "What of it is not settled, of what you may read.", unapplied("invoice_line_id")
+        "read",
+        "What of it is not settled, of what you may read; nothing once cancelled.",
+        unapplied("invoice_line_id", live=True),
     )
 
 
@@ -101,6 +103,8 @@ class Invoice(Node):
         "read", "Where it stands.", lambda i, *_: enum_name(i.state)
     )
     issued_at: dt.datetime | None = column("read", "When it was issued.")
+    cancelled_at: dt.datetime | None = column("read", "When it was taken back.")
+    cancel_reason: str | None = column("read", "Why it was taken back.")
     total: Money | None = struct("read", "Sum of its lines.", minor("total_minor"))
     version: int | None = column("read", "Rises with every change.")
 

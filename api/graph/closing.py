@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from api.graph.billing import minor
-from api.graph.ledger import ISSUED, ZERO
+from api.graph.ledger import ZERO
 from api.graph.organization import OrgUnit, clinic_of, node_argument
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, Money, Node, root, value_type
@@ -103,7 +103,8 @@ def _aged(c: Compiler) -> Select[Any]:
         .where(
             invoice.clinic_id == clinic,
             invoice.issued_at < until,
-            invoice.state.in_([literal_column(f"'{state}'") for state in ISSUED]),
+            invoice.cancelled_at.is_(None) | (invoice.cancelled_at >= until),
+            invoice.state != literal_column("'entered-in-error'"),
             c.policy(invoice, "invoice"),
             c.policy(line, "invoice"),
         )

@@ -25,6 +25,7 @@ from domain.billing import (
     Relationship,
     add_payer,
     change_coverage,
+    change_payer,
     record_coverage,
 )
 from domain.billing import Payer as Payers
@@ -173,6 +174,21 @@ class AddPayerInput:
     idempotency_key: str | None = idempotency_key()
 
 
+@strawberry.input(description="A payer as it is right.")
+class ChangePayerInput:
+    id: strawberry.ID = strawberry.field(description="The payer.")
+    version: int = strawberry.field(description="The version that the change is based on.")
+    name: str = strawberry.field(description="What it is called.")
+    identifier_system: str | None = strawberry.field(
+        default=None, description="Whose list has the identifier."
+    )
+    identifier: str | None = strawberry.field(default=None, description="The payer id.")
+    active: bool = strawberry.field(
+        default=True, description="False closes it: nobody new is covered by it."
+    )
+    idempotency_key: str | None = idempotency_key()
+
+
 @value_type("The coverage.")
 class RecordCoveragePayload:
     coverage: Coverage | None = strawberry.field(description="The coverage.")
@@ -187,6 +203,12 @@ class ChangeCoveragePayload:
 
 @value_type("The payer.")
 class AddPayerPayload:
+    payer: Payer | None = strawberry.field(description="The payer.")
+    user_errors: list[UserError] = payload_errors()
+
+
+@value_type("The payer as it is now.")
+class ChangePayerPayload:
     payer: Payer | None = strawberry.field(description="The payer.")
     user_errors: list[UserError] = payload_errors()
 
@@ -259,3 +281,24 @@ class Mutation:
             return made.id
 
         return await perform(info._raw_info, "addPayer", PAYER, input, command)
+
+    @root("payer:edit", "Correct a payer, or close it.")
+    async def change_payer(
+        self, info: Info, input: Annotated[ChangePayerInput, GIVEN]
+    ) -> ChangePayerPayload | None:
+        async def command(work: Work) -> uuid.UUID:
+            payer = await work.load(Payers, input.id, "Payer")
+            agent = await work.require("payer:edit", payer)
+            changed = await change_payer(
+                work.session,
+                agent,
+                payer,
+                input.version,
+                input.name,
+                identifier_system=input.identifier_system,
+                identifier=input.identifier,
+                active=input.active,
+            )
+            return changed.id
+
+        return await perform(info._raw_info, "changePayer", PAYER, input, command)

@@ -104,8 +104,11 @@ def outstanding(patient: Row, c: Compiler) -> ColumnElement[Any]:
     )
 
 
-def unapplied(side: str) -> Any:
-    """A Money: what of a row no allocation takes up. `side` is the column of an allocation that names the row."""
+def unapplied(side: str, *, live: bool = False) -> Any:
+    """A Money: what of a row no allocation takes up. `side` is the column of an allocation that names the row.
+
+    `live`: of a row that is not, nothing.
+    """
 
     def build(row: Row, c: Compiler) -> ColumnElement[Any]:
         part = aliased(Allocation, name=f"a{c.label()}")
@@ -115,6 +118,7 @@ def unapplied(side: str) -> Any:
             .correlate(row)
             .scalar_subquery()
         )
-        return attribute(row, "amount_minor") - applied
+        left = attribute(row, "amount_minor") - applied
+        return case((attribute(row, "live"), left), else_=ZERO) if live else left
 
     return money(build, always=True)

@@ -18,12 +18,13 @@ resource ChargeItem {
 has_relation(unit: Unit, "unit", row: ChargeItem) if row.sensitivity = 0 and unit = row.unit;
 
 resource Invoice {
-  permissions = ["read", "issue"];
+  permissions = ["read", "issue", "cancel"];
   relations = { unit: Unit };
 
   "read" if "biller" on "unit";
   "read" if "system_viewer" on "unit";
   "issue" if "biller" on "unit";
+  "cancel" if "biller" on "unit";
 }
 has_relation(unit: Unit, "unit", row: Invoice) if row.sensitivity = 0 and unit = row.unit;
 

@@ -109,33 +109,57 @@ class Ledger:
             "total_minor": total,
         }
         self.desk.batch.add("invoice", row)
+        lines = []
         for charge in charges:
-            line = {k: charge[k] for k in ("code", "description", "units", "unit_price_minor")}
-            self.desk.batch.add(
-                "invoice_line",
-                {
-                    **visit.place,
-                    "id": self.desk.ids.new(),
-                    "invoice_id": row["id"],
-                    "charge_item_id": charge["id"],
-                    **line,
-                    "amount_minor": charge["amount_minor"],
-                },
-            )
+            kept = {k: charge[k] for k in ("code", "description", "units", "unit_price_minor")}
+            line = {
+                **visit.place,
+                "id": self.desk.ids.new(),
+                "invoice_id": row["id"],
+                "charge_item_id": charge["id"],
+                **kept,
+                "amount_minor": charge["amount_minor"],
+            }
+            self.desk.batch.add("invoice_line", line)
+            lines.append(line)
         if paid:
-            self._payment(visit, row["id"], paid, issued)
+            self._payment(visit, lines, paid, issued)
 
-    def _payment(self, visit: Visit, invoice_id: object, amount: int, issued: dt.datetime) -> None:
+    def _payment(
+        self, visit: Visit, lines: list[dict[str, object]], amount: int, issued: dt.datetime
+    ) -> None:
+        """A payment, applied to the invoice's lines one after another."""
+        posting: dict[str, object] = {
+            **visit.place,
+            "id": self.desk.ids.new(),
+            "kind": "payment",
+            "amount_minor": amount,
+            "invoice_id": lines[0]["invoice_id"],
+            "method": self.desk.chance.choice(("card", "cash", "transfer")),
+            "posted_at": issued + dt.timedelta(hours=self.desk.chance.randint(1, 3)),
+            "recorded_by": visit.home.clinic.clerk_id,
+        }
+        self.desk.batch.add("posting", posting)
+        for line in lines:
+            part = min(amount, int(str(line["amount_minor"])))
+            amount -= part
+            if part:
+                self._apply(visit, posting, line, part)
+
+    def _apply(
+        self, visit: Visit, posting: dict[str, object], line: dict[str, object], part: int
+    ) -> None:
         self.desk.batch.add(
-            "posting",
+            "allocation",
             {
                 **visit.place,
                 "id": self.desk.ids.new(),
-                "kind": "payment",
-                "amount_minor": amount,
-                "invoice_id": invoice_id,
-                "method": self.desk.chance.choice(("card", "cash", "transfer")),
-                "posted_at": issued + dt.timedelta(hours=self.desk.chance.randint(1, 3)),
-                "recorded_by": visit.home.clinic.clerk_id,
+                "posting_id": posting["id"],
+                "posting_minor": posting["amount_minor"],
+                "invoice_line_id": line["id"],
+                "line_minor": line["amount_minor"],
+                "amount_minor": part,
+                "allocated_at": posting["posted_at"],
+                "recorded_by": posting["recorded_by"],
             },
         )

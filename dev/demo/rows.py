@@ -28,6 +28,7 @@ TABLES = (
     "invoice",
     "invoice_line",
     "posting",
+    "allocation",
     "audit_event",
 )
 """The tables that are filled, referenced ones first."""

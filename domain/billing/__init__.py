@@ -2,6 +2,8 @@
 
 from domain.billing.accounts import Balance, account, balances, check_totals
 from domain.billing.adjudication import ItemAnswer, adjudicate, settle
+from domain.billing.allocations import AboveOpen, Share
+from domain.billing.cancelling import StillAdjusted, applied_to, cancel_invoice
 from domain.billing.charges import Charging, point_to, record_charge, void_charge
 from domain.billing.claim_record import Claim, ClaimItem, ClaimKind, ClaimQueue, ClaimStep
 from domain.billing.claims import (
@@ -21,18 +23,18 @@ from domain.billing.coverage import (
     PayerTaken,
     add_payer,
     change_coverage,
+    change_payer,
     record_coverage,
 )
 from domain.billing.coverage_record import Coverage, FinancialState, Payer, Relationship
 from domain.billing.money import amount_of, line_amount, minor_units
+from domain.billing.posting_record import AdjustmentGroup, Allocation, Posting, PostingKind
 from domain.billing.postings import (
     AboveBalance,
-    AboveOpen,
     Adjustment,
     AlreadyReversed,
     NoCredit,
     OwnEntry,
-    Share,
     adjust,
     allocate,
     counterpart,
@@ -41,8 +43,6 @@ from domain.billing.postings import (
 )
 from domain.billing.prices import PriceOverlaps, end_price, price_at, set_price
 from domain.billing.record import (
-    AdjustmentGroup,
-    Allocation,
     ChargeItem,
     ChargeMaster,
     ChargeState,
@@ -50,9 +50,8 @@ from domain.billing.record import (
     Invoice,
     InvoiceLine,
     InvoiceState,
-    Posting,
-    PostingKind,
 )
+from domain.billing.remittance_record import ClaimReceipt
 
 __all__ = [
     "AboveBalance",
@@ -71,6 +70,7 @@ __all__ = [
     "ClaimItem",
     "ClaimKind",
     "ClaimQueue",
+    "ClaimReceipt",
     "ClaimStep",
     "CodeSystem",
     "Coverage",
@@ -93,15 +93,19 @@ __all__ = [
     "PriceOverlaps",
     "Relationship",
     "Share",
+    "StillAdjusted",
     "account",
     "add_payer",
     "adjudicate",
     "adjust",
     "allocate",
     "amount_of",
+    "applied_to",
     "balances",
     "cancel_claim",
+    "cancel_invoice",
     "change_coverage",
+    "change_payer",
     "check_totals",
     "close_day",
     "counterpart",

@@ -19,15 +19,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from domain.billing.record import (
-    ChargeItem,
-    ChargeState,
-    Invoice,
-    InvoiceLine,
-    InvoiceState,
-    Posting,
-    PostingKind,
-)
+from domain.billing.posting_record import Posting, PostingKind
+from domain.billing.record import ChargeItem, ChargeState, Invoice, InvoiceLine, InvoiceState
 
 OWED = (InvoiceState.ISSUED.value, InvoiceState.BALANCED.value)
 """The invoices that count. A cancelled one is owed no more."""

@@ -5,21 +5,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from domain.audit import Agent
+from domain.billing.allocations import OpenLine, Share, apply, open_lines, settle_invoices
 from domain.billing.claim_record import Claim, ClaimItem, ClaimQueue, move
 from domain.billing.claims import Step, advance
-from domain.billing.postings import (
-    LOCK,
-    OpenLine,
-    Share,
-    apply,
-    open_lines,
-    posting_at,
-)
-from domain.billing.record import AdjustmentGroup, InvoiceLine, PostingKind
+from domain.billing.ledger import LOCK, enter
+from domain.billing.posting_record import AdjustmentGroup, Posting, PostingKind
+from domain.billing.postings import posting_at
+from domain.billing.record import InvoiceLine
 from domain.errors import Invalid
 from domain.locks import hold
 from domain.plain_text import line, optional_identifier
@@ -69,15 +66,15 @@ async def adjudicate(
     """Take the payer's answer to a filed claim, for every item, and post it.
 
     Of each item paid and adjusted amounts explain the whole amount (X12 835 balancing). What no open line takes up
-    stays unapplied on the account: the money is there all the same. Raises Invalid (NOT_BALANCED), IllegalMove,
-    StaleVersion. Writes claim, claim_item, claim_step, posting, allocation.
+    stays unapplied on the account: the money is there all the same. What has come of it already (`reconciliation.py`)
+    is not posted again. Raises Invalid (NOT_BALANCED), IllegalMove, StaleVersion. Writes claim, claim_item, claim_step, posting, allocation.
     """
     move(claim.queue, ClaimQueue.ADJUDICATED)
     items = await items_of(session, agent, claim)
     told = optional_identifier(reference, "reference", maximum=80)
     _check(items, answers)
     by_item = {answer.sequence: answer for answer in answers}
-    await hold(session, LOCK, agent.tenant_id, claim.clinic_id, claim.patient_id)
+    (at,) = await enter(session, agent, claim.patient_id, claim.clinic_id)
     for item in items:
         answer = by_item[item.sequence]
         await session.execute(
@@ -92,8 +89,9 @@ async def adjudicate(
         )
     lines = await open_lines(session, agent, claim.clinic_id, claim.patient_id)
     targets = await lines_of(session, agent, items)
-    book = _Book(session, agent, claim, lines, targets, told)
-    await book.post(by_item)
+    book = Book(session, at, claim, lines, targets, told)
+    await book.post(by_item, await paid_for(session, agent, claim))
+    await settle_invoices(session, agent, claim.clinic_id, claim.patient_id)
     return await advance(
         session,
         agent,
@@ -130,17 +128,37 @@ def _check(items: Sequence[ClaimItem], answers: Sequence[ItemAnswer]) -> None:
 async def lines_of(
     session: AsyncSession, agent: Agent, items: Iterable[ClaimItem]
 ) -> Mapping[int, uuid.UUID]:
-    """Sequence of the item -> the invoice line of its charge, where it is billed."""
+    """Sequence of the item -> the invoice line of its charge, where it is billed (and that was not cancelled)."""
     wanted = {item.charge_item_id: item.sequence for item in items}
     rows = await session.execute(
         select(InvoiceLine.charge_item_id, InvoiceLine.id).where(
-            InvoiceLine.tenant_id == agent.tenant_id, InvoiceLine.charge_item_id.in_(wanted)
+            InvoiceLine.tenant_id == agent.tenant_id,
+            InvoiceLine.charge_item_id.in_(wanted),
+            InvoiceLine.live,
         )
     )
     return {wanted[charge_id]: line_id for charge_id, line_id in rows if charge_id in wanted}
 
 
-class _Book:
+async def paid_for(session: AsyncSession, agent: Agent, claim: Claim) -> int:
+    """What was posted of the payer's money for a claim, less what was undone, in minor units."""
+    undone = aliased(Posting)
+    kind = func.coalesce(undone.kind, Posting.kind)
+    paid = await session.scalar(
+        select(func.coalesce(func.sum(Posting.amount_minor), 0))
+        .outerjoin(
+            undone, (undone.tenant_id == Posting.tenant_id) & (undone.id == Posting.reverses_id)
+        )
+        .where(
+            Posting.tenant_id == agent.tenant_id,
+            Posting.claim_id == claim.id,
+            kind == PostingKind.PAYMENT.value,
+        )
+    )
+    return int(paid or 0)
+
+
+class Book:
     """Posts an answer: one payment, one adjustment a reason, each applied to the lines of its items."""
 
     def __init__(
@@ -156,15 +174,13 @@ class _Book:
         self.lines, self.targets, self.reference = lines, targets, reference
         self.posted: list[uuid.UUID] = []
 
-    async def post(self, answers: Mapping[int, ItemAnswer]) -> None:
-        payment = {s: answer.paid_minor for s, answer in answers.items() if answer.paid_minor}
-        if payment:
-            await self._entry(
-                payment,
-                kind=PostingKind.PAYMENT.value,
-                method=PAID_BY_PAYER,
-                reference=self.reference,
-            )
+    async def post(self, answers: Mapping[int, ItemAnswer], received: int) -> None:
+        """The whole answer, of whose payment so much was posted when it came."""
+        payment = {}
+        for sequence, answer in answers.items():
+            payment[sequence] = max(0, answer.paid_minor - received)
+            received -= min(received, answer.paid_minor)
+        await self.pay(payment)
         reasons: dict[tuple[str, str], dict[int, int]] = defaultdict(lambda: defaultdict(int))
         for sequence, answer in answers.items():
             for group, code, amount in answer.adjustments:
@@ -173,6 +189,11 @@ class _Book:
         for (group_code, reason_code), parts in sorted(reasons.items()):
             kind = PostingKind.ADJUSTMENT.value
             await self._entry(parts, kind=kind, group_code=group_code, reason_code=reason_code)
+
+    async def pay(self, parts: Mapping[int, int]) -> None:
+        """The payer's money, by item."""
+        values = {"kind": PostingKind.PAYMENT.value, "method": PAID_BY_PAYER}
+        await self._entry(parts, **values, reference=self.reference)
 
     async def _entry(self, parts: Mapping[int, int], **values: str | None) -> None:
         """One posting of the parts by item; none where they cancel out."""

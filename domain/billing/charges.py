@@ -57,12 +57,7 @@ async def record_charge(
     charge_id: uuid.UUID | None = None,
 ) -> ChargeItem:
     """Charge something done at an encounter, at its place. Raises Invalid. Writes charge_item."""
-    if EncounterState(encounter.state) in NOT_YET:
-        raise Invalid(
-            "Nothing is charged to an encounter that did not take place.",
-            path=("encounterId",),
-            code="NOT_CHARGEABLE",
-        )
+    await check_took_place(session, agent, encounter, "encounterId")
     units = _units(asked.units)
     modifiers = _modifiers(asked.modifiers)
     occurred_at = asked.occurred_at or encounter.started_at
@@ -101,6 +96,18 @@ async def record_charge(
     await session.flush()
     record(session, agent, "charge:record", charge.id, encounter.id, clinic_id=encounter.clinic_id)
     return charge
+
+
+async def check_took_place(
+    session: AsyncSession, agent: Agent, encounter: Encounter, *path: str
+) -> None:
+    """Hold the visit's bills, so that it is not struck out meanwhile. Raises Invalid where it did not take place."""
+    await hold(session, LOCK, agent.tenant_id, encounter.id)
+    here = (Encounter.tenant_id == agent.tenant_id, Encounter.id == encounter.id)
+    state = await session.scalar(select(Encounter.state).where(*here))  # as of now
+    if EncounterState(state or encounter.state) in NOT_YET:
+        message = "Nothing is charged or claimed for an encounter that did not take place."
+        raise Invalid(message, path=path, code="NOT_CHARGEABLE")
 
 
 async def void_charge(

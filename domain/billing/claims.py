@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent, record
-from domain.billing.charges import LOCK, NOT_YET, zone_of
+from domain.billing.charges import check_took_place, zone_of
 from domain.billing.claim_record import (
     CANCELLABLE,
     Claim,
@@ -22,9 +22,8 @@ from domain.billing.claim_record import (
 from domain.billing.coverage_record import Coverage, FinancialState
 from domain.billing.record import ChargeItem, ChargeState
 from domain.constraints import refusals
-from domain.encounters import Encounter, EncounterState
+from domain.encounters import Encounter
 from domain.errors import DomainError, IllegalMove, Invalid
-from domain.locks import hold
 from domain.model import new_id
 from domain.plain_text import line
 from domain.versions import change
@@ -66,14 +65,8 @@ async def create_claim(
 
     Raises Invalid, ClaimExists. Writes claim, claim_item, claim_step.
     """
-    if EncounterState(encounter.state) in NOT_YET:
-        raise Invalid(
-            "Nothing is claimed for an encounter that did not take place.",
-            path=("encounter",),
-            code="NOT_CHARGEABLE",
-        )
+    await check_took_place(session, agent, encounter, "encounter")
     await check_covered(session, agent, encounter, coverage)
-    await hold(session, LOCK, agent.tenant_id, encounter.id)
     charges = await charges_of(session, agent, encounter.id)
     if not charges:
         raise Invalid("The encounter has no charges.", path=("encounter",), code="NO_CHARGES")

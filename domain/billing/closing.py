@@ -5,16 +5,28 @@ import uuid
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import BigInteger, ForeignKeyConstraint, Index, Select, UniqueConstraint, select
+from sqlalchemy import (
+    BigInteger,
+    ForeignKeyConstraint,
+    Index,
+    Select,
+    UniqueConstraint,
+    false,
+    func,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.audit import Agent, record
 from domain.billing.accounts import COLUMNS, Balance, account
 from domain.billing.charges import zone_of
-from domain.billing.record import ChargeItem, Invoice, Posting
+from domain.billing.ledger import DAY
+from domain.billing.posting_record import Posting
+from domain.billing.record import ChargeItem, Invoice
 from domain.constraints import refusals
 from domain.errors import DomainError, Invalid
+from domain.locks import hold
 from domain.model import Identified, Wall, new_id
 from domain.organization import Level, OrgUnit
 
@@ -66,19 +78,29 @@ def midnights(day: dt.date, zone: ZoneInfo) -> tuple[dt.datetime, dt.datetime]:
 async def day_sums(
     session: AsyncSession, agent: Agent, clinic_id: uuid.UUID, day: dt.date
 ) -> Balance:
-    """What was billed and posted at a clinic on a day of its own, in minor units, as far as the session shows it."""
+    """What was billed and posted at a clinic on a day of its own, in minor units, as far as the session shows it.
+
+    Billed is what was issued on the day less what was cancelled on it: neither changes what another day was.
+    """
     begin, end = midnights(day, await zone_of(session, agent, clinic_id))
 
     def rows(model: Any, at: Any) -> Select[Any]:
         here = (model.tenant_id == agent.tenant_id, model.clinic_id == clinic_id)
         return select(model).where(*here, at >= begin, at < end)
 
-    charges = select(ChargeItem).where(
-        ChargeItem.tenant_id == agent.tenant_id, ChargeItem.id == clinic_id
-    )  # none: what is not billed is no part of a day's ledger
-    asked = account(rows(Invoice, Invoice.issued_at), rows(Posting, Posting.posted_at), charges)
-    row = (await session.execute(asked)).one_or_none()
-    return Balance(**{name: getattr(row, name) for name in COLUMNS}) if row else Balance()
+    def total(at: Any) -> Any:
+        issued = rows(Invoice, at).where(Invoice.issued_at.is_not(None))
+        sums = issued.with_only_columns(func.coalesce(func.sum(Invoice.total_minor), 0))
+        return sums.scalar_subquery()
+
+    billed = total(Invoice.issued_at) - total(Invoice.cancelled_at)
+    charged = int(await session.scalar(select(billed)) or 0)
+    nothing = (select(model).where(false()) for model in (Invoice, ChargeItem))
+    invoices, charges = nothing  # what is not billed is no part of a day's ledger
+    posted = account(invoices, rows(Posting, Posting.posted_at), charges)
+    row = (await session.execute(posted)).one_or_none()
+    sums = {name: getattr(row, name) for name in COLUMNS} if row else {}
+    return Balance(**sums | {"charged": charged})
 
 
 async def close_day(
@@ -89,12 +111,16 @@ async def close_day(
     *,
     close_id: uuid.UUID | None = None,
 ) -> DailyClose:
-    """Write down a clinic's sums of a day that is over. Raises Invalid, DayClosed. Writes daily_close."""
+    """Write down a clinic's sums of a day that is over. Raises Invalid, DayClosed. Writes daily_close.
+
+    It waits for entries that are under way; later ones count on the next open day (`ledger.enter`).
+    """
     if clinic.level != Level.CLINIC:
         raise Invalid("A clinic's day is closed.", path=("clinic",), code="NOT_A_CLINIC")
     _, end = midnights(day, await zone_of(session, agent, clinic.id))
     if end > agent.now:
         raise Invalid("The day is not over yet.", path=("day",), code="DAY_NOT_OVER")
+    await hold(session, DAY, agent.tenant_id, clinic.id)
     sums = await day_sums(session, agent, clinic.id, day)
     close = DailyClose(
         tenant_id=agent.tenant_id,

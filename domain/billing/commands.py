@@ -5,33 +5,25 @@ from collections.abc import Sequence
 from decimal import Decimal
 from enum import StrEnum
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent, record
-from domain.billing.money import minor_units
-from domain.billing.postings import (
-    LOCK,
-    AboveBalance,
-    Share,
-    apply,
-    open_lines,
-    owed_at,
-    posting_at,
-    spread,
-)
+from domain.billing.accounts import OWED
+from domain.billing.allocations import Share, apply, open_lines, settle_invoices, spread
+from domain.billing.ledger import enter
+from domain.billing.money import LARGEST, minor_units
+from domain.billing.posting_record import Posting, PostingKind
+from domain.billing.postings import AboveBalance, owed_at, posting_at
 from domain.billing.record import (
     ChargeItem,
     ChargeState,
     Invoice,
     InvoiceLine,
     InvoiceState,
-    Posting,
-    PostingKind,
 )
 from domain.errors import Invalid, NotFound
 from domain.keys import next_number
-from domain.locks import hold
 from domain.model import new_id
 from domain.organization import Place, Tenant, clinic_of
 from domain.patients import seen_at
@@ -79,12 +71,14 @@ async def record_payment(
         patient_id,
         site.clinic_id,
     ):
-        raise Invalid("The invoice is another account's.", path=("invoiceId",))
-    await hold(session, LOCK, agent.tenant_id, site.clinic_id, patient_id)
+        raise Invalid("The invoice is another account's.", path=("invoice",))
+    (at,) = await enter(session, agent, patient_id, site.clinic_id)
+    if invoice is not None and not await counts(session, agent, invoice):
+        raise Invalid("The invoice is cancelled.", path=("invoice",), code="NOT_OWED")
     if paid > await owed_at(session, agent, site.clinic_id, patient_id) and not unapplied:
         raise AboveBalance()
     posting = posting_at(
-        agent,
+        at,
         site,
         id=posting_id or new_id(),
         kind=PostingKind.PAYMENT.value,
@@ -99,10 +93,17 @@ async def record_payment(
         lines = await open_lines(session, agent, site.clinic_id, patient_id)
         if not shares and invoice is not None:
             shares = spread(paid, (o for o in lines.values() if o.invoice_id == invoice.id))
-        apply(session, agent, posting, shares, lines, left=paid)
-        await session.flush()
+        apply(session, at, posting, shares, lines, left=paid)
+        await settle_invoices(session, agent, site.clinic_id, patient_id)
     record(session, agent, "payment:record", posting.id, patient_id, clinic_id=posting.clinic_id)
     return posting
+
+
+async def counts(session: AsyncSession, agent: Agent, invoice: Invoice) -> bool:
+    """Whether an invoice is owed as of now, whatever it was when it was read."""
+    here = (Invoice.tenant_id == agent.tenant_id, Invoice.id == invoice.id)
+    state = await session.scalar(select(Invoice.state).where(*here))
+    return state in OWED
 
 
 async def issue_invoice(
@@ -127,6 +128,10 @@ async def issue_invoice(
         here = charge.unit_id == place.id or (place.id == clinic_id == charge.clinic_id)
         if charge.patient_id != patient_id or not here:
             raise Invalid("A charge is of another patient or place.", path=("charges",))
+    total = sum(charge.amount_minor for charge in charges)
+    if total > LARGEST:
+        raise Invalid("This amount is too large.", path=("charges",))
+    (at,) = await enter(session, agent, patient_id, site.clinic_id)
     await bill(session, agent, charges)
     invoice = Invoice(
         tenant_id=agent.tenant_id,
@@ -136,9 +141,13 @@ async def issue_invoice(
         patient_id=patient_id,
         sensitivity=site.sensitivity,
         number=await next_number(session, agent, "invoice"),
-        state=InvoiceState.ISSUED.value,
-        issued_at=agent.now,
-        total_minor=sum(charge.amount_minor for charge in charges),
+        # Of one that asks for nothing, nothing is left to settle.
+        state=(InvoiceState.ISSUED if total else InvoiceState.BALANCED).value,
+        issued_at=at.now,
+        total_minor=total,
+        cancelled_at=None,
+        cancelled_by=None,
+        cancel_reason=None,
     )
     session.add(invoice)
     await session.flush()

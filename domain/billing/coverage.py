@@ -14,7 +14,7 @@ from domain.errors import DomainError, Invalid
 from domain.model import new_id
 from domain.organization import Place
 from domain.patients import fold, seen_at
-from domain.plain_text import line, name, optional_line
+from domain.plain_text import line, name, optional_identifier, optional_line
 from domain.versions import change
 
 ORDERS = range(1, 10)
@@ -93,7 +93,7 @@ async def change_coverage(
     state: FinancialState = FinancialState.ACTIVE,
 ) -> Coverage:
     """Correct or end a coverage. Raises Invalid, StaleVersion, CoverageOverlaps. Writes coverage."""
-    values = _checked(terms)
+    values = _checked(terms, coverage.payer_id)
     if coverage.state == FinancialState.ENTERED_IN_ERROR:
         raise Invalid("The coverage was entered in error.", path=("id",))
     with refusals():
@@ -102,12 +102,13 @@ async def change_coverage(
     return changed
 
 
-def _checked(terms: CoverageTerms) -> dict[str, Any]:
+def _checked(terms: CoverageTerms, known: uuid.UUID | None = None) -> dict[str, Any]:
+    """The columns. `known` is whose coverage it is already: that may be ended or corrected when the payer is closed."""
     if terms.priority not in ORDERS:
         raise Invalid("The order is 1 to 9.", path=("priority",))
     if terms.ends_on is not None and terms.ends_on < terms.starts_on:
         raise Invalid("It ends before it begins.", path=("endsOn",))
-    if not terms.payer.active:
+    if not terms.payer.active and terms.payer.id != known:
         raise Invalid("This payer is no longer in use.", path=("payer",))
     return {
         "payer_id": terms.payer.id,
@@ -130,22 +131,47 @@ async def add_payer(
     payer_id: uuid.UUID | None = None,
 ) -> Payer:
     """Enter a payer into the list. Raises Invalid, PayerTaken. Writes payer."""
-    system = optional_line(identifier_system, "identifierSystem")
-    value = optional_line(identifier, "identifier", maximum=80)
-    if (system is None) != (value is None):
-        raise Invalid("An identifier has a system and a value.", path=("identifier",))
-    called = name(payer_name, "name")
-    payer = Payer(
-        tenant_id=agent.tenant_id,
-        id=payer_id or new_id(),
-        name=called,
-        name_key=fold(called),
-        identifier_system=system,
-        identifier=value,
-        active=True,
-    )
+    values = _named(payer_name, identifier_system, identifier)
+    payer = Payer(tenant_id=agent.tenant_id, id=payer_id or new_id(), active=True, **values)
     session.add(payer)
     with refusals():
         await session.flush()
     record(session, agent, "payer:edit", payer.id)
     return payer
+
+
+async def change_payer(
+    session: AsyncSession,
+    agent: Agent,
+    payer: Payer,
+    version: int,
+    payer_name: str,
+    *,
+    identifier_system: str | None = None,
+    identifier: str | None = None,
+    active: bool = True,
+) -> Payer:
+    """Correct a payer, or close it: coverages and claims go on, new coverages are refused.
+
+    Raises Invalid, PayerTaken, StaleVersion. Writes payer.
+    """
+    values = _named(payer_name, identifier_system, identifier)
+    with refusals():
+        changed = await change(session, agent, payer, version, active=active, **values)
+    record(session, agent, "payer:edit", changed.id)
+    return changed
+
+
+def _named(payer_name: str, system: str | None, value: str | None) -> dict[str, Any]:
+    """The columns by which a payer is known. Raises Invalid."""
+    kept = optional_line(system, "identifierSystem")
+    known = optional_identifier(value, "identifier", maximum=80)
+    if (kept is None) != (known is None):
+        raise Invalid("An identifier has a system and a value.", path=("identifier",))
+    called = name(payer_name, "name")
+    return {
+        "name": called,
+        "name_key": fold(called),
+        "identifier_system": kept,
+        "identifier": known,
+    }

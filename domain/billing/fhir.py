@@ -6,12 +6,11 @@ know their codes, and CPT's are licensed.
 
 import uuid
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import orjson
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent
@@ -19,12 +18,21 @@ from domain.billing.adjudication import ItemAnswer, adjudicate, items_of
 from domain.billing.claim_record import Claim, ClaimItem
 from domain.billing.claims import reject_claim
 from domain.billing.coverage_record import Coverage
-from domain.billing.money import amount_of, minor_units
-from domain.billing.record import AdjustmentGroup, ChargeItem
+from domain.billing.money import amount_of
+from domain.billing.posting_record import AdjustmentGroup
+from domain.billing.record import ChargeItem
+from domain.billing.remittances import (
+    claim_named,
+    code,
+    identity,
+    minor,
+    parsed,
+    parts,
+    take,
+    taken,
+)
 from domain.conditions import Condition
 from domain.errors import Invalid, NotFound
-from domain.keys import ExternalReference
-from domain.locks import hold
 from domain.organization import Tenant
 
 TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
@@ -38,8 +46,6 @@ PATIENT_PARTS = {"deductible": "1", "coinsurance": "2", "copay": "3"}
 """Adjudication category -> claim adjustment reason code of what the patient bears."""
 REST = "45"
 """Reason code of what the answer explains no further: the charge exceeds the fee schedule."""
-LARGEST = 5_000_000
-"""Bytes of an answer."""
 
 
 def number(value: Decimal) -> orjson.Fragment:
@@ -134,17 +140,10 @@ async def take_response(
 
     Outcome `complete` is posted, `error` rejects the claim. Raises Invalid, NotFound, IllegalMove.
     """
-    answer = _parsed(raw)
-    source, value = _identity(answer)
-    claim_id = _reference(answer)
-    await hold(session, "remittance", agent.tenant_id, source, value)
-    reference = select(ExternalReference.local_id).where(
-        ExternalReference.tenant_id == agent.tenant_id,
-        ExternalReference.source == source,
-        ExternalReference.resource_type == "ClaimResponse",
-        ExternalReference.external_id == value,
-    )
-    earlier = await session.scalar(reference)
+    answer = parsed(raw, "ClaimResponse")
+    source, value = identity(answer)
+    claim_id = claim_named(answer)
+    earlier = await taken(session, agent, "ClaimResponse", source, value)
     claim = await session.get(Claim, {"tenant_id": agent.tenant_id, "id": earlier or claim_id})
     if claim is None or claim.id != claim_id:
         raise NotFound("The claim of the answer is not there.", path=("request",))
@@ -161,85 +160,31 @@ async def take_response(
         claim = await adjudicate(session, agent, claim, claim.version, answers, reference=told)
     else:
         raise Invalid("The outcome is complete or error.", path=("outcome",))
-    await session.execute(
-        insert(ExternalReference).values(
-            tenant_id=agent.tenant_id,
-            source=source,
-            resource_type="ClaimResponse",
-            external_id=value,
-            local_id=claim.id,
-        )
-    )
+    await take(session, agent, "ClaimResponse", source, value, claim.id)
     return claim, True
-
-
-def _parsed(raw: bytes) -> Mapping[str, Any]:
-    """Raises Invalid for what is no ClaimResponse."""
-    try:
-        answer = orjson.loads(raw) if len(raw) <= LARGEST else None
-    except orjson.JSONDecodeError:
-        answer = None
-    if not isinstance(answer, dict) or answer.get("resourceType") != "ClaimResponse":
-        raise Invalid("This is no FHIR ClaimResponse.", path=("resourceType",))
-    return answer
-
-
-def _identity(answer: Mapping[str, Any]) -> tuple[str, str]:
-    """The lasting name of the answer: its first identifier."""
-    for identifier in _parts(answer, "identifier"):
-        system, value = identifier.get("system"), identifier.get("value")
-        if isinstance(system, str) and isinstance(value, str) and system and value:
-            return system, value
-    raise Invalid("The answer has no identifier by which it is known again.", path=("identifier",))
-
-
-def _reference(answer: Mapping[str, Any]) -> uuid.UUID:
-    request = answer.get("request")
-    text = request.get("reference") if isinstance(request, dict) else None
-    try:
-        return uuid.UUID(str(text).removeprefix("Claim/"))
-    except ValueError:
-        raise Invalid("The answer names no claim.", path=("request",)) from None
-
-
-def _parts(holder: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    found = holder.get(key)
-    return [part for part in found if isinstance(part, dict)] if isinstance(found, list) else []
-
-
-def _code(holder: Mapping[str, Any], key: str) -> str:
-    concept = holder.get(key)
-    codings = _parts(concept, "coding") if isinstance(concept, dict) else []
-    return next((str(c["code"]) for c in codings if c.get("code")), "")
 
 
 def _answer(item: ClaimItem, answer: Mapping[str, Any], tenant: Tenant) -> ItemAnswer:
     """Paid is the benefit; what the patient bears by category; the rest is adjusted. Raises Invalid."""
-    mine = [p for p in _parts(answer, "item") if p.get("itemSequence") == item.sequence]
+    mine = [p for p in parts(answer, "item") if p.get("itemSequence") == item.sequence]
     if len(mine) != 1:
         raise Invalid("Each item of the claim has one answer.", path=("item",))
     paid, reason = 0, REST
     out: list[tuple[AdjustmentGroup, str, int]] = []
-    for part in _parts(mine[0], "adjudication"):
-        category = _code(part, "category")
+    for part in parts(mine[0], "adjudication"):
+        category = code(part, "category")
         if category == "benefit":
-            paid += _minor(part, tenant)
-            reason = _code(part, "reason") or reason
-        elif category in PATIENT_PARTS and _minor(part, tenant):
-            out.append((AdjustmentGroup.PATIENT, PATIENT_PARTS[category], _minor(part, tenant)))
+            paid += minor(part, "amount", tenant, "item")
+            reason = code(part, "reason") or reason
+        elif category in PATIENT_PARTS and minor(part, "amount", tenant, "item"):
+            out.append(
+                (
+                    AdjustmentGroup.PATIENT,
+                    PATIENT_PARTS[category],
+                    minor(part, "amount", tenant, "item"),
+                )
+            )
     rest = item.total_minor - paid - sum(amount for *_, amount in out)
     if rest:
         out.append((AdjustmentGroup.CONTRACTUAL, reason, rest))
     return ItemAnswer(item.sequence, paid, out)
-
-
-def _minor(part: Mapping[str, Any], tenant: Tenant) -> int:
-    amount = part.get("amount")
-    value = amount.get("value") if isinstance(amount, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise Invalid("An amount is missing.", path=("item",))
-    try:
-        # The shortest text of a JSON number is the number that was written.
-        return minor_units(Decimal(str(value)), str(amount.get("currency")), tenant)  # type: ignore[union-attr] # it is a dict
-    except InvalidOperation:
-        raise Invalid("This is no amount.", path=("item",)) from None

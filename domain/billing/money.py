@@ -5,8 +5,8 @@ from decimal import ROUND_HALF_UP, Decimal
 from domain.errors import Invalid
 from domain.organization import Tenant
 
-LARGEST = 10**15
-"""Minor units of the largest amount of one entry: sums of millions of them fit into 64 bits."""
+LARGEST = 10**12
+"""Minor units of the largest amount of one entry: nine million of them fit into 64 bits, and each into a float's digits."""
 
 
 def minor_units(amount: Decimal, currency: str, tenant: Tenant) -> int:

@@ -1,31 +1,35 @@
-"""The ledger's other entries: adjustments, transfers, reversals, and what is applied to which line.
-
-All hold the account's lock (patient x clinic), so that no two find the same amount open.
-"""
+"""The ledger's other entries: adjustments, transfers, reversals, and what is left of a posting applied to lines."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, Uuid, column, func, select
+from sqlalchemy import BigInteger, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent, record
+from domain.billing.allocations import (
+    Share,
+    allocated,
+    applied_of,
+    apply,
+    open_lines,
+    settle_invoices,
+    spread,
+)
 from domain.billing.claim_record import Claim
+from domain.billing.ledger import enter
 from domain.billing.money import minor_units
-from domain.billing.record import AdjustmentGroup, Allocation, Posting, PostingKind
+from domain.billing.posting_record import AdjustmentGroup, Posting, PostingKind
 from domain.constraints import refusals
 from domain.errors import DomainError, Invalid, NotAllowed, NotFound
-from domain.locks import hold
 from domain.model import new_id
 from domain.organization import Place, Tenant
 from domain.patients import Seen, seen_at
 from domain.plain_text import line as a_line
 from domain.plain_text import optional_line
-
-LOCK = "account"
 
 
 class AboveBalance(DomainError):
@@ -37,17 +41,6 @@ class AboveBalance(DomainError):
         super().__init__(
             "This is more than is owed at the clinic; say that the payment is unapplied.",
             path=("amount",),
-        )
-
-
-class AboveOpen(DomainError):
-    """More is applied than the line has open, or than the posting has left."""
-
-    code = "ABOVE_OPEN"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "This is more than the line has open or the posting has left.", path=("allocations",)
         )
 
 
@@ -80,41 +73,11 @@ class OwnEntry(NotAllowed):
 
 
 @dataclass(frozen=True)
-class Share:
-    """So much of a posting, in minor units, for a line of an invoice."""
-
-    line_id: uuid.UUID
-    amount_minor: int
-
-
-@dataclass(frozen=True)
-class OpenLine:
-    """A line of an issued invoice and what is not settled of it, in minor units."""
-
-    line_id: uuid.UUID
-    invoice_id: uuid.UUID
-    line_minor: int
-    open_minor: int
-
-
-@dataclass(frozen=True)
 class Adjustment:
     """Why less is owed: X12 group and reason code (CARC, https://x12.org/codes/claim-adjustment-reason-codes)."""
 
     group: AdjustmentGroup
     reason_code: str
-
-
-async def open_lines(
-    session: AsyncSession, agent: Agent, clinic_id: uuid.UUID, patient_id: uuid.UUID
-) -> dict[uuid.UUID, OpenLine]:
-    """The account's lines, oldest first, of all departments (migration 0014); none outside the write scope."""
-    names = [column("line_id", Uuid()), column("invoice_id", Uuid())]
-    amounts = [column("line_minor", BigInteger()), column("open_minor", BigInteger())]
-    asked = func.open_lines(agent.tenant_id, clinic_id, patient_id)
-    rows = asked.table_valued(*names, *amounts, name="o")
-    found = await session.execute(select(*rows.c))
-    return {row.line_id: OpenLine(*row) for row in found}
 
 
 async def owed_at(
@@ -137,63 +100,6 @@ def posting_at(agent: Agent, place: Seen | Posting | Claim, **values: Any) -> Po
     return Posting(**defaults | own | kept | values)
 
 
-def spread(amount: int, lines: Iterable[OpenLine]) -> list[Share]:
-    """As much of the amount as the lines have open, one after another."""
-    shares = []
-    for line in lines:
-        part = min(amount, line.open_minor)
-        if part > 0:
-            shares.append(Share(line.line_id, part))
-            amount -= part
-    return shares
-
-
-def apply(
-    session: AsyncSession,
-    agent: Agent,
-    posting: Posting,
-    shares: Sequence[Share],
-    lines: dict[uuid.UUID, OpenLine],
-    *,
-    left: int,
-) -> None:
-    """Apply parts of a posting, of which `left` is free, to lines. Raises Invalid, AboveOpen. Writes allocation."""
-    if len({share.line_id for share in shares}) < len(shares):
-        raise Invalid("A line is named twice.", path=("allocations",))
-    for share in shares:
-        line = lines.get(share.line_id)
-        if line is None:
-            raise Invalid("This line is not of the account.", path=("allocations",))
-        if share.amount_minor <= 0:
-            raise Invalid("What is applied is more than nothing.", path=("allocations",))
-        if share.amount_minor > line.open_minor:
-            raise AboveOpen()
-        session.add(allocated(agent, posting, line.line_id, line.line_minor, share.amount_minor))
-    if sum(share.amount_minor for share in shares) > left:
-        raise AboveOpen()
-
-
-def allocated(
-    agent: Agent, posting: Posting, line_id: uuid.UUID, line_minor: int, amount: int
-) -> Allocation:
-    """A part of the posting for a line, at the posting's place."""
-    return Allocation(
-        tenant_id=posting.tenant_id,
-        id=new_id(),
-        clinic_id=posting.clinic_id,
-        unit_id=posting.unit_id,
-        patient_id=posting.patient_id,
-        sensitivity=posting.sensitivity,
-        posting_id=posting.id,
-        posting_minor=posting.amount_minor,
-        invoice_line_id=line_id,
-        line_minor=line_minor,
-        amount_minor=amount,
-        allocated_at=agent.now,
-        recorded_by=agent.person_id,
-    )
-
-
 async def allocate(
     session: AsyncSession, agent: Agent, posting: Posting, shares: Sequence[Share]
 ) -> Posting:
@@ -205,7 +111,7 @@ async def allocate(
         raise Invalid("Only what lowers the account is applied to lines.", path=("id",))
     if not shares:
         raise Invalid("Name at least one line.", path=("allocations",))
-    await hold(session, LOCK, agent.tenant_id, posting.clinic_id, posting.patient_id)
+    (at,) = await enter(session, agent, posting.patient_id, posting.clinic_id)
     undone = select(Posting.id).where(
         Posting.tenant_id == agent.tenant_id, Posting.reverses_id == posting.id
     )
@@ -215,22 +121,10 @@ async def allocate(
     lines = await open_lines(session, agent, posting.clinic_id, posting.patient_id)
     owed = await owed_at(session, agent, posting.clinic_id, posting.patient_id)
     free = sum(line.open_minor for line in lines.values()) - owed
-    apply(session, agent, posting, shares, lines, left=min(posting.amount_minor - used, free))
-    await session.flush()
+    apply(session, at, posting, shares, lines, left=min(posting.amount_minor - used, free))
+    await settle_invoices(session, agent, posting.clinic_id, posting.patient_id)
     record(session, agent, "posting:allocate", posting.id, clinic_id=posting.clinic_id)
     return posting
-
-
-async def applied_of(
-    session: AsyncSession, agent: Agent, posting: Posting
-) -> list[tuple[uuid.UUID, int, int]]:
-    """What of a posting is applied: (line, the line's amount, applied to it)."""
-    rows = await session.execute(
-        select(Allocation.invoice_line_id, Allocation.line_minor, func.sum(Allocation.amount_minor))
-        .where(Allocation.tenant_id == agent.tenant_id, Allocation.posting_id == posting.id)
-        .group_by(Allocation.invoice_line_id, Allocation.line_minor)
-    )
-    return [(line_id, line_minor, int(amount)) for line_id, line_minor, amount in rows]
 
 
 async def adjust(
@@ -248,7 +142,8 @@ async def adjust(
 ) -> Posting:
     """Lower what the patient owes at `place`, for a reason. Raises Invalid, NotFound, AboveBalance, AboveOpen.
 
-    What the patient is to bear (group PR) is no adjustment of the account. Writes posting, allocation.
+    It belongs to the lines of `shares`, else to the oldest open ones: what is written off is off something. What the
+    patient is to bear (group PR) is no adjustment of the account. Writes posting, allocation.
     """
     minor = minor_units(amount, currency, tenant)
     if minor <= 0:
@@ -256,11 +151,11 @@ async def adjust(
     if why.group is AdjustmentGroup.PATIENT:
         raise Invalid("What the patient bears stays owed.", path=("group",))
     site = await seen_at(session, agent, patient_id, place)
-    await hold(session, LOCK, agent.tenant_id, site.clinic_id, patient_id)
+    (at,) = await enter(session, agent, patient_id, site.clinic_id)
     if minor > await owed_at(session, agent, site.clinic_id, patient_id):
         raise AboveBalance()
     posting = posting_at(
-        agent,
+        at,
         site,
         id=posting_id or new_id(),
         kind=PostingKind.ADJUSTMENT.value,
@@ -270,9 +165,9 @@ async def adjust(
     )
     session.add(posting)
     await session.flush()
-    lines = await open_lines(session, agent, site.clinic_id, patient_id) if shares else {}
-    apply(session, agent, posting, shares, lines, left=minor)
-    await session.flush()
+    lines = await open_lines(session, agent, site.clinic_id, patient_id)
+    apply(session, at, posting, shares or spread(minor, lines.values()), lines, left=minor)
+    await settle_invoices(session, agent, site.clinic_id, patient_id)
     record(session, agent, "posting:adjust", posting.id, patient_id, clinic_id=site.clinic_id)
     return posting
 
@@ -300,15 +195,14 @@ async def transfer(
     sites = [await seen_at(session, agent, patient_id, place) for place in (source, target)]
     if sites[0].clinic_id == sites[1].clinic_id:
         raise Invalid("A transfer goes to another clinic.", path=("to",))
-    for clinic_id in sorted({site.clinic_id for site in sites}):
-        await hold(session, LOCK, agent.tenant_id, clinic_id, patient_id)
+    at = await enter(session, agent, patient_id, *(site.clinic_id for site in sites))
     if minor > -await owed_at(session, agent, sites[0].clinic_id, patient_id):
         raise NoCredit()
     ids = new_id(), posting_id or new_id()
     kind, code = PostingKind.TRANSFER.value, optional_line(reason, "reason", maximum=40)
     taken, given = (
         posting_at(
-            agent,
+            at[i],
             site,
             id=ids[i],
             counterpart_id=ids[1 - i],
@@ -342,12 +236,11 @@ async def reverse(
     if posting.recorded_by is not None and posting.recorded_by == agent.person_id:
         raise OwnEntry()
     ends = [posting, *await counterpart(session, agent, posting)]
-    for end in sorted(ends, key=lambda row: row.clinic_id):
-        await hold(session, LOCK, agent.tenant_id, end.clinic_id, end.patient_id)
+    at = await enter(session, agent, posting.patient_id, *(end.clinic_id for end in ends))
     ids = [posting_id or new_id(), new_id()]
     undone = [
         posting_at(
-            agent,
+            at[i],
             end,
             id=ids[i],
             counterpart_id=ids[1 - i] if len(ends) > 1 else None,
@@ -363,9 +256,10 @@ async def reverse(
     session.add_all(undone)
     with refusals():
         await session.flush()
-    for line_id, line_minor, amount in await applied_of(session, agent, posting):
-        session.add(allocated(agent, undone[0], line_id, line_minor, -amount))
-    await session.flush()
+    for i, end in enumerate(ends):  # credit from elsewhere may be applied as well
+        for line_id, line_minor, amount in await applied_of(session, agent, end):
+            session.add(allocated(at[i], undone[i], line_id, line_minor, -amount))
+        await settle_invoices(session, agent, end.clinic_id, end.patient_id)
     record(session, agent, "posting:correct", undone[0].id, posting.id, clinic_id=posting.clinic_id)
     return undone[0]
 

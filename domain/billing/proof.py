@@ -15,19 +15,17 @@ from sqlalchemy import ARRAY, BigInteger, Uuid, column, func, literal, select, u
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent
-from domain.billing.accounts import Balance, balances
+from domain.billing.accounts import OWED, Balance, balances
 from domain.billing.claim_record import Claim, ClaimItem, ClaimStep
 from domain.billing.closing import DailyClose, day_sums
 from domain.billing.money import line_amount
+from domain.billing.posting_record import Allocation, Posting, PostingKind
 from domain.billing.record import (
-    Allocation,
     ChargeItem,
     ChargeState,
     Invoice,
     InvoiceLine,
     InvoiceState,
-    Posting,
-    PostingKind,
 )
 
 T = TypeVar("T")
@@ -147,7 +145,7 @@ async def _differing(
     session: AsyncSession, agent: Agent, books: Books, proof: Proof
 ) -> Difference | None:
     """The first difference of these accounts."""
-    checks = (bills, reversals, transfers, applied, claims)
+    checks = (bills, billed, reversals, transfers, applied, claims)
     found = next((d for check in checks for d in check(books)), None)
     if found is not None:
         return found
@@ -194,25 +192,36 @@ def at(row: Any, what: str) -> Difference:
 
 
 def bills(books: Books) -> Iterable[Difference]:
-    """Lines are units times price; an invoice is its lines; a billed charge is one line as it was."""
+    """Lines are units times price and stand as long as their invoice; an invoice is its lines."""
     sums: dict[uuid.UUID, int] = defaultdict(int)
-    charges = {charge.id: charge for charge in books.charges}
-    billed: set[uuid.UUID] = set()
+    live = {invoice.id: invoice.live for invoice in books.invoices}
     for line in books.lines:
         sums[line.invoice_id] += line.amount_minor
         if line.amount_minor != line_amount(line.units, line.unit_price_minor):
             yield at(line, "a line is not units times price")
-        charge = charges.get(line.charge_item_id) if line.charge_item_id else None
-        if charge is None:
-            continue
-        if charge.id in billed or charge.state != ChargeState.BILLED:
-            yield at(line, "a charge is billed twice, or not said to be billed")
-        if charge.amount_minor != line.amount_minor or charge.clinic_id != line.clinic_id:
-            yield at(line, "a line is not as its charge")
-        billed.add(charge.id)
+        if line.live != live[line.invoice_id]:
+            yield at(line, "a line does not follow its invoice")
     for invoice in books.invoices:
         if invoice.state != InvoiceState.DRAFT and invoice.total_minor != sums[invoice.id]:
             yield at(invoice, "an invoice is not the sum of its lines")
+
+
+def billed(books: Books) -> Iterable[Difference]:
+    """A billed charge is one line of a standing invoice, as it was; no other charge is."""
+    charges = {charge.id: charge for charge in books.charges}
+    found: set[uuid.UUID] = set()
+    for line in books.lines:
+        charge = charges.get(line.charge_item_id) if line.charge_item_id else None
+        if charge is None or not line.live:
+            continue
+        if charge.id in found or charge.state != ChargeState.BILLED:
+            yield at(line, "a charge is billed twice, or not said to be billed")
+        if charge.amount_minor != line.amount_minor or charge.clinic_id != line.clinic_id:
+            yield at(line, "a line is not as its charge")
+        found.add(charge.id)
+    for charge in books.charges:
+        if charge.state == ChargeState.BILLED and charge.id not in found:
+            yield at(charge, "a charge is said to be billed and is not")
 
 
 def reversals(books: Books) -> Iterable[Difference]:
@@ -263,9 +272,15 @@ def applied(books: Books) -> Iterable[Difference]:
         most = 0 if posting.id in undone else max(posting.amount_minor, 0)
         if posting.reverses_id is None and not 0 <= of_posting[posting.id] <= most:
             yield at(posting, "more is applied than the posting has")
+    of_invoice: dict[uuid.UUID, int] = defaultdict(int)
     for line in books.lines:
-        if not 0 <= of_line[line.id] <= line.amount_minor:
+        of_invoice[line.invoice_id] += of_line[line.id]
+        if not 0 <= of_line[line.id] <= (line.amount_minor if line.live else 0):
             yield at(line, "more is applied than the line has")
+    for invoice in books.invoices:
+        balanced = of_invoice[invoice.id] == invoice.total_minor
+        if invoice.state in OWED and (invoice.state == InvoiceState.BALANCED) != balanced:
+            yield at(invoice, "an invoice is balanced and is not, or the other way round")
 
 
 def claims(books: Books) -> Iterable[Difference]:

@@ -1,7 +1,8 @@
-"""What is stored of charges, invoices and postings. Amounts are minor units of the tenant's one currency."""
+"""What is stored of prices, charges and invoices. Amounts are minor units of the tenant's one currency."""
 
 import datetime as dt
 import uuid
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -21,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from domain.errors import IllegalMove
 from domain.model import Identified, OfPatient, Stamped, one_of, sorted_by
 
 
@@ -54,25 +56,22 @@ class InvoiceState(StrEnum):
     ENTERED_IN_ERROR = "entered-in-error"
 
 
-class PostingKind(StrEnum):
-    """What an entry of the ledger is. A reversal undoes exactly one posting, at most once.
-
-    A transfer is one of a pair at two accounts of the patient, whose amounts are opposite.
-    """
-
-    PAYMENT = "payment"
-    ADJUSTMENT = "adjustment"
-    TRANSFER = "transfer"
-    REVERSAL = "reversal"
+MOVES: Mapping[InvoiceState, frozenset[InvoiceState]] = {
+    InvoiceState.ISSUED: frozenset({InvoiceState.BALANCED, InvoiceState.CANCELLED}),
+    InvoiceState.BALANCED: frozenset({InvoiceState.ISSUED, InvoiceState.CANCELLED}),
+}
+"""An invoice is born issued. `settle_invoices` (migration 0026) moves it between issued and balanced."""
 
 
-class AdjustmentGroup(StrEnum):
-    """Who bears an adjustment: X12 claim adjustment group codes, https://x12.org/codes/claim-adjustment-group-codes"""
+def move(present: str, wanted: InvoiceState) -> str:
+    """The wanted state, if it may follow the present one. Raises IllegalMove."""
+    if wanted not in MOVES.get(InvoiceState(present), ()):
+        raise IllegalMove("invoice", present, wanted.value)
+    return wanted.value
 
-    CONTRACTUAL = "CO"
-    OTHER = "OA"
-    PAYER_INITIATED = "PI"
-    PATIENT = "PR"
+
+LIVE = "state <> 'cancelled'::text and state <> 'entered-in-error'::text"
+"""The condition that an invoice still stands."""
 
 
 EVERYWHERE = "coalesce(unit_id, '00000000-0000-0000-0000-000000000000'::uuid)"
@@ -162,7 +161,10 @@ class ChargeItem(Stamped, OfPatient):
 
 
 class Invoice(Stamped, OfPatient):
-    """A bill for one patient at one place. Numbers are gapless per tenant; lines never change once it is issued."""
+    """A bill for one patient at one place. Numbers are gapless per tenant; lines never change once it is issued.
+
+    Balanced while all of its lines is settled. `live` until it is cancelled; that is written on its lines too.
+    """
 
     __tablename__ = "invoice"
     __resource__ = "invoice"
@@ -171,25 +173,43 @@ class Invoice(Stamped, OfPatient):
     state: Mapped[str]
     issued_at: Mapped[dt.datetime | None]
     total_minor: Mapped[int] = mapped_column(BigInteger)
+    cancelled_at: Mapped[dt.datetime | None]
+    cancelled_by: Mapped[uuid.UUID | None]
+    cancel_reason: Mapped[str | None]
+    live: Mapped[bool] = mapped_column(Computed(LIVE, persisted=True))
 
     @classmethod
     def further(cls, name: str) -> tuple[Any, ...]:
+        live = ("tenant_id", "id", "clinic_id", "unit_id", "patient_id", "live")
         return (
             one_of("state", InvoiceState),
             CheckConstraint("(number is null) = (issued_at is null)", name="numbered"),
             CheckConstraint("state <> 'draft' or number is null", name="draft"),
             CheckConstraint("total_minor >= 0", name="total"),
             UniqueConstraint("tenant_id", "number", name="uq_invoice_number"),
-            UniqueConstraint(
-                "tenant_id", "id", "clinic_id", "unit_id", "patient_id", name="uq_invoice_place"
+            CheckConstraint(
+                "(state = 'cancelled') = (cancelled_at is not null)"
+                " and (cancelled_at is null) = (cancel_reason is null)",
+                name="cancelled",
             ),
+            UniqueConstraint(*live, name="uq_invoice_live"),
             *sorted_by(name, "issued_at"),
+            Index(
+                "ix_invoice_cancelled",
+                "tenant_id",
+                "clinic_id",
+                "cancelled_at",
+                postgresql_where=text("cancelled_at is not null"),
+            ),
             Index("ix_invoice_patient", "tenant_id", "patient_id", "issued_at", "id"),
         )
 
 
 class InvoiceLine(OfPatient):
-    """A line of an invoice, copied from its charge when the invoice was issued."""
+    """A line of an invoice, copied from its charge when the invoice was issued.
+
+    `live` is the invoice's, by foreign key: of one charge there is one live line at the most.
+    """
 
     __tablename__ = "invoice_line"
     __resource__ = "invoice"
@@ -201,19 +221,28 @@ class InvoiceLine(OfPatient):
     units: Mapped[Decimal] = mapped_column(Numeric(9, 3))
     unit_price_minor: Mapped[int] = mapped_column(BigInteger)
     amount_minor: Mapped[int] = mapped_column(BigInteger)
+    live: Mapped[bool] = mapped_column(default=True, server_default="true")
 
     @classmethod
     def further(cls, name: str) -> tuple[Any, ...]:  # noqa: ARG003 - no ordered index of its own
+        invoice = ("clinic_id", "unit_id", "patient_id", "live")
         return (
             ForeignKeyConstraint(
-                ["tenant_id", "invoice_id", "clinic_id", "unit_id", "patient_id"],
-                [f"invoice.{c}" for c in ("tenant_id", "id", "clinic_id", "unit_id", "patient_id")],
+                ["tenant_id", "invoice_id", *invoice],
+                [f"invoice.{c}" for c in ("tenant_id", "id", *invoice)],
                 name="fk_invoice_line_invoice",
+                onupdate="CASCADE",
             ),
             ForeignKeyConstraint(
                 ["tenant_id", "charge_item_id"], ["charge_item.tenant_id", "charge_item.id"]
             ),
-            UniqueConstraint("tenant_id", "charge_item_id", name="uq_invoice_line_charge"),
+            Index(
+                "uq_invoice_line_charge",
+                "tenant_id",
+                "charge_item_id",
+                unique=True,
+                postgresql_where=text("live"),
+            ),
             UniqueConstraint(
                 "tenant_id",
                 "id",
@@ -223,123 +252,4 @@ class InvoiceLine(OfPatient):
                 name="uq_invoice_line_account",
             ),
             Index("ix_invoice_line_invoice", "tenant_id", "invoice_id", "id"),
-        )
-
-
-class Posting(OfPatient):
-    """An entry of the ledger, append-only. A positive amount lowers what the patient owes.
-
-    `opposite_minor` lets foreign keys say what must cancel out: a reversal is the exact opposite of what it
-    reverses, at the same account, and the two parts of a transfer are each other's opposite.
-    """
-
-    __tablename__ = "posting"
-    __resource__ = "posting"
-    # Who takes payments does not read them, so an INSERT must not return anything.
-    __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012 - SQLAlchemy's own name
-
-    kind: Mapped[str]
-    amount_minor: Mapped[int] = mapped_column(BigInteger)
-    opposite_minor: Mapped[int] = mapped_column(
-        BigInteger, Computed("- amount_minor", persisted=True)
-    )
-    invoice_id: Mapped[uuid.UUID | None]
-    claim_id: Mapped[uuid.UUID | None]
-    method: Mapped[str | None]
-    reference: Mapped[str | None]
-    group_code: Mapped[str | None]
-    reason_code: Mapped[str | None]
-    reverses_id: Mapped[uuid.UUID | None]
-    counterpart_id: Mapped[uuid.UUID | None]
-    posted_at: Mapped[dt.datetime]
-    recorded_by: Mapped[uuid.UUID | None]
-
-    @classmethod
-    def further(cls, name: str) -> tuple[Any, ...]:
-        exact = ("id", "clinic_id", "unit_id", "patient_id", "amount_minor")
-        undone = ("reverses_id", "clinic_id", "unit_id", "patient_id", "opposite_minor")
-        other = ("counterpart_id", "patient_id", "opposite_minor")
-        return (
-            one_of("kind", PostingKind),
-            one_of("group_code", AdjustmentGroup),
-            CheckConstraint("amount_minor <> 0", name="amount"),
-            CheckConstraint("kind <> 'payment' or amount_minor > 0", name="payment"),
-            CheckConstraint(
-                "kind <> 'adjustment' or (group_code is not null and reason_code is not null)",
-                name="adjustment",
-            ),
-            CheckConstraint("kind <> 'transfer' or counterpart_id is not null", name="transfer"),
-            CheckConstraint(
-                "counterpart_id is null or kind in ('transfer', 'reversal')", name="counterpart"
-            ),
-            CheckConstraint("(kind = 'reversal') = (reverses_id is not null)", name="reversal"),
-            UniqueConstraint("tenant_id", *exact, name="uq_posting_exact"),
-            UniqueConstraint(
-                "tenant_id", "id", "patient_id", "amount_minor", name="uq_posting_amount"
-            ),
-            UniqueConstraint("tenant_id", "reverses_id", name="uq_posting_reverses"),
-            UniqueConstraint("tenant_id", "counterpart_id", name="uq_posting_counterpart"),
-            ForeignKeyConstraint(
-                ["tenant_id", *undone],
-                ["posting.tenant_id", *(f"posting.{c}" for c in exact)],
-                name="fk_posting_reverses",
-            ),
-            ForeignKeyConstraint(
-                ["tenant_id", *other],
-                [f"posting.{c}" for c in ("tenant_id", "id", "patient_id", "amount_minor")],
-                name="fk_posting_counterpart",
-                deferrable=True,
-                initially="DEFERRED",
-            ),
-            ForeignKeyConstraint(["tenant_id", "invoice_id"], ["invoice.tenant_id", "invoice.id"]),
-            ForeignKeyConstraint(["tenant_id", "claim_id"], ["claim.tenant_id", "claim.id"]),
-            *sorted_by(name, "posted_at"),
-            Index("ix_posting_patient", "tenant_id", "patient_id", "posted_at", "id"),
-            Index("ix_posting_invoice", "tenant_id", "invoice_id"),
-            Index("ix_posting_claim", "tenant_id", "claim_id"),
-        )
-
-
-class Allocation(OfPatient):
-    """How much of a posting is applied to a line of an invoice, append-only, at the posting's place.
-
-    A reversal takes back what its posting applied: negative amounts. Never more than the posting or the line has.
-    """
-
-    __tablename__ = "allocation"
-    __resource__ = "posting"
-
-    posting_id: Mapped[uuid.UUID]
-    posting_minor: Mapped[int] = mapped_column(BigInteger)
-    invoice_line_id: Mapped[uuid.UUID]
-    line_minor: Mapped[int] = mapped_column(BigInteger)
-    amount_minor: Mapped[int] = mapped_column(BigInteger)
-    allocated_at: Mapped[dt.datetime]
-    recorded_by: Mapped[uuid.UUID | None]
-
-    @classmethod
-    def further(cls, name: str) -> tuple[Any, ...]:  # noqa: ARG003 - no ordered index of its own
-        posting = ("clinic_id", "unit_id", "patient_id")
-        return (
-            CheckConstraint(
-                "amount_minor between 1 and posting_minor or amount_minor between posting_minor and -1",
-                name="posting",
-            ),
-            CheckConstraint("abs(amount_minor) <= line_minor", name="line"),
-            ForeignKeyConstraint(
-                ["tenant_id", "posting_id", *posting, "posting_minor"],
-                [f"posting.{c}" for c in ("tenant_id", "id", *posting, "amount_minor")],
-                name="fk_allocation_posting",
-            ),
-            ForeignKeyConstraint(
-                ["tenant_id", "invoice_line_id", "clinic_id", "patient_id", "line_minor"],
-                [
-                    f"invoice_line.{c}"
-                    for c in ("tenant_id", "id", "clinic_id", "patient_id", "amount_minor")
-                ],
-                name="fk_allocation_invoice_line",
-            ),
-            Index("ix_allocation_posting", "tenant_id", "posting_id", "id"),
-            Index("ix_allocation_invoice_line", "tenant_id", "invoice_line_id", "id"),
-            Index("ix_allocation_account", "tenant_id", "clinic_id", "patient_id", "id"),
         )

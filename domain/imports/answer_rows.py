@@ -20,8 +20,9 @@ from domain.billing import (
     PostingKind,
 )
 from domain.billing.adjudication import PAID_BY_PAYER
+from domain.billing.allocations import settle_invoices
 from domain.imports.answers import Answer, Explained, Parts, explained
-from domain.imports.bill_rows import CLOSED, closed_days, day_at, lock_accounts
+from domain.imports.bill_rows import CLOSED, closed_days, day_at, lock_accounts, lock_days
 from domain.imports.faults import Fault, Faults
 from domain.imports.rows import insert_all, stored, update_all
 from domain.imports.work import Draft, Total, Work
@@ -49,13 +50,13 @@ class Answered:
 
 @dataclass(frozen=True)
 class Line:
-    """An item of a claim and the invoice line of its charge."""
+    """An item of a claim and the invoice line of its charge; without one since its invoice was cancelled."""
 
     item_id: uuid.UUID
     sequence: int
     total_minor: int
-    line_id: uuid.UUID
-    invoice_id: uuid.UUID
+    line_id: uuid.UUID | None
+    invoice_id: uuid.UUID | None
 
 
 async def insert_answers(work: Work, drafts: Sequence[tuple[Draft, Answered]]) -> None:
@@ -71,7 +72,9 @@ async def insert_answers(work: Work, drafts: Sequence[tuple[Draft, Answered]]) -
             work.skip(made.entry, LEFT_OUT)
     if not told:
         return
-    await lock_accounts(work, ((claim.clinic_id, claim.patient_id) for _, _, claim in told))
+    accounts = {(claim.clinic_id, claim.patient_id) for _, _, claim in told}
+    await lock_days(work, (clinic_id for clinic_id, _ in accounts))
+    await lock_accounts(work, accounts)
     book = _Book(work, await _lines(work, set(claims)))
     book.closed = await closed_days(work, ((c.clinic_id, a.answered_at) for _, a, c in told))
     faults: list[Fault] = []
@@ -83,6 +86,8 @@ async def insert_answers(work: Work, drafts: Sequence[tuple[Draft, Answered]]) -
     if faults:
         raise Faults(*faults)
     await book.write()
+    for clinic_id, patient_id in sorted(accounts):
+        await settle_invoices(work.session, work.agent, clinic_id, patient_id)
 
 
 async def _lines(work: Work, claim_ids: set[uuid.UUID]) -> dict[uuid.UUID, list[Line]]:
@@ -95,10 +100,11 @@ async def _lines(work: Work, claim_ids: set[uuid.UUID]) -> dict[uuid.UUID, list[
             InvoiceLine.id,
             InvoiceLine.invoice_id,
         )
-        .join(
+        .outerjoin(
             InvoiceLine,
             (InvoiceLine.tenant_id == ClaimItem.tenant_id)
-            & (InvoiceLine.charge_item_id == ClaimItem.charge_item_id),
+            & (InvoiceLine.charge_item_id == ClaimItem.charge_item_id)
+            & InvoiceLine.live,
         )
         .where(ClaimItem.tenant_id == work.agent.tenant_id, ClaimItem.claim_id.in_(claim_ids))
         .order_by(ClaimItem.claim_id, ClaimItem.sequence)
@@ -175,13 +181,15 @@ class _Book:
             "group_code": AdjustmentGroup.CONTRACTUAL.value,
             "reason_code": NOT_ALLOWED,
         }
-        shared = key | place | {"claim_id": claim.id, "invoice_id": lines[0].invoice_id}
+        billed = {line.line_id: line for line in lines if line.line_id is not None}
+        invoice_id = next((line.invoice_id for line in billed.values()), None)
+        shared = key | place | {"claim_id": claim.id, "invoice_id": invoice_id}
         shared |= {"reference": told.reference, "posted_at": told.answered_at}
-        left = {line.line_id: line.total_minor for line in lines}
-        by_line = {line.line_id: found.items.get(line.sequence) for line in lines}
+        left = {id_: line.total_minor for id_, line in billed.items()}
+        by_line = {id_: found.items.get(line.sequence) for id_, line in billed.items()}
         paid = {i: parts.paid for i, parts in by_line.items() if parts}
         adjusted = {i: parts.adjusted for i, parts in by_line.items() if parts}
-        amounts = {line.line_id: line.total_minor for line in lines}
+        amounts = dict(left)
         self._post(shared | payment, found.whole.paid, paid or left, amounts, left)
         self._post(shared | adjustment, found.whole.adjusted, adjusted or left, amounts, left)
 

@@ -21,7 +21,7 @@ from domain.billing import (
     InvoiceLine,
     InvoiceState,
 )
-from domain.billing.postings import LOCK
+from domain.billing.ledger import DAY, LOCK
 from domain.imports.bills import Bill, Charge
 from domain.imports.policies import Policy, covered
 from domain.imports.rows import insert_all
@@ -37,6 +37,7 @@ Rows = dict[type[Any], list[dict[str, Any]]]
 
 async def insert_bills(work: Work, bills: Sequence[tuple[Draft, Bill]]) -> None:
     """Store the bills whose days are not closed, each with an invoice of its own."""
+    await lock_days(work, (bill.place["clinic_id"] for _, bill in bills))
     closed = await closed_days(work, ((b.place["clinic_id"], b.billed_at) for _, b in bills))
     fresh = []
     for made, bill in bills:
@@ -103,7 +104,7 @@ def _rows(
         | {
             "id": invoice_id,
             "number": number,
-            "state": InvoiceState.ISSUED.value,
+            "state": (InvoiceState.ISSUED if bill.total_minor else InvoiceState.BALANCED).value,
             "issued_at": bill.billed_at,
             "total_minor": bill.total_minor,
         }
@@ -157,6 +158,12 @@ async def closed_days(
         DailyClose.unit_id.in_({clinic for clinic, _ in days}),
     )
     return {(clinic, day) for clinic, day in await work.session.execute(query)} & days
+
+
+async def lock_days(work: Work, clinics: Iterable[uuid.UUID]) -> None:
+    """Let nobody close a day of these clinics meanwhile. Before the accounts, as `ledger.enter` has it."""
+    for clinic in sorted(set(clinics)):
+        await hold(work.session, DAY, work.agent.tenant_id, clinic, shared=True)
 
 
 async def lock_accounts(work: Work, accounts: Iterable[tuple[uuid.UUID, uuid.UUID]]) -> None:

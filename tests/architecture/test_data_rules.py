@@ -31,7 +31,7 @@ ALL_TABLES = {**TABLES, **{t.fullname: t for t in ControlBase.metadata.tables.va
 GUARDED = sorted(n for n, m in MAPPERS.items() if m.class_.__wall__ is not Wall.TENANT)
 PLACED = sorted(n for n, m in MAPPERS.items() if m.class_.__wall__ in (Wall.PLACED, Wall.SITE))
 APPEND_ONLY = {"audit_event", "posting", "invoice_line", "idempotency", "external_reference"} | {
-    *("allocation", "claim_step", "daily_close", "sign_in"),
+    *("allocation", "claim_receipt", "claim_step", "daily_close", "sign_in"),
 }
 """Rows of these are never changed by the application; a new table is changeable unless it is added here."""
 NOBODYS = {"patient", "appointment_block", "daily_close"}
@@ -51,7 +51,7 @@ ONLY = {
     | {"version", "updated_at"},
     "email_domain": {"identity_provider_id", "state", "proven_at", "checked_at"}
     | {"version", "updated_at"},
-    "invoice": {"state", "version", "updated_at"},
+    "invoice": {"state", "cancelled_at", "cancelled_by", "cancel_reason", "version", "updated_at"},
     "claim_item": ANSWER,
     "reminder": {"state", "cause", "due_at", "attempts", "held_until", "sent_at"},
     "claim": ANSWER

@@ -151,6 +151,8 @@ TABLE = (
     Row("charge:record", "unit", cells(PROVIDER, BILLER, *ADMINS)),
     Row("invoice:read", "unit", cells(BILLER, *ADMINS, VIEWER)),
     Row("invoice:issue", "unit", cells(BILLER, *ADMINS)),
+    # As issuing one: whoever bills corrects bills (docs/decisions/billing.md).
+    Row("invoice:cancel", "unit", cells(BILLER, *ADMINS)),
     Row("posting:read", "unit", cells(BILLER, *ADMINS, VIEWER)),
     Row("posting:correct", "unit", cells(BILLER, *ADMINS)),
     # As correcting a posting: whoever keeps the ledger.

@@ -142,8 +142,9 @@ def test_invoices_are_gapless_and_add_up(rows: Connection, filled: Filled) -> No
     assert one(rows, filled, wrong) == 0
     states = (
         "select count(*) from invoice i where tenant_id = :t and (state = 'balanced') <> (total_minor ="
-        " coalesce((select sum(amount_minor) from posting p where p.tenant_id = i.tenant_id"
-        " and p.invoice_id = i.id), 0))"
+        " coalesce((select sum(a.amount_minor) from allocation a join invoice_line l"
+        " on l.tenant_id = a.tenant_id and l.id = a.invoice_line_id"
+        " where a.tenant_id = i.tenant_id and l.invoice_id = i.id), 0))"
     )
     assert one(rows, filled, states) == 0
 

@@ -348,7 +348,7 @@ def test_the_order_of_entries_does_not_matter(
 
 
 @steady
-@given(st.integers(-(10**15), 10**15), st.sampled_from([("USD", 2), ("JPY", 0), ("KWD", 3)]))
+@given(st.integers(-(10**12), 10**12), st.sampled_from([("USD", 2), ("JPY", 0), ("KWD", 3)]))
 def test_minor_units_and_amounts_are_each_other_s_inverse(
     minor: int, money: tuple[str, int]
 ) -> None:

@@ -1,6 +1,7 @@
 """Whatever is done to accounts in whatever order, at once or cut off in the middle: no minor unit comes or goes."""
 
 import asyncio
+import datetime as dt
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -27,12 +28,15 @@ from domain.billing import (
     ChargeItem,
     Charging,
     Claim,
+    Invoice,
     ItemAnswer,
     Posting,
     Share,
     adjudicate,
     adjust,
     allocate,
+    cancel_invoice,
+    close_day,
     create_claim,
     file_claim,
     issue_invoice,
@@ -44,7 +48,8 @@ from domain.billing import (
     transfer,
 )
 from domain.billing.adjudication import items_of
-from domain.billing.postings import open_lines, owed_at
+from domain.billing.allocations import open_lines
+from domain.billing.postings import owed_at
 from domain.billing.proof import Proof, auditor, prove
 from domain.database import engine
 from domain.errors import DomainError
@@ -145,16 +150,26 @@ class Accounts(RuleBasedStateMachine):
         if not hasattr(self, "at"):
             return
 
-        async def told() -> list[int]:
+        async def told() -> tuple[list[int], int]:
             async with acting(self.engine, self.at.tenant_id) as session:
-                return [
+                owed = [
                     await owed_at(session, self.at.agent, clinic.id, self.at.patient.id)
                     for clinic in self.at.tree.clinics
                 ]
+                return owed, await session.scalar(text(LYING), {"t": self.at.tenant_id}) or 0
 
-        assert self.runner.run(told()) == list(self.owed.values())
+        assert self.runner.run(told()) == (list(self.owed.values()), 0)
 
 
+LYING = """\
+select count(*) from invoice i cross join lateral (
+    select coalesce(sum(a.amount_minor), 0) as applied from invoice_line l
+    join allocation a on a.tenant_id = l.tenant_id and a.invoice_line_id = l.id
+    where l.tenant_id = i.tenant_id and l.invoice_id = i.id) s
+where i.tenant_id = :t and i.state <> case
+    when i.cancelled_at is not null and s.applied = 0 then 'cancelled'
+    when s.applied = i.total_minor then 'balanced' else 'issued' end"""
+"""How many invoices say another state than what is applied to their lines."""
 CODES = {"A-1": 333, "B-2": 12_000, "C-3": 1}
 
 
@@ -265,6 +280,30 @@ def apply_rest(machine: Accounts, at: Stage, n: int, clinic: Any, *rest: Any) ->
     return run
 
 
+def cancel(machine: Accounts, at: Stage, n: int, clinic: Any, *rest: Any) -> Command:
+    async def run(session: AsyncSession, agent: Agent) -> dict[int, int]:
+        issued = await rows(session, Invoice, clinic.id, Invoice.live)
+        if not issued:
+            return {}
+        bill_ = issued[rest[-1] % len(issued)]
+        gone = await cancel_invoice(session, agent, bill_, bill_.version, "why")
+        return {n: -gone.total_minor}
+
+    return run
+
+
+def close(machine: Accounts, at: Stage, n: int, clinic: Any, *rest: Any) -> Command:
+    """What comes afterwards counts on a later day: no command here is of a later moment."""
+    days = rest[-1] % 3
+
+    async def run(session: AsyncSession, agent: Agent) -> dict[int, int]:
+        later = replace(agent, now=at.at(days=days + 1).now)
+        await close_day(session, later, clinic, later.now.date() - dt.timedelta(days=1))
+        return {}
+
+    return run
+
+
 def claim(machine: Accounts, at: Stage, n: int, clinic: Any, *rest: Any) -> Command:
     """The next step of the clinic's claim."""
 
@@ -304,8 +343,10 @@ KINDS: dict[str, Callable[..., Command]] = {
     "adjust": lower,
     "allocate": apply_rest,
     "bill": bill,
+    "cancel": cancel,
     "charge": charge,
     "claim": claim,
+    "close": close,
     "pay": pay,
     "reverse": undo,
     "transfer": move,
@@ -341,6 +382,15 @@ WRONG = (
         "not as its charge",
     ),
     ("update charge_item set state = 'billable' where tenant_id = :t", "billed twice"),
+    (
+        "update invoice set state = 'balanced' where tenant_id = :t",
+        "balanced and is not",
+    ),
+    (
+        "update invoice set state = 'cancelled', cancelled_at = issued_at, cancel_reason = 'x'"
+        " where tenant_id = :t",
+        "said to be billed and is not",
+    ),
     ("update invoice set number = 7 where tenant_id = :t", "numbers"),
     ("update claim set total_minor = 12001 where tenant_id = :t", "sum of its items"),
     ("update claim set step = 0, queue = 'queued' where tenant_id = :t", "last step"),

@@ -19,8 +19,7 @@ from authz.actor import Actor
 from authz.guard import GuardedSession, guarded_session
 from domain import appointments, conditions, encounters, notes, observations
 from domain.appointments import Appointment
-from domain.billing import ChargeItem, issue_invoice, record_payment, reverse
-from domain.billing.record import Posting
+from domain.billing import ChargeItem, Posting, issue_invoice, record_payment, reverse
 from domain.encounters import Encounter
 from domain.errors import NotFound
 from domain.keys import claim

@@ -30,7 +30,7 @@ from domain.billing import (
     reverse,
     transfer,
 )
-from domain.billing.postings import open_lines
+from domain.billing.allocations import open_lines
 from domain.errors import Invalid, NotFound
 from domain.model import Base
 from tests import make

@@ -29,7 +29,7 @@ MODELS = {mapper.class_.__tablename__: mapper.class_ for mapper in load().regist
 PLACED = sorted(name for name, model in MODELS.items() if model.__wall__ is Wall.PLACED)
 TENANTS = sorted(name for name, model in MODELS.items() if model.__wall__ is Wall.TENANT)
 GUARDED = [*PLACED, "patient_site", "patient"]
-APPENDED = {"posting", "invoice_line", "allocation", "claim_step", "daily_close"}
+APPENDED = {"posting", "invoice_line", "allocation", "claim_receipt", "claim_step", "daily_close"}
 RESOURCES = sorted({MODELS[name].__resource__ for name in GUARDED})
 
 Settings = Iterable[tuple[str, str]]
@@ -145,6 +145,7 @@ def bills(rows: list[Base], node: OrgUnit, insurer: Payer) -> list[Base]:
     asked = make.claim(last(Encounter), cover)
     return [
         *(cover, asked, make.claim_item(asked, last(ChargeItem)), make.claim_step(asked)),
+        make.claim_receipt(asked),
         make.allocation(last(Posting), last(InvoiceLine)),
         make.daily_close(node, unit_id=node.id),
     ]

@@ -521,7 +521,7 @@ _TYPES = (
         {
             **texts("number"),
             **enums("state"),
-            **columns("issuedAt version"),
+            **columns("issuedAt cancelledAt cancelReason version"),
             "total": money("total_minor"),
             "patient": PATIENT,
             "clinic": CLINIC,
@@ -537,7 +537,7 @@ _TYPES = (
             **texts("units"),
             "unitPrice": money("unit_price_minor"),
             "amount": money("amount_minor"),
-            "open": less_applied("invoice_line_id"),
+            "open": less_applied("invoice_line_id", lambda line: line.live),
         },
     ),
     Type(

@@ -1,5 +1,6 @@
 """The types of billing beyond charges and invoices, as the schema describes them, over plain rows."""
 
+from collections.abc import Callable
 from typing import Any
 
 from tests.oracle.rules import Sight
@@ -26,10 +27,12 @@ def of(table: str, column: str) -> Any:
     return lambda sight, row: sight.rows.where(table, column, row.id)
 
 
-def less_applied(column: str) -> Struct:
-    """An amount less what is applied, as far as one may read it."""
+def less_applied(column: str, counts: Callable[[Any], bool] = lambda _: True) -> Struct:
+    """An amount less what is applied, as far as one may read it; zero of what counts no more."""
 
     def value(sight: Sight, row: Any) -> Any:
+        if not counts(row):
+            return as_money(sight, 0)
         parts = sight.rows.where("allocation", column, row.id)
         seen = sum(part.amount_minor for part in parts if sight.may("posting:read", part))
         return as_money(sight, row.amount_minor - seen)

@@ -116,7 +116,8 @@ def receivables(sight: Sight, args: Arguments) -> Picked:
     parts = seen("allocation", "posting:read", "allocated_at")
     sums = dict.fromkeys((*(name for name, *_ in AGES), "over90Days"), 0)
     for bill in seen("invoice", "invoice:read", "issued_at"):
-        if bill.state not in ("issued", "balanced"):
+        taken_back = bill.cancelled_at is not None and bill.cancelled_at < until
+        if bill.state == "entered-in-error" or taken_back:
             continue
         age = (day - bill.issued_at.astimezone(zone).date()).days
         name = next((n for n, low, high in AGES if low <= age <= high), "over90Days")

@@ -363,6 +363,9 @@ class System(Charts):
             issued_at=issued,
             total_minor=sum(amounts),
         )
+        if state == "cancelled":
+            bill.cancelled_at = (issued or BEGUN) + pick.randrange(60) * DAY
+            bill.cancel_reason = self.text("reason")
         self.add(bill)
         for i, amount in enumerate(amounts):
             line = make.invoice_line(

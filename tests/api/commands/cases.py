@@ -38,6 +38,7 @@ from tests.api.commands.money import (
     answered,
     applied,
     billed,
+    cancelled,
     charged,
     claimed,
     corrected,
@@ -372,6 +373,7 @@ CASES += (
         told="charge:void",
     ),
     Case("issueInvoice", "invoice:issue", KEEPS_BOOKS, SEE_PATIENTS, billed),
+    Case("cancelInvoice", "invoice:cancel", KEEPS_BOOKS, SEE_BOOKS, cancelled),
     Case("recordCoverage", "coverage:record", TAKES_CARDS, SEE_PATIENTS, insured),
     Case(
         "changeCoverage",

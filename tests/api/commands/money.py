@@ -107,6 +107,14 @@ def invoiced(scene: "Scene") -> tuple[Patient, Any]:
     return patient, line
 
 
+def cancelled(scene: "Scene") -> Input:
+    """Of an invoice of which something is paid."""
+    patient, line = invoiced(scene)
+    paid = make.posting(patient, scene.unit)
+    scene.system.save(paid, make.allocation(paid, line))
+    return {"id": f"Invoice:{line.invoice_id}", "version": 1, "reason": "Wrong patient."}
+
+
 def adjusted(scene: "Scene") -> Input:
     patient, line = invoiced(scene)
     return {
