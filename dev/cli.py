@@ -196,6 +196,18 @@ def bench(
         raise typer.Exit(command(patients))
 
 
+@app.command()
+def live(
+    trials: Annotated[int, typer.Option(min=1, help="Of each way of cutting somebody off.")] = 200,
+    followers: Annotated[int, typer.Option(min=1, help="Open connections that are told.")] = 200,
+) -> None:
+    """Measure how soon changes are told and cuts are felt, with two servers; fails above a second."""
+    from dev.live.main import command
+
+    with _sentences():
+        raise typer.Exit(command(trials, followers))
+
+
 @app.command(hidden=True)
 def seed(place: Annotated[Path, typer.Argument(help="The stack's folder.")]) -> None:
     """Make the demo world; called by `up` with the stack's settings in the environment."""

@@ -28,7 +28,7 @@ async def suspend_tenant(platform: Platform, slug: str, progress: Progress = sil
     """Cut everybody off at once; the data stay. Raises NotFound, KeycloakFailure (denied here all the same)."""
     tenant_id, url, name = await _entry(platform.control, slug)
     progress("cell")
-    await _set_state(platform.cell, tenant_id, TenantState.SUSPENDED)
+    await set_state(platform.cell, tenant_id, TenantState.SUSPENDED)
     progress("registry")
     await _register(platform.control, tenant_id, RegistryState.SUSPENDED)
     progress("realm")
@@ -49,7 +49,7 @@ async def resume_tenant(platform: Platform, slug: str, progress: Progress = sile
     progress("registry")
     await _register(platform.control, tenant_id, RegistryState.ACTIVE)
     progress("cell")
-    await _set_state(platform.cell, tenant_id, TenantState.ACTIVE)
+    await set_state(platform.cell, tenant_id, TenantState.ACTIVE)
     return tenant_id
 
 
@@ -123,7 +123,8 @@ async def _entry(control: AsyncEngine, slug: str) -> tuple[UUID, str, str]:
     return row.id, row.url, row.realm
 
 
-async def _set_state(cell: AsyncEngine, tenant_id: UUID, state: TenantState) -> None:
+async def set_state(cell: AsyncEngine, tenant_id: UUID, state: TenantState) -> None:
+    """Open or close the cell to a health system's people, from the commit on; tokens of before are refused for ever."""
     agent = Agent(tenant_id=tenant_id, now=datetime.now(UTC))
     async with cell_session(cell, tenant_id) as session:
         changed = await session.scalar(

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import orjson
 import psycopg
@@ -12,6 +13,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from dev.bench.data import KIND, uid
+from identity.tokens import LOGOUT_EVENT
 
 REALM = "obenchbenchbench"
 LIFE = 4 * 3600  # seconds; longer than a run
@@ -44,9 +46,47 @@ class Issuer:
                 "exp": now + LIFE,
                 "jti": subject,
             }
-            header = {"alg": "ES256", "kid": "bench", "typ": "JWT"}
-            self.kept[subject] = jwt.encode(header, claims, self.key, algorithms=["ES256"])
+            self.kept[subject] = self.signed(claims, "JWT")
         return self.kept[subject]
+
+    def access(self, subject: str, sid: str, at: int) -> str:
+        """A token of five minutes from a session of a person, issued at an instant."""
+        claims = {
+            "iss": self.name,
+            "sub": subject,
+            "aud": "api",
+            "azp": "portal",
+            "typ": "Bearer",
+            "tenant_id": str(uid(KIND["tenant"], 1)),
+            "sid": sid,
+            "acr": "mfa",
+            "amr": ["pwd", "otp"],
+            "iat": at,
+            "auth_time": at,
+            "exp": at + 300,
+            "jti": sid,
+        }
+        return self.signed(claims, "JWT")
+
+    def logout(self, subject: str, sid: str) -> str:
+        """What a realm announces when a session has ended there."""
+        now = int(time.time())
+        claims = {
+            "iss": self.name,
+            "sub": subject,
+            "sid": sid,
+            "aud": "portal",
+            "typ": "Logout",
+            "iat": now,
+            "exp": now + 120,
+            "jti": f"logout-{sid}",
+            "events": {LOGOUT_EVENT: {}},
+        }
+        return self.signed(claims, "logout+jwt")
+
+    def signed(self, claims: dict[str, Any], kind: str) -> str:
+        header = {"alg": "ES256", "kid": "bench", "typ": kind}
+        return jwt.encode(header, claims, self.key, algorithms=["ES256"])
 
     def enter(self, owner_url: str) -> None:
         """Make the registry know the issuer of the benchmark's health system."""
@@ -91,3 +131,4 @@ def issuing() -> Iterator[Issuer]:
         yield Issuer(f"http://127.0.0.1:{server.server_port}", key)
     finally:
         server.shutdown()
+        server.server_close()

@@ -1,0 +1,30 @@
+"""Two servers of the API over one database: changes are told to who follows, and cuts are felt within a second."""
+
+from pathlib import Path
+
+from dev.databases import DatabaseUrls
+from dev.live.cuts import WAYS
+from dev.live.main import BAR, Found, measure
+from tests.database import Database
+
+PEOPLE = 8
+
+
+def test_changes_are_told_and_cuts_are_felt_at_both_servers(
+    empty_database: Database, tmp_path: Path
+) -> None:
+    bare = empty_database
+    urls = DatabaseUrls(bare.owner_url, bare.app_url, bare.worker_url, bare.audit_url)
+    found = measure(urls, tmp_path, trials=2, followers=PEOPLE, changes=3)
+    assert len(found.told) == 3 * PEOPLE
+    assert set(found.felt) == set(WAYS)
+    assert {len(times) for times in found.felt.values()} == {2}
+    assert found.worst < BAR, found.lines()
+
+
+def test_it_says_what_it_found() -> None:
+    found = Found([0.01] * 200, {"disabled": [0.4, 1.2]})
+    assert found.worst == 1.2
+    told, felt = found.lines()
+    assert "200 events" in told
+    assert "max 1200.0 ms" in felt
