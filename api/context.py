@@ -62,6 +62,7 @@ class Context:
     )  # of the rows that an answer shows, for read audit
     stamped: bool = False  # whether the database has been asked if the actor still stands
     presence: Presence | None = None  # of a connection that stays open: what it may follow
+    plain_webhooks: bool = False  # whether http will do (development)
     most_bytes: int = MOST_BYTES
     weighed: int = 0  # bytes of the answers so far
 

@@ -57,6 +57,7 @@ class Wiring:
             rates=self.rates,
             refusals=self.refusals,
             deadline=self.settings.statement_seconds,
+            plain_webhooks=self.settings.is_development,
         )
 
 

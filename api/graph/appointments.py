@@ -24,6 +24,7 @@ from domain.errors import Invalid
 from domain.practitioners import ResourceKind
 
 if TYPE_CHECKING:
+    from api.graph.reminders import Reminder
     from api.graph.series import AppointmentSeries
 
 strawberry.enum(AppointmentState, name="AppointmentState", description="FHIR appointment status.")
@@ -83,6 +84,12 @@ class Appointment(Node):
     @one("read", service_of)
     def service(self) -> HealthcareService | None:
         """What the visit is for, where that was said."""
+
+    @many("read", joined("appointment_id", "id"), group=None, order=lambda r: [r.due_at, r.id])
+    def reminders(
+        self, first: First = 20
+    ) -> list[Annotated["Reminder", strawberry.lazy("api.graph.reminders")]] | None:
+        """What the patient was or is to be reminded by; there from when it is due."""
 
     @one("read", joined("id", "series_id"))
     def series(

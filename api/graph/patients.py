@@ -13,6 +13,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     any_,
+    cast,
     func,
     literal_column,
     select,
@@ -41,6 +42,7 @@ from api.plan.mapping import (
 from api.plan.page import Listing
 from domain.conditions import PRESENT, Category
 from domain.errors import Invalid
+from domain.patients import Channel as ReminderChannel
 from domain.patients import Patient as Patients
 from domain.patients import PatientSite, Sex, fold
 from domain.state_tables import ERROR
@@ -58,6 +60,11 @@ if TYPE_CHECKING:
 
 KEY = Text(collation="C")
 UUIDS = ARRAY(Uuid())
+strawberry.enum(
+    ReminderChannel,
+    name="ReminderChannel",
+    description="How patients are reminded; WEBHOOK: by a system of the health system's own.",
+)
 strawberry.enum(Sex, name="AdministrativeSex", description="FHIR administrative gender.")
 
 
@@ -96,6 +103,10 @@ def _problems(up: Any, child: Any, get_: Any) -> Select[Any]:
     )
 
 
+def _channels(patient: Row, *_: Any) -> Any:
+    return cast(func.upper(cast(attribute(patient, "reminder_opt_outs"), Text)), ARRAY(Text))
+
+
 @table(
     Patients,
     description="A patient of the health system: one record, seen at one or more sites.",
@@ -121,6 +132,10 @@ class Patient(Node):
     city: str | None = column("read", "City.")
     postal_code: str | None = column("read", "Postal code.")
     country: str | None = column("read", "Country (ISO 3166-1 alpha-2).")
+    zone: str | None = column("read", "IANA time zone; null: their clinic's.")
+    reminder_opt_outs: list[ReminderChannel] | None = computed(
+        "read", "By what the patient wants no reminders.", _channels
+    )
     deceased_on: dt.date | None = column("read", "Date of death.")
     active: bool | None = column("read", "False once the record is no longer in use.")
     version: int | None = column("read", "Rises with every change; updates name it.")

@@ -11,7 +11,7 @@ from api.graph.patients import Patient
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
 from api.plan.write import Payload, Work, perform
-from domain.patients import Demographics, Mrn, Sex, update_demographics
+from domain.patients import Channel, Demographics, Mrn, Sex, update_demographics
 from domain.patients import add_site as add_site_command
 from domain.patients import admit as admit_command
 from domain.patients import register as register_command
@@ -44,6 +44,12 @@ class DemographicsInput:
     postal_code: str | None = strawberry.field(default=UNSET, description="Postal code.")
     country: str | None = strawberry.field(
         default=UNSET, description="Country (ISO 3166-1 alpha-2)."
+    )
+    zone: str | None = strawberry.field(
+        default=UNSET, description="IANA time zone, where it is not the clinic's."
+    )
+    reminder_opt_outs: list[Channel] | None = strawberry.field(
+        default=UNSET, description="By what the patient wants no reminders; all of them anew."
     )
     deceased_on: dt.date | None = strawberry.field(default=UNSET, description="Date of death.")
     national_id: str | None = strawberry.field(

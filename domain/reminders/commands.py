@@ -33,7 +33,7 @@ from domain.reminders.wording import checked
 from domain.versions import change
 
 LOCK = "reminders"
-MOST = 10
+MOST = 20
 """Rules in force of a unit."""
 QUIET_HOURS = 16
 """How long quiet hours may be: some of the day must be left."""

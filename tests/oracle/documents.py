@@ -43,6 +43,7 @@ LISTS = {
     "encounters": "Encounter",
     "appointments": "Appointment",
     "waitlist": "WaitlistEntry",
+    "reminders": "Reminder",
     "invoices": "Invoice",
     "chargeMaster": "ChargeMasterEntry",
     "practitioners": "Practitioner",
@@ -57,6 +58,7 @@ LISTS = {
 """Root fields that are pages, and what they list."""
 AT_A_NODE = (
     "waitlist",
+    "reminders",
     "patients",
     "encounters",
     "appointments",
@@ -74,3 +76,9 @@ AT_CLINIC = {
     "scheduleClosures": "ScheduleClosure",
 }
 """Root fields that are plain lists of a clinic, and what they list."""
+AT_UNIT = {
+    "reminderRules": "ReminderRule",
+    "reminderSettings": "ReminderSettings",
+    "reminderTemplates": "ReminderTemplate",
+}
+"""Root fields that are plain lists of a unit, what is below it and what is above it, and what they list."""

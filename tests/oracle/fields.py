@@ -4,6 +4,7 @@ from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
+from tests.oracle.calendars import CALENDAR
 from tests.oracle.hours import rooms
 from tests.oracle.money import BILLS, CHARGE_MORE, less_applied
 from tests.oracle.rules import Sight
@@ -115,7 +116,6 @@ CLINIC = one("OrgUnit", "org_unit", "clinic_id")
 UNIT = one("OrgUnit", "org_unit", "unit_id")
 PRACTITIONER = one("Practitioner", "practitioner", "practitioner_id")
 SERVICE = one("HealthcareService", "healthcare_service", "service_id")
-RESOURCE = one("BookableResource", "bookable_resource", "resource_id")
 
 
 def _moved_to(sight: Sight, row: Any) -> Any:
@@ -263,8 +263,9 @@ _TYPES = (
         {
             **columns(
                 "mrn givenName familyName preferredName birthDate genderIdentity phone email language"
-                " addressLine city postalCode country deceasedOn active version"
+                " addressLine city postalCode country zone deceasedOn active version"
             ),
+            "reminderOptOuts": Leaf(lambda _, row: [way.upper() for way in row.reminder_opt_outs]),
             **enums("sex"),
             "encounters": Many(
                 "Encounter",
@@ -449,6 +450,7 @@ _TYPES = (
             "unit": UNIT,
             "service": SERVICE,
             "series": one("AppointmentSeries", "appointment_series", "series_id"),
+            "reminders": Many("Reminder", _of("reminder", "appointment_id"), ("due_at", "id"), 20),
             "rescheduledFrom": one("Appointment", "appointment", "rescheduled_from_id"),
             "rescheduledTo": One("Appointment", _moved_to),
         },
@@ -484,35 +486,6 @@ _TYPES = (
             "offered": one("Appointment", "appointment", "offered_id"),
         },
         {"SCHEDULING": _own("appointment:read_scheduling")},
-    ),
-    Type(
-        "HealthcareService",
-        "healthcare_service",
-        "schedule:read",
-        {**columns("name minutes active version"), "unit": UNIT},
-    ),
-    Type(
-        "ScheduleRule",
-        "schedule_rule",
-        "schedule:read",
-        {
-            "weekdays": Leaf(lambda _, row: [day.upper() for day in row.weekdays]),
-            **columns("opens closes minutes step bufferBefore bufferAfter validFrom validUntil"),
-            **columns("active version"),
-            "unit": UNIT,
-            "resource": RESOURCE,
-            "service": SERVICE,
-        },
-    ),
-    Type(
-        "ScheduleClosure",
-        "schedule_closure",
-        "schedule:read",
-        {
-            **columns("firstOn lastOn fromTime untilTime reason active version"),
-            "unit": UNIT,
-            "resource": RESOURCE,
-        },
     ),
     Type(
         "Invoice",
@@ -586,6 +559,7 @@ _TYPES = (
     ),
     Type("AccountAtClinic", None, None, {**{name: money(name) for name in SUMS}, "clinic": CLINIC}),
     *BILLS,
+    *CALENDAR,
 )
 TYPES = {type_.name: type_ for type_ in _TYPES}
 NODE_TYPES = tuple(type_ for type_ in _TYPES if type_.table is not None)

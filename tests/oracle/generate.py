@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tests.oracle.documents import AT_CLINIC, LISTS
+from tests.oracle.documents import AT_CLINIC, AT_UNIT, LISTS
 from tests.oracle.fields import NODE_TYPES, TYPES
 from tests.oracle.shapes import Leaf, Many, Struct, Type
 from tests.oracle.world import FAMILIES, Rows
@@ -13,6 +13,7 @@ CONNECTION = ("totalCount", "totalCountIsExact", "pageInfo", "nodes", "edges")
 PAGE_INFO = ("hasNextPage", "hasPreviousPage", "startCursor", "endCursor")
 CURSORS = {
     "waitlist": "waitlist_entry",
+    "reminders": "reminder",
     "appointments": "appointment",
     "encounters": "encounter",
     "invoices": "invoice",
@@ -28,9 +29,16 @@ CURSORS = {
     "postings": "posting",
     "payers": "payer",
 }
+STATES: dict[str, "Value"] = {
+    "invoices": ("InvoiceState", "ISSUED", "ISSUED"),
+    "reminders": ("ReminderState", "SENT", "SENT"),
+}
+LISTED_AT = {name: ("clinic", type_) for name, type_ in AT_CLINIC.items()} | {
+    name: ("node", type_) for name, type_ in AT_UNIT.items()
+}
 SINGLE = (
     ("patient", "encounter", "appointment", "invoice", "account", "viewer", "organization")
-    + (("node",) * 3 + ("bookableResources", "availability", "observations", *AT_CLINIC))
+    + (("node",) * 3 + ("bookableResources", "availability", "observations", *LISTED_AT))
     + ("claim", "coverages", "dailyCloses", "receivables")
 )
 CHART = [
@@ -125,9 +133,10 @@ class Generator:
         if name == "bookableResources":
             node = self.given(clinic=self.id(TYPES["OrgUnit"]))
             return f"bookableResources{node}{self.selection('BookableResource', 1)}"
-        if name in AT_CLINIC:
-            node = self.given(clinic=self.id(TYPES["OrgUnit"]))
-            return f"{name}{node}{self.selection(AT_CLINIC[name], 1)}"
+        if name in LISTED_AT:
+            argument, type_name = LISTED_AT[name]
+            node = self.given(**{argument: self.id(TYPES["OrgUnit"])})
+            return f"{name}{node}{self.selection(type_name, 1)}"
         if name == "availability":
             return self.availability()
         if name in ("coverages", "dailyCloses", "receivables"):
@@ -210,20 +219,18 @@ class Generator:
         elif name == "appointments":
             out |= {"patient": patient, "practitioner": doctor}
             out["calendar"] = self.sometimes(0.3, self.calendar)
-        elif name == "invoices":
-            out["patient"] = patient
-            issued = "InvoiceState", "ISSUED", "ISSUED"
-            out["state"] = self.sometimes(0.3, lambda: issued)
         elif name == "grants":
             out["person"] = self.sometimes(0.2, lambda: self.id(TYPES["Person"], "ID"))
             out["role"] = self.sometimes(0.2, lambda: self.text("nurse"))
             out["includeEnded"] = self.sometimes(0.3, lambda: ("Boolean!", "true", True))
-        elif name in ("claims", "charges", "postings"):
+        elif name in ("invoices", "claims", "charges", "postings"):
             out["patient"] = patient
         elif name == "payers":
             out["search"] = self.sometimes(0.3, lambda: self.text("Basin"))
         elif name == "chargeMaster":
             out["search"] = self.sometimes(0.7, lambda: self.text(self.random.choice(FAMILIES)))
+        if name in STATES:
+            out["state"] = self.sometimes(0.3, lambda: STATES[name])
         return out
 
     def patient_filter(self) -> Value:

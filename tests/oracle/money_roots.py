@@ -135,10 +135,55 @@ def _before(at: dt.datetime | None, until: dt.datetime) -> bool:
     return at is not None and at < until
 
 
+def reminders(sight: Sight, args: Arguments) -> Picked:
+    """Reminders are read as their appointments are."""
+    type_, wanted = TYPES["Reminder"], Wanted(sight, args)
+    at, state = wanted.node(), args.get("state")
+    rows = [
+        row
+        for row in sight.rows.all("reminder")
+        if sight.may("appointment:read", row) and (at is None or at in sight.line(row.unit_id))
+    ]
+    return page(
+        wanted,
+        type_,
+        ("-due_at", "-id"),
+        rows,
+        lambda row: state is None or row.state.upper() == state,
+        closed=not sight.reaches("appointment:read", at),
+    )
+
+
+def at_unit(name: str, *order: str) -> Callable[[Sight, Arguments], Picked]:
+    """What is said at a unit, below it and above it; of what can be withdrawn what is in force."""
+
+    def root(sight: Sight, args: Arguments) -> Picked:
+        wanted = Wanted(sight, args)
+        at = wanted.node()
+        if at is None or not wanted.possible:
+            return NOTHING
+        if not sight.anywhere("reminder_rule:read"):
+            return Picked(None, "DEMOGRAPHICS")
+        type_ = TYPES[name]
+        rows = [
+            row
+            for row in sight.rows.all(type_.table or "")
+            if getattr(row, "active", True)
+            and (at in sight.line(row.unit_id) or row.unit_id in sight.line(at))
+        ]
+        return Picked([(type_, row) for row in ordered(rows, (*order, "id"))])
+
+    return root
+
+
 EVERY_ROOT: dict[str, Callable[[Sight, Arguments], Picked]] = {
     **ROOTS,
     "claim": by_id(TYPES["Claim"]),
     "claims": claims,
+    "reminders": reminders,
+    "reminderRules": at_unit("ReminderRule", "since"),
+    "reminderSettings": at_unit("ReminderSettings"),
+    "reminderTemplates": at_unit("ReminderTemplate", "language"),
     "postings": postings,
     "charges": charges,
     "payers": payers,

@@ -32,7 +32,7 @@ PLACED = (
     "coverage",
     "daily_close",
 )
-DIRECTORY = ("org_unit", "practitioner", "person", "charge_master", "payer")
+DIRECTORY = ("org_unit", "practitioner", "person", "charge_master", "payer", "reminder_rule")
 
 
 class Sight:
@@ -91,6 +91,8 @@ class Sight:
         resource = permission.partition(":")[0]
         if resource == "person" and permission != "person:read":
             return self._manages(permission, row)
+        if permission == "reminder_rule:manage":
+            return self.at(permission, row.unit_id)
         if resource in DIRECTORY:  # rule 8
             return self.anywhere(permission)
         if resource == "grant":

@@ -7,7 +7,15 @@ from graphql import GraphQLObjectType
 
 from api.schema import build_schema
 from tests import who
-from tests.oracle.documents import AT_A_NODE, AT_CLINIC, LISTS, PAGE_INFO, connection, everything
+from tests.oracle.documents import (
+    AT_A_NODE,
+    AT_CLINIC,
+    AT_UNIT,
+    LISTS,
+    PAGE_INFO,
+    connection,
+    everything,
+)
 from tests.oracle.fields import NODE_TYPES, TYPES
 from tests.oracle.money_roots import EVERY_ROOT
 from tests.oracle.stage import Stage
@@ -47,6 +55,16 @@ async def test_the_house_and_oneself(stage: Stage, one: who.Who) -> None:
         rooms = everything("BookableResource", 1)
         await stage.check(one, f"query($n:ID!){{bookableResources(clinic:$n){rooms}}}", node)
         await stage.check(one, "query($n:ID!){viewer{permissions(node:$n)}}", node)
+
+
+@of_the_cast
+async def test_how_patients_are_reminded(stage: Stage, one: who.Who) -> None:
+    """What is said at each level, asked at each level; the address of a webhook for who manages the unit."""
+    for place in ("system", "north", "n1", "n1a", "s1", "lone"):
+        for root, type_name in AT_UNIT.items():
+            rows = everything(type_name, 1)
+            node = {"n": stage.unit(place)}
+            await stage.check(one, f"query($n:ID!){{{root}(node:$n){rows}}}", node)
 
 
 @of_the_cast

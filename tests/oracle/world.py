@@ -23,7 +23,7 @@ from domain.patients import Patient, PatientSite
 from domain.people import Person, RoleGrant
 from domain.practitioners import Practitioner
 from tests import make, who
-from tests.oracle import opening, staff
+from tests.oracle import opening, reminding, staff
 from tests.oracle.bills import Bills
 from tests.oracle.charts import BEGUN, DAY, ENTRIES, SEED, Charts
 
@@ -65,6 +65,7 @@ class System(Charts):
             self._patient(i)
         opening.taken(self)
         self._somebody_hidden()
+        reminding.said(self)
         Bills(self).make()
 
     # -- the house ------------------------------------------------------------------------------
@@ -215,6 +216,7 @@ class System(Charts):
             "city": self.slug,
             "postal_code": f"{i:05}",
             "country": "US",
+            "zone": "Asia/Tokyo",
             "deceased_on": dt.date(2025, 1, 2),
             "birth_date": born,
         }
@@ -224,6 +226,7 @@ class System(Charts):
             "mrn_assigner": "" if i < 30 else "elsewhere",
             "family_name": family,
             "given_name": given,
+            "reminder_opt_outs": ([], ["email"], ["email", "webhook"])[i % 3],
             "sex": pick.choice(("male", "female", "other", "unknown")),
             "sensitivity": (0, 0, 0, 0, 0, 0, 1, 2)[i % 8],
             "active": i % 9 != 5,

@@ -48,6 +48,7 @@ from tests.api.commands.money import (
     struck,
 )
 from tests.api.commands.office import soon
+from tests.api.commands.reminding import hooked, mannered, ruled, worded
 from tests.api.commands.scene import Case as Case
 from tests.api.commands.scene import Scene as Scene
 
@@ -351,6 +352,24 @@ CASES: tuple[Case, ...] = (
     Case("changeScheduleRule", "schedule:change_rule", ADMINS, SEE_APPOINTMENTS, reopened),
     Case("addScheduleClosure", "schedule:close", ADMINS, EVERYBODY, closed, anywhere=True),
     Case("withdrawScheduleClosure", "schedule:reopen", ADMINS, SEE_APPOINTMENTS, withdrawn),
+    Case("addReminderRule", "reminder_rule:add", ADMINS, EVERYBODY, ruled, anywhere=True),
+    Case("setReminderSettings", "reminder_rule:set", ADMINS, EVERYBODY, mannered, anywhere=True),
+    Case(
+        "setReminderWebhook",
+        "reminder_rule:set_webhook",
+        ADMINS,
+        EVERYBODY,
+        hooked,
+        anywhere=True,
+    ),
+    Case(
+        "setReminderTemplate",
+        "reminder_rule:set_template",
+        ADMINS,
+        EVERYBODY,
+        worded,
+        anywhere=True,
+    ),
     Case(
         "recordPayment",
         "payment:record",

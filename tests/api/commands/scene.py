@@ -22,6 +22,8 @@ ASKS = dict.fromkeys(
     "appointment:move_series": "appointment:reschedule",
 }
 """Actions that another one's permission allows."""
+ALL_BY_ONE = {"schedule": "schedule:edit", "reminder_rule": "reminder_rule:manage"}
+"""Resources all of whose actions one permission allows."""
 
 Input = dict[str, Any]
 _numbers = itertools.count(1)
@@ -95,7 +97,7 @@ class Case:
     def asks(self) -> str:
         """The permission, which a refusal names; some allow several actions."""
         resource = self.action.partition(":")[0]
-        return "schedule:edit" if resource == "schedule" else ASKS.get(self.action, self.action)
+        return ALL_BY_ONE.get(resource) or ASKS.get(self.action, self.action)
 
     def expected(self, role: str) -> str:
         """The outcome for somebody who holds the role over the place."""
