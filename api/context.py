@@ -63,6 +63,7 @@ class Context:
     stamped: bool = False  # whether the database has been asked if the actor still stands
     presence: Presence | None = None  # of a connection that stays open: what it may follow
     plain_webhooks: bool = False  # whether http will do (development)
+    loopback: bool = False  # development: identity providers may be on this machine
     most_bytes: int = MOST_BYTES
     weighed: int = 0  # bytes of the answers so far
 

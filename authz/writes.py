@@ -21,8 +21,11 @@ FIXED = frozenset(
     {"tenant_id", "id", "clinic_id", "unit_id", "patient_id", "sensitivity", "person_id", "role"}
 )
 """Columns that no UPDATE sets: a row keeps its key, its place and whose it is."""
-LINKS: Mapping[str, frozenset[str]] = MappingProxyType({"practitioner": frozenset({"person_id"})})
-"""Resource -> columns of those that do change: a practitioner is linked to the person as whom they log in."""
+LINKS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {"practitioner": frozenset({"person_id"}), "tenant": frozenset({"person_id"})}
+)
+"""Resource -> columns of those that do change: a practitioner is linked to the person as whom they log in, somebody who
+was held (`held_account`) is the person that an administrator says; of its other tables the database lets nobody."""
 WATCHED: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "tenant": frozenset({"version", "tree_version", "updated_at"}),

@@ -104,3 +104,13 @@ class ServiceAccount(ControlBase):
     tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(TenantEntry.id), primary_key=True)
     client_id: Mapped[str] = mapped_column(primary_key=True)
     secret_sealed: Mapped[bytes]
+
+
+class DomainEntry(ControlBase):
+    """An e-mail domain that a health system has proven, and the provider at which its people log in."""
+
+    __tablename__ = "email_domain"
+
+    domain: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(TenantEntry.id))
+    identity_provider_id: Mapped[uuid.UUID]

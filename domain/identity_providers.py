@@ -136,10 +136,7 @@ class SignIn(Identified):
 
 
 class ProviderTest(Stamped, Identified):
-    """A login that only tries a provider: nobody comes in by it. `steps` is the verdict, step by step.
-
-    Each step: `name`, `passed`, and `said`, a sentence for whoever connects the provider.
-    """
+    """A login that only tries a provider: nobody comes in by it. `steps` is the verdict, a line for each step."""
 
     __tablename__ = "provider_test"
     __resource__ = "tenant"

@@ -27,7 +27,7 @@ class Accounts:
     """
 
     def __init__(self, control: AsyncEngine, sealer: SecretSealer, master: Account) -> None:
-        self._control = control
+        self.control = control
         self._sealer = sealer
         self._master = Account(master.client_id, master.secret, MASTER)
         self._clusters: dict[str, Keycloak] = {}
@@ -44,7 +44,7 @@ class Accounts:
     async def issuer(self, tenant_id: UUID) -> str:
         """The public address of the health system's realm. Raises NoAccount."""
         query = select(TenantEntry.issuer).where(TenantEntry.id == tenant_id)
-        async with self._control.connect() as connection:
+        async with self.control.connect() as connection:
             found: str | None = await connection.scalar(query)
         if found is None:
             raise NoAccount("No such health system.")
@@ -53,7 +53,7 @@ class Accounts:
     async def tenants(self) -> list[UUID]:
         """Every health system of the registry that is made."""
         made = TenantEntry.state != RegistryState.CREATING
-        async with self._control.connect() as connection:
+        async with self.control.connect() as connection:
             return list(await connection.scalars(select(TenantEntry.id).where(made)))
 
     async def as_master(self, url: str, name: str) -> Realm:
@@ -78,7 +78,7 @@ class Accounts:
             .join(ServiceAccount, ServiceAccount.tenant_id == TenantEntry.id)
             .where(TenantEntry.id == tenant_id, ServiceAccount.client_id == client_id)
         )
-        async with self._control.connect() as connection:
+        async with self.control.connect() as connection:
             row = (await connection.execute(query)).one_or_none()
         if row is None:
             raise NoAccount("No such service account.")

@@ -33,13 +33,14 @@ from domain.model import new_id
 from domain.organization import JitMode, Tenant
 from domain.people import Person
 from identity.assertions import Assertion, draft_of, plain, read
+from identity.deferral import defer_retire_user, defer_sync
 from identity.errors import AccountHeld, Cause, IdentityUnavailable, NotAdmitted
-from identity.jobs import defer_retire_user, defer_sync
 from identity.provider_tests import finish, judge
 from identity.provisioning import PersonDraft, UserNameTaken, create_person, update_person
 from identity.role_mappings import IDP, Source, apply_mappings
 from identity.sync import cell_session
 from identity.tokens import Token
+from identity.vendors import vouches
 
 MAX_BYTES = 512 * 1024
 SECONDS = 3.0
@@ -209,7 +210,7 @@ async def _introduced(
     mode = await session.scalar(select(Tenant.jit_mode).where(Tenant.tenant_id == agent.tenant_id))
     if mode == JitMode.OFF or (mode == JitMode.RESTRICTED and not provider.creates):
         return HeldReason.NOT_KNOWN
-    if not await _is_at_home(session, agent, arrival):
+    if not await _is_at_home(session, agent, arrival, provider):
         return HeldReason.DOMAIN_NOT_PROVEN
     draft = draft_of(arrival.assertion)
     if draft is None:
@@ -254,10 +255,14 @@ async def link(
     return made
 
 
-async def _is_at_home(session: AsyncSession, agent: Agent, arrival: Arrival) -> bool:
+async def _is_at_home(
+    session: AsyncSession, agent: Agent, arrival: Arrival, provider: IdentityProvider
+) -> bool:
     """Whether the asserted address is of a domain that this provider was proven to speak for."""
     domain = domain_of(arrival.assertion.one("email") or "")
-    found = domain and await session.scalar(
+    if domain is None or not vouches(provider.vendor, arrival.assertion, domain):
+        return False
+    found = await session.scalar(
         select(EmailDomain.id).where(
             EmailDomain.tenant_id == agent.tenant_id,
             EmailDomain.domain == domain,

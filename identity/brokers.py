@@ -115,12 +115,19 @@ def _oidc(provider: IdentityProvider, secret: str | None) -> Json:
         "defaultScope": at.get("scope", "openid profile email"),
         "pkceEnabled": "true",
         "pkceMethod": "S256",
-        "disableUserInfo": "true",
+        **_userinfo(at),
         "disableNonce": "false",
         "isAccessTokenJWT": "false",
         "backchannelSupported": "false",
         "uiLocales": "false",
     }
+
+
+def _userinfo(at: Json) -> Json:
+    """Its ID token is signed and suffices, but for vendors that leave the profile out of it."""
+    if at.get("userinfo") == "true" and at.get("userinfo_endpoint"):
+        return {"disableUserInfo": "false", "userInfoUrl": at["userinfo_endpoint"]}
+    return {"disableUserInfo": "true"}
 
 
 def _saml(provider: IdentityProvider, issuer: str) -> Json:
@@ -141,7 +148,7 @@ def _saml(provider: IdentityProvider, issuer: str) -> Json:
         "wantAssertionsEncrypted": "false",
         "wantAuthnRequestsSigned": "true",
         "signatureAlgorithm": "RSA_SHA256",
-        "xmlSigKeyInfoKeyNameTransformer": at.get("key_name", "KEY_ID"),
+        "xmlSigKeyInfoKeyNameTransformer": at.get("key_name", "NONE"),
         "principalType": "SUBJECT",
         "nameIDPolicyFormat": at.get("name_id_format", PERSISTENT),
         "allowCreate": "true",

@@ -23,7 +23,7 @@ from domain.people import RoleGrant, touch
 from domain.plain_text import line
 from domain.versions import change
 from identity.administrators import OFFICES, keep_filled
-from identity.jobs import defer_sync
+from identity.deferral import defer_sync
 
 LOCAL = "local"
 LATE = dt.timedelta(minutes=5)

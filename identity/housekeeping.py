@@ -9,11 +9,14 @@ import procrastinate
 
 from domain.audit import Agent
 from domain.keys import forget
+from identity.deferral import defer_check_domain
+from identity.domains import domains_of
 from identity.reminders import LOOK
 from identity.sync import cell_session
 
 KEEP_HOUSE = "cell:keep_house"
 FORGET_KEYS = "cell:forget_keys"
+LOOK_AFTER = "identity:look_after"
 MONTHS = 3
 """Partitions of the audit trail that are there beforehand, this month's aside."""
 
@@ -24,10 +27,8 @@ async def keep_house(context: procrastinate.JobContext, timestamp: int) -> None:
     app = context.app
     await app.connector.execute_query_async("select make_audit_partitions(%(n)s)", n=MONTHS)
     for tenant_id in await _accounts(context).tenants():
-        for task in (
-            FORGET_KEYS,
-            LOOK,
-        ):  # who looks through the calendar already ends the second one
+        # Who looks through the calendar already ends the second one that does.
+        for task in (FORGET_KEYS, LOOK, LOOK_AFTER):
             await app.configure_task(task).defer_async(tenant_id=str(tenant_id))
 
 
@@ -37,6 +38,16 @@ async def forget_keys(context: procrastinate.JobContext, *, tenant_id: str) -> N
     cell = context.additional_context["identity"].cell
     async with cell_session(cell, tenant) as session:
         await forget(session, Agent(tenant_id=tenant, now=dt.datetime.now(dt.UTC)))
+
+
+async def look_after(context: procrastinate.JobContext, *, tenant_id: str) -> None:
+    """Have each of a health system's e-mail domains looked at again."""
+    tenant = UUID(tenant_id)
+    cell = context.additional_context["identity"].cell
+    found = await domains_of(cell, tenant)
+    async with cell_session(cell, tenant) as session:
+        for domain_id in found:
+            await defer_check_domain(session, tenant, domain_id)
 
 
 def _accounts(context: procrastinate.JobContext) -> Any:

@@ -1,13 +1,11 @@
 """Work for Keycloak that follows a change in the cell, carried out by the worker once the change is committed.
 
-A job is written into procrastinate's table by the transaction that makes the change (that is the outbox): no commit,
-no job; a commit, and the job will run. It carries ids only and reads the present state when it runs. Jobs of one
-person have a lock and run in the order of their commits. A job meant for later has none, or it would hold up those
-behind it; when its time has come it defers the real one.
+Jobs are written down by the transaction that makes the change (`identity/deferral.py`); each reads the present state
+when it runs.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,41 +13,44 @@ from uuid import UUID
 
 import procrastinate
 from procrastinate.jobs import Job
-from sqlalchemy import DateTime, Integer, Text, cast, func, select
-from sqlalchemy.dialects.postgresql import JSONB, array
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.types import UserDefinedType
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.sealing import Keyring
 from identity.accounts import Accounts, NoAccount
 from identity.brokers import sync_provider
 from identity.calendar import RELEASE_HOLDS, release_holds
-from identity.housekeeping import FORGET_KEYS, KEEP_HOUSE, forget_keys, keep_house
+from identity.deferral import (
+    APPLY_RULES,
+    CHECK_DOMAIN,
+    END_SESSION,
+    END_SESSIONS,
+    QUEUE,
+    RETIRE_USER,
+    SYNC_PERSON,
+    SYNC_PERSON_LATER,
+    SYNC_PROVIDER,
+    SYNC_TENANT,
+    defer_sync,
+)
+from identity.domains import Lookup, check_domain, look_up
+from identity.housekeeping import (
+    FORGET_KEYS,
+    KEEP_HOUSE,
+    LOOK_AFTER,
+    forget_keys,
+    keep_house,
+    look_after,
+)
 from identity.keycloak_failures import Invalid, NotFound
 from identity.realms import SVC_IDENTITY, SVC_POLICY
 from identity.reminders import LOOK, SEND, Notifiers, look_through, send
+from identity.role_mappings import Source
+from identity.rules import apply_rules
 from identity.sync import UserTaken, cell_session, subject_of, sync_person, sync_tenant
 
-QUEUE = "identity"
-SYNC_PERSON = "identity:sync_person"
-SYNC_PERSON_LATER = "identity:sync_person_later"
-SYNC_TENANT = "identity:sync_tenant"
-END_SESSIONS = "identity:end_sessions"
-END_SESSION = "identity:end_session"
-RETIRE_USER = "identity:retire_user"
-SYNC_PROVIDER = "identity:sync_provider"
 RETRY_STALLED = "identity:retry_stalled"
 _RESOURCES = "identity"
 _HEARTBEAT_SECONDS = 30.0
-
-
-class _JobToDefer(UserDefinedType[Any]):
-    """procrastinate's row of a job."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        return "procrastinate_job_to_defer_v1"
 
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Resources:
-    """What jobs work with: the cell as the API's role (row-level security holds), the realms' accounts, keys.
+    """What jobs work with: the cell as the API's role (row-level security holds), the realms' accounts, keys,
+    the DNS.
 
     A channel without its notifier is one that this installation has not.
     """
@@ -66,77 +68,7 @@ class Resources:
     accounts: Accounts
     keys: Keyring
     notifiers: Notifiers = field(default_factory=dict)
-
-
-async def defer_sync(
-    session: AsyncSession,
-    tenant_id: UUID,
-    person_ids: Iterable[UUID],
-    *,
-    at: datetime | None = None,
-) -> None:
-    """Bring these people's users up to date once the caller's transaction is committed, or at an instant."""
-    task = SYNC_PERSON if at is None else SYNC_PERSON_LATER
-    await _defer(session, task, tenant_id, [{"person_id": str(p)} for p in person_ids], at)
-
-
-async def defer_sync_tenant(session: AsyncSession, tenant_id: UUID) -> None:
-    """Bring the realm's policy up to date once the caller's transaction is committed."""
-    await _defer(session, SYNC_TENANT, tenant_id, [{}])
-
-
-async def defer_end_sessions(session: AsyncSession, tenant_id: UUID, person_id: UUID) -> None:
-    """End all sessions of a person in Keycloak once the caller's transaction is committed."""
-    await _defer(session, END_SESSIONS, tenant_id, [{"person_id": str(person_id)}])
-
-
-async def defer_end_session(
-    session: AsyncSession, tenant_id: UUID, person_id: UUID, sid: str
-) -> None:
-    """End one session of a person in Keycloak once the caller's transaction is committed."""
-    await _defer(session, END_SESSION, tenant_id, [{"person_id": str(person_id), "sid": sid}])
-
-
-async def defer_retire_user(
-    session: AsyncSession, tenant_id: UUID, person_id: UUID, subject: str
-) -> None:
-    """Remove a user whom a person is no longer, once the caller's transaction is committed."""
-    job = {"person_id": str(person_id), "subject": subject}
-    await _defer(session, RETIRE_USER, tenant_id, [job])
-
-
-async def defer_sync_provider(
-    session: AsyncSession, tenant_id: UUID, provider_id: UUID, *, at: datetime | None = None
-) -> None:
-    """Bring an identity provider in the realm up to date after the caller's transaction, or at an instant."""
-    job = {"provider_id": str(provider_id)}
-    await _defer(session, SYNC_PROVIDER, tenant_id, [job], at)
-
-
-async def _defer(
-    session: AsyncSession,
-    task: str,
-    tenant_id: UUID,
-    ids: list[dict[str, str]],
-    at: datetime | None = None,
-) -> None:
-    if not ids:
-        return
-    jobs = []
-    for job in ids:
-        lock = None if at else f"{tenant_id}:{job.get('person_id') or job.get('provider_id', '')}"
-        parts = (
-            cast(QUEUE, Text),
-            cast(task, Text),
-            cast(0, Integer),
-            cast(lock, Text),
-            cast(None, Text),
-            cast({"tenant_id": str(tenant_id), **job}, JSONB),
-            cast(at, DateTime(timezone=True)),
-        )
-        jobs.append(cast(func.row(*parts), _JobToDefer()))
-    # A statement of no table: a session that guards its rows lets it pass.
-    await session.execute(select(func.procrastinate_defer_jobs_v1(array(jobs))))
+    look: Lookup = look_up
 
 
 class Backoff(procrastinate.BaseRetryStrategy):
@@ -198,6 +130,21 @@ async def _sync_provider(
     await sync_provider(resources.cell, realm, keys, issuer, UUID(provider_id))
 
 
+async def _apply_rules(
+    context: procrastinate.JobContext, *, tenant_id: str, source: str, source_ref: str
+) -> None:
+    await apply_rules(_resources(context).cell, UUID(tenant_id), Source(source, source_ref))
+
+
+async def _check_domain(
+    context: procrastinate.JobContext, *, tenant_id: str, domain_id: str
+) -> None:
+    resources = _resources(context)
+    control = resources.accounts.control
+    tenant, domain = UUID(tenant_id), UUID(domain_id)
+    await check_domain(resources.cell, control, resources.look, tenant, domain)
+
+
 async def _end_sessions(
     context: procrastinate.JobContext, *, tenant_id: str, person_id: str
 ) -> None:
@@ -253,6 +200,9 @@ def make_app(dsn: str) -> procrastinate.App:
         END_SESSION: _end_session,
         RETIRE_USER: _retire_user,
         SYNC_PROVIDER: _sync_provider,
+        APPLY_RULES: _apply_rules,
+        CHECK_DOMAIN: _check_domain,
+        LOOK_AFTER: look_after,
         RELEASE_HOLDS: release_holds,
         LOOK: look_through,
         SEND: send,

@@ -14,10 +14,10 @@ from authz.grants import SECOND_FACTOR
 from domain.audit import Agent, record
 from domain.control import IdentityCluster, RegistryState, TenantEntry
 from domain.errors import NotFound
-from domain.organization import MfaPolicy, Tenant, TenantState
+from domain.organization import JitMode, MfaPolicy, Tenant, TenantState
 from domain.people import Person, RoleGrant
+from identity.deferral import defer_sync, defer_sync_tenant
 from identity.drift import drift
-from identity.jobs import defer_sync, defer_sync_tenant
 from identity.keycloak import Realm
 from identity.realms import SERVICE_ACCOUNTS, RealmPlan
 from identity.sync import cell_session
@@ -83,6 +83,20 @@ async def set_second_approval(session: AsyncSession, agent: Agent, asked: bool) 
         update(Tenant)
         .where(Tenant.tenant_id == agent.tenant_id)
         .values(second_approval=asked, version=Tenant.version + 1, updated_at=agent.now)
+        .returning(Tenant.tenant_id),
+        execution_options={"synchronize_session": False},
+    )
+    if found is None:
+        raise NotFound()
+    record(session, agent, "tenant:configure", agent.tenant_id)
+
+
+async def set_jit_mode(session: AsyncSession, agent: Agent, mode: JitMode) -> None:
+    """Say whose logins make people who were not there. Raises NotFound."""
+    found = await session.scalar(
+        update(Tenant)
+        .where(Tenant.tenant_id == agent.tenant_id)
+        .values(jit_mode=mode.value, version=Tenant.version + 1, updated_at=agent.now)
         .returning(Tenant.tenant_id),
         execution_options={"synchronize_session": False},
     )

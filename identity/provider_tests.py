@@ -6,7 +6,7 @@ arrive leaves an event there, which `identity/login_events.py` reads.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,13 +17,19 @@ from domain.organization import OrgUnit
 from identity.assertions import Assertion, draft_of
 from identity.role_mappings import Source, rules_of, wanted
 
-Step = dict[str, Any]
 NEEDED = ("userName or email", "givenName", "familyName")
 
 
-def step(name: str, passed: bool, said: str) -> Step:
-    """One line of a verdict."""
-    return {"name": name, "passed": passed, "said": said}
+@dataclass(frozen=True)
+class Step:
+    """One line of a verdict: what was looked at, whether it passed, and a sentence about it."""
+
+    name: str
+    passed: bool
+    said: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {'passed' if self.passed else 'failed'}. {self.said}"
 
 
 async def judge(
@@ -32,11 +38,11 @@ async def judge(
     """The verdict about a login that has arrived."""
     signer = "the published keys" if provider.protocol == "oidc" else "the certificate on file"
     return [
-        step("signature", True, f"What the provider sent is signed with {signer}."),
-        step("issuer", True, f"It comes from {provider.issuer}."),
-        step("audience", True, "It is meant for this health system."),
-        step("times", True, "It was sent just now, and the clocks agree."),
-        step("subject", True, "It names the person by an id of its own."),
+        Step("signature", True, f"What the provider sent is signed with {signer}."),
+        Step("issuer", True, f"It comes from {provider.issuer}."),
+        Step("audience", True, "It is meant for this health system."),
+        Step("times", True, "It was sent just now, and the clocks agree."),
+        Step("subject", True, "It names the person by an id of its own."),
         *_of_attributes(provider, assertion),
         _of_person(assertion),
         await _of_roles(session, agent, provider, assertion),
@@ -48,14 +54,14 @@ def _of_attributes(provider: IdentityProvider, assertion: Assertion) -> Iterator
         number = len(assertion.values.get(ours, ()))
         said = f"{number} of {theirs}" if number else f"the provider sent no {theirs}"
         # What people are known by is needed; of what rules look at, a person may have none.
-        yield step(f"attribute {ours}", True, f"For {ours}: {said}.")
+        yield Step(f"attribute {ours}", True, f"For {ours}: {said}.")
 
 
 def _of_person(assertion: Assertion) -> Step:
     draft = draft_of(assertion)
     if draft is None:
-        return step("person", False, f"It needs {', '.join(NEEDED)}, with one value each.")
-    return step("person", True, "It says the names that a person here needs.")
+        return Step("person", False, f"It needs {', '.join(NEEDED)}, with one value each.")
+    return Step("person", True, "It says the names that a person here needs.")
 
 
 async def _of_roles(
@@ -65,7 +71,7 @@ async def _of_roles(
     places = wanted(rules, assertion.values)
     if not places:
         why = "no rule matches" if rules else "there are no rules yet"
-        return step("roles", True, f"It would give no role: {why}.")
+        return Step("roles", True, f"It would give no role: {why}.")
     units = await session.execute(
         select(OrgUnit.id, OrgUnit.name).where(
             OrgUnit.tenant_id == agent.tenant_id, OrgUnit.id.in_({unit for _, unit in places})
@@ -73,14 +79,14 @@ async def _of_roles(
     )
     names = {row.id: row.name for row in units}
     told = ", ".join(sorted(f"{role} at {names[unit]}" for role, unit in places))
-    return step("roles", True, f"It would give: {told}.")
+    return Step("roles", True, f"It would give: {told}.")
 
 
 async def finish(
     session: AsyncSession, agent: Agent, provider: IdentityProvider, steps: list[Step]
 ) -> None:
     """Write the verdict to the test that waits; a provider whose every step passed is tested from now on."""
-    passed = all(one["passed"] for one in steps)
+    passed = all(one.passed for one in steps)
     waiting = (
         select(ProviderTest.id)
         .where(
@@ -99,7 +105,7 @@ async def finish(
         .values(
             finished_at=agent.now,
             passed=passed,
-            steps=steps,
+            steps=[str(one) for one in steps],
             version=ProviderTest.version + 1,
             updated_at=agent.now,
         ),

@@ -28,7 +28,10 @@ from domain.sealing import TenantKeys
 from domain.versions import change
 from identity.assertions import check_map
 from identity.brokers import SECRET
-from identity.jobs import defer_end_sessions, defer_sync_provider
+from identity.deferral import defer_end_sessions, defer_sync_provider
+from identity.metadata import Described
+from identity.provisioning import Oneself
+from identity.vendors import check_issuer, speaks
 
 TEST_LASTS = dt.timedelta(minutes=15)
 _MOVES = {
@@ -76,6 +79,7 @@ async def add_provider(
 ) -> IdentityProvider:
     """Describe a provider; nobody comes in by it before it was tried and opened. Raises Invalid, ClientMissing."""
     made = provider_id or new_id()
+    check_issuer(draft.vendor, draft.issuer)
     if draft.protocol is Protocol.OIDC and not (draft.client_id and draft.client_secret):
         raise ClientMissing()
     provider = IdentityProvider(
@@ -86,7 +90,7 @@ async def add_provider(
         name=line(draft.name, "name"),
         state=ProviderState.DRAFT.value,
         issuer=draft.issuer,
-        endpoints=draft.endpoints,
+        endpoints=speaks(draft.vendor, draft.protocol) | draft.endpoints,
         certificates=list(draft.certificates),
         client_id=identifier(draft.client_id, "clientId") if draft.client_id else None,
         client_secret_sealed=_sealed(keys, made, draft.client_secret),
@@ -102,6 +106,55 @@ async def add_provider(
     return provider
 
 
+async def change_provider(
+    session: AsyncSession,
+    agent: Agent,
+    keys: TenantKeys,
+    provider: IdentityProvider,
+    version: int,
+    *,
+    name: str | None = None,
+    described: Described | None = None,
+    attributes: dict[str, str] | None = None,
+    client_secret: str | None = None,
+    creates: bool | None = None,
+) -> IdentityProvider:
+    """Change what is said of a provider; None stays. Sessions stay open; logins from now on go by it.
+
+    Raises Invalid (ISSUER_STAYS, attributes), StaleVersion.
+    """
+    values: dict[str, Any] = {}
+    if name is not None:
+        values["name"] = line(name, "name")
+    if described is not None:
+        values |= followed(provider, described)
+    if attributes is not None:
+        values["attributes"] = check_map(attributes, "attributes")
+    if client_secret is not None:
+        values["client_secret_sealed"] = _sealed(keys, provider.id, client_secret)
+    if creates is not None:
+        values["creates"] = creates
+    changed = await change(session, agent, provider, version, **values)
+    record(session, agent, "tenant:configure", provider.id)
+    await defer_sync_provider(session, agent.tenant_id, provider.id)
+    return changed
+
+
+def followed(provider: IdentityProvider, told: Described) -> dict[str, Any]:
+    """The columns that follow a newer description. Raises Invalid for one of another issuer."""
+    if told.issuer != provider.issuer:
+        raise Invalid(
+            "This describes another provider: people are linked by the issuer, which stays.",
+            path=("metadata",),
+            code="ISSUER_STAYS",
+        )
+    protocol = Protocol(provider.protocol)
+    return {
+        "endpoints": speaks(provider.vendor, protocol) | told.endpoints,
+        "certificates": list(told.certificates),
+    }
+
+
 def _sealed(keys: TenantKeys, provider_id: uuid.UUID, secret: str | None) -> bytes | None:
     return None if secret is None else keys.seal(SECRET, provider_id, secret.encode())
 
@@ -110,14 +163,18 @@ async def start_test(
     session: AsyncSession,
     agent: Agent,
     provider: IdentityProvider,
+    version: int,
     test_id: uuid.UUID | None = None,
 ) -> ProviderTest:
-    """Let one login try the provider within a quarter of an hour. Nobody comes in by it. Raises IllegalMove."""
+    """Let one login try the provider within a quarter of an hour. Nobody comes in by it.
+
+    Raises IllegalMove, StaleVersion.
+    """
     if provider.state == ProviderState.ACTIVE:
         # Whoever logs in comes in: the log of logins says how it went.
         raise IllegalMove("provider", provider.state, "tried")
     until = agent.now + TEST_LASTS
-    await change(session, agent, provider, provider.version, test_until=until)
+    await change(session, agent, provider, version, test_until=until)
     test = ProviderTest(
         tenant_id=agent.tenant_id,
         id=test_id or new_id(),
@@ -150,13 +207,15 @@ async def suspend(
 ) -> IdentityProvider:
     """Let nobody in by a provider, and end what is open: here with the next request, then in Keycloak.
 
-    Raises IllegalMove, StaleVersion.
+    Raises IllegalMove, StaleVersion, Oneself for somebody who would shut themselves out.
     """
     changed = await _move(session, agent, provider, version, ProviderState.SUSPENDED)
     linked = select(IdentityLink.person_id).where(
         IdentityLink.tenant_id == agent.tenant_id,
         IdentityLink.identity_provider_id == provider.id,
     )
+    if await session.scalar(linked.where(IdentityLink.person_id == agent.person_id)):
+        raise Oneself()
     people = await session.scalars(
         update(Person)
         .where(Person.tenant_id == agent.tenant_id, Person.id.in_(linked))

@@ -22,8 +22,8 @@ from domain.model import new_id
 from domain.people import Person, touch
 from domain.plain_text import name, optional_email
 from identity.administrators import SYSTEM_ADMIN, keep_filled
+from identity.deferral import defer_sync
 from identity.grants import LOCAL, GrantDraft, NeedsApproval, add_grant, needs_approval
-from identity.jobs import defer_sync
 
 _USER_NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{1,199}")
 _RESERVED = "service-account-"

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.audit import Agent, record
 from domain.errors import NotFound
 from domain.people import Person, RevokedSession
-from identity.jobs import defer_end_session, defer_end_sessions
+from identity.deferral import defer_end_session, defer_end_sessions
 
 # A session lasts a day at most (realms.LONGEST_SESSION), even where Keycloak was never told of its end.
 KEPT = dt.timedelta(days=2)

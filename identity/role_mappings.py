@@ -23,8 +23,8 @@ from domain.people import Person, RoleGrant, touch
 from domain.role_mappings import Match, RoleMapping
 from identity.administrators import OFFICES, keep_filled
 from identity.assertions import Asserted
+from identity.deferral import defer_sync
 from identity.grants import GrantDraft, NeedsApproval, ToOneself, give_grant, revoke_grant
-from identity.jobs import defer_sync
 
 IDP = "idp"
 SCIM = "scim"

@@ -16,12 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.settings import Settings, SettingsError, load
 from domain.audit import Agent
 from domain.errors import DomainError, NotFound
-from domain.organization import MfaPolicy, PolicyVariant
+from domain.organization import JitMode, MfaPolicy, PolicyVariant
 from identity.keycloak import Account
 from identity.keycloak_failures import Denied, KeycloakFailure
 from identity.lifecycle import (
     drift_of,
     resume_tenant,
+    set_jit_mode,
     set_mfa_policy,
     set_second_approval,
     suspend_tenant,
@@ -156,6 +157,15 @@ def approval(
     asked = switch is Switch.ON
     _change(slug, lambda session, agent: set_second_approval(session, agent, asked))
     console.print(f"[bold]{slug}[/]: second approvals are {switch.value}.")
+
+
+@app.command()
+def jit(
+    slug: Slug, mode: Annotated[JitMode, typer.Argument(help="Of any provider, of some, of none.")]
+) -> None:
+    """Say whose first logins through an identity provider make people."""
+    _change(slug, lambda session, agent: set_jit_mode(session, agent, mode))
+    console.print(f"[bold]{slug}[/]: logins make people: {mode.value}.")
 
 
 def _change(slug: str, command: Callable[[AsyncSession, Agent], Awaitable[None]]) -> None:

@@ -77,7 +77,7 @@ class Connected:
 
     async def open(self) -> None:
         """Try it, and let people in."""
-        await self.step(start_test)
+        await self.step(start_test, (await self.provider()).version)
         await self.hospital.hire("tess")
         assert await self.held("tess") is Cause.TESTED
         (test,) = await self.rows(ProviderTest)

@@ -12,8 +12,9 @@ from domain.audit import Agent
 from domain.organization import MfaPolicy
 from domain.people import Person
 from identity.accounts import Accounts
+from identity.deferral import SYNC_PERSON, defer_sync
 from identity.grants import GrantDraft, give_grant
-from identity.jobs import SYNC_PERSON, Backoff, Resources, defer_sync, make_app, work_off
+from identity.jobs import Backoff, Resources, make_app, work_off
 from identity.keycloak import Json, Realm
 from identity.keycloak_failures import Invalid, Unavailable
 from identity.provisioning import (

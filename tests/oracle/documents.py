@@ -3,6 +3,7 @@
 from functools import cache
 
 from tests.oracle.fields import TYPES
+from tests.oracle.provider_types import PAGES
 from tests.oracle.shapes import Many, One, Struct
 
 MONEY = "{amount currency}"
@@ -54,6 +55,7 @@ LISTS = {
     "payers": "Payer",
     "grants": "Grant",
     "grantRequests": "GrantRequest",
+    **{root: type_ for root, (type_, _) in PAGES.items()},
 }
 """Root fields that are pages, and what they list."""
 AT_A_NODE = (

@@ -7,6 +7,7 @@ from typing import Any
 from tests.oracle.calendars import CALENDAR
 from tests.oracle.hours import rooms
 from tests.oracle.money import BILLS, CHARGE_MORE, less_applied
+from tests.oracle.provider_types import ABOUT
 from tests.oracle.rules import Sight
 from tests.oracle.shapes import (
     Leaf,
@@ -558,8 +559,12 @@ _TYPES = (
         {**columns("lastSeenAt nextAt visits"), "practitioner": PRACTITIONER},
     ),
     Type("AccountAtClinic", None, None, {**{name: money(name) for name in SUMS}, "clinic": CLINIC}),
+<<<<<<< HEAD
     *BILLS,
     *CALENDAR,
+=======
+    *(*BILLS, *ABOUT),
+>>>>>>> 77826d1 (api, identity: identity providers, rules, domains and held people through the API; metadata are vetted, vendors have a file each)
 )
 TYPES = {type_.name: type_ for type_ in _TYPES}
 NODE_TYPES = tuple(type_ for type_ in _TYPES if type_.table is not None)

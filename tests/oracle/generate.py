@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.oracle.documents import AT_CLINIC, AT_UNIT, LISTS
 from tests.oracle.fields import NODE_TYPES, TYPES
+from tests.oracle.provider_types import PAGES, TABLES
 from tests.oracle.shapes import Leaf, Many, Struct, Type
 from tests.oracle.world import FAMILIES, Rows
 
@@ -28,6 +29,7 @@ CURSORS = {
     "charges": "charge_item",
     "postings": "posting",
     "payers": "payer",
+    **TABLES,
 }
 STATES: dict[str, "Value"] = {
     "invoices": ("InvoiceState", "ISSUED", "ISSUED"),
@@ -207,7 +209,7 @@ class Generator:
         patient = self.sometimes(0.2, lambda: self.id(TYPES["Patient"], "ID"))
         doctor = self.sometimes(0.2, lambda: self.id(TYPES["Practitioner"], "ID"))
         out: dict[str, Value | None] = {}
-        if name not in ("chargeMaster", "grantRequests", "payers"):
+        if name not in ("chargeMaster", "grantRequests", "payers", *PAGES):
             out["node"] = self.sometimes(0.5, lambda: self.id(TYPES["OrgUnit"], "ID"))
         if name == "patients":
             out["filter"] = self.sometimes(0.4, self.patient_filter)

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from domain.patients import fold
 from tests.oracle.fields import TYPES
 from tests.oracle.money import AGES
+from tests.oracle.provider_types import PAGES, TABLES
 from tests.oracle.roots import (
     NOTHING,
     ROOTS,
@@ -135,6 +136,7 @@ def _before(at: dt.datetime | None, until: dt.datetime) -> bool:
     return at is not None and at < until
 
 
+<<<<<<< HEAD
 def reminders(sight: Sight, args: Arguments) -> Picked:
     """Reminders are read as their appointments are."""
     type_, wanted = TYPES["Reminder"], Wanted(sight, args)
@@ -174,6 +176,27 @@ def at_unit(name: str, *order: str) -> Callable[[Sight, Arguments], Picked]:
         return Picked([(type_, row) for row in ordered(rows, (*order, "id"))])
 
     return root
+=======
+def about_providers(root: str) -> Callable[[Sight, Arguments], Picked]:
+    """A page of what an administrator sees of identity providers."""
+    name, order = PAGES[root]
+    type_ = TYPES[name]
+
+    def listed(sight: Sight, args: Arguments) -> Picked:
+        rows = [row for row in sight.rows.all(TABLES[root]) if sight.may("tenant:read", row)]
+        wanted = Wanted(sight, args)
+        whose, state = wanted.id(args, "person", "Person"), args.get("state")
+
+        def fits(row: Any) -> bool:
+            return (whose is None or row.person_id == whose) and (
+                state is None or row.state.upper() == state
+            )
+
+        closed = not sight.anywhere("tenant:read")
+        return page(wanted, type_, order, rows, fits, closed=closed)
+
+    return listed
+>>>>>>> 77826d1 (api, identity: identity providers, rules, domains and held people through the API; metadata are vetted, vendors have a file each)
 
 
 EVERY_ROOT: dict[str, Callable[[Sight, Arguments], Picked]] = {
@@ -190,4 +213,5 @@ EVERY_ROOT: dict[str, Callable[[Sight, Arguments], Picked]] = {
     "coverages": coverages,
     "dailyCloses": daily_closes,
     "receivables": receivables,
+    **{root: about_providers(root) for root in PAGES},
 }

@@ -130,6 +130,7 @@ OF_THE_TENANT = (
     "payer:read",
     "payer:edit",
     "reminder_rule:read",
+    "tenant:read",
     "audit:export",
     "break_glass:use",
 )

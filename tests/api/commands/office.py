@@ -331,6 +331,19 @@ OBJECTS = {
     "updatePerson": "person",
     "deactivatePerson": "person",
     "reactivatePerson": "person",
+    **dict.fromkeys(
+        (
+            "addIdentityProvider",
+            "updateIdentityProvider",
+            "activateIdentityProvider",
+            "suspendIdentityProvider",
+        ),
+        "identityProvider",
+    ),
+    "testIdentityProvider": "test",
+    **dict.fromkeys(("addRoleMapping", "endRoleMapping"), "roleMapping"),
+    **dict.fromkeys(("linkHeldAccount", "createHeldAccount", "dismissHeldAccount"), "heldAccount"),
+    **dict.fromkeys(("addEmailDomain", "checkEmailDomain"), "emailDomain"),
 }
 """Mutation -> the field of its payload."""
 INPUTS = {
@@ -352,6 +365,10 @@ INPUTS = {
     "declineGrant": "DecideGrantRequestInput",
     "deactivatePerson": "ChangePersonInput",
     "reactivatePerson": "ChangePersonInput",
+    **dict.fromkeys(
+        ("testIdentityProvider", "activateIdentityProvider", "suspendIdentityProvider"),
+        "ChangeIdentityProviderInput",
+    ),
 }
 
 

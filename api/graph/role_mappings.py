@@ -1,0 +1,135 @@
+"""Rules by which roles follow from what an identity provider or a directory says of people."""
+
+import datetime as dt
+import uuid
+from typing import Annotated
+
+import strawberry
+
+from api.graph.encounters import local_id
+from api.graph.organization import OrgUnit, unit_of
+from api.graph.payloads import UserError, idempotency_key, payload_errors
+from api.graph.people import Person
+from api.graph.relay import GIVEN, After, Connection, First, Info, Node, root, value_type
+from api.plan.fetch import equal, page
+from api.plan.mapping import column, computed, enum_name, joined, one, table
+from api.plan.page import Listing
+from api.plan.write import Payload, Work, perform, perform_on
+from domain.errors import NotFound
+from domain.role_mappings import Match
+from domain.role_mappings import RoleMapping as RoleMappings
+from identity.rules import RuleDraft, add_rule, end_rule, source_of
+
+LISTING = Listing(RoleMappings, "tenant", "created_at", RoleMappings, descending=True)
+RULE = Payload("roleMapping", "RoleMapping", model=RoleMappings)
+strawberry.enum(Match, name="RoleMappingMatch", description="How a rule's value is compared.")
+
+
+@table(
+    RoleMappings,
+    description="Whoever a source says this of has the role at the node, while it says so.",
+)
+class RoleMapping(Node):
+    source: str | None = column("read", "Whose word counts: `idp` or `scim`.")
+    source_ref: str | None = column("read", "Which provider; empty for SCIM.")
+    attribute: str | None = column("read", "What is looked at, by SCIM's name.")
+    match: Match | None = computed(
+        "read", "How the value is compared.", lambda rule, *_: enum_name(rule.match)
+    )
+    value: str | None = column("read", "The value; in a pattern `*` stands for anything.")
+    role: str | None = column("read", "Name of the role.")
+    valid_until: dt.datetime | None = column("read", "When it gives nothing any more.")
+    ended_at: dt.datetime | None = column("read", "When it was ended; null while it counts.")
+    created_at: dt.datetime | None = column("read", "When it was made.")
+    version: int | None = column("read", "Rises with every change; updates name it.")
+
+    @one("read", unit_of)
+    def unit(self) -> OrgUnit | None:
+        """The node; the role holds below it too."""
+
+    @one("read", joined("id", "created_by"))
+    def created_by(self) -> Person | None:
+        """Who made it; it gives them nothing."""
+
+
+@strawberry.input(description="A rule.")
+class AddRoleMappingInput:
+    identity_provider: strawberry.ID | None = strawberry.field(
+        default=None, description="Whose word counts; left out for SCIM."
+    )
+    attribute: str = strawberry.field(description="What is looked at: `groups`, `department` …")
+    match: Match = strawberry.field(default=Match.EXACT, description="How the value is compared.")
+    value: str = strawberry.field(description="The value; in a pattern `*` stands for anything.")
+    role: str = strawberry.field(description="Name of the role: one that you may give there.")
+    unit: strawberry.ID = strawberry.field(description="The node.")
+    valid_until: dt.datetime | None = strawberry.field(
+        default=None, description="When it gives nothing any more."
+    )
+    idempotency_key: str | None = idempotency_key()
+
+
+@strawberry.input(description="The end of a rule.")
+class EndRoleMappingInput:
+    id: strawberry.ID = strawberry.field(description="The rule.")
+    version: int = strawberry.field(description="The version that the change is based on.")
+    idempotency_key: str | None = idempotency_key()
+
+
+@value_type("The rule.")
+class RoleMappingPayload:
+    role_mapping: RoleMapping | None = strawberry.field(description="The rule.")
+    user_errors: list[UserError] = payload_errors()
+
+
+@strawberry.type
+class Query:
+    @root("tenant:read", "Rules from what sources say to roles, the newest first.")
+    async def role_mappings(
+        self, info: Info, first: First = 50, after: After = None
+    ) -> Connection[RoleMapping] | None:
+        return await page(
+            info._raw_info,
+            LISTING,
+            node=None,
+            first=first,
+            after=after,
+            filters=equal({}),
+            values={},
+        )
+
+
+@strawberry.type
+class Mutation:
+    @root("tenant:configure", "Make a rule: a role that you may give, for whom a source names.")
+    async def add_role_mapping(
+        self, info: Info, input: Annotated[AddRoleMappingInput, GIVEN]
+    ) -> RoleMappingPayload | None:
+        async def command(work: Work) -> uuid.UUID:
+            unit = work.unit(input.unit, "unit")
+            new = work.new_row(unit, person_id=None, role=input.role)
+            agent = await work.create("tenant:configure", new)
+            # Whoever may not give the role there may not have it given either.
+            await work.create("grant:give", new)
+            known, provider = local_id(input.identity_provider, "IdentityProvider")
+            if not known:
+                raise NotFound(path=("identityProvider",))
+            draft = RuleDraft(
+                await source_of(work.session, agent, provider),
+                input.attribute,
+                input.match,
+                input.value,
+                input.role,
+                unit.id,
+                input.valid_until,
+            )
+            return (await add_rule(work.session, agent, draft, work.new_id)).id
+
+        return await perform(info._raw_info, "addRoleMapping", RULE, input, command)
+
+    @root("tenant:configure", "End a rule: what it gave is taken away at once.")
+    async def end_role_mapping(
+        self, info: Info, input: Annotated[EndRoleMappingInput, GIVEN]
+    ) -> RoleMappingPayload | None:
+        return await perform_on(
+            info._raw_info, "endRoleMapping", RULE, input, "tenant:configure", end_rule
+        )

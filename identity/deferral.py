@@ -1,0 +1,118 @@
+"""How work that follows a change in the cell is written down, by the transaction that makes the change.
+
+A job is a row of procrastinate's table (that is the outbox): no commit, no job; a commit, and the job will run
+(`identity/jobs.py`). It carries ids only. Jobs of one person or provider have a lock and run in the order of their
+commits. A job meant for later has none, or it would hold up those behind it; when its time has come it defers the
+real one.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import DateTime, Integer, Text, cast, func, select
+from sqlalchemy.dialects.postgresql import JSONB, array
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import UserDefinedType
+
+QUEUE = "identity"
+SYNC_PERSON = "identity:sync_person"
+SYNC_PERSON_LATER = "identity:sync_person_later"
+SYNC_TENANT = "identity:sync_tenant"
+END_SESSIONS = "identity:end_sessions"
+END_SESSION = "identity:end_session"
+RETIRE_USER = "identity:retire_user"
+SYNC_PROVIDER = "identity:sync_provider"
+APPLY_RULES = "identity:apply_rules"
+CHECK_DOMAIN = "identity:check_domain"
+
+
+class _JobToDefer(UserDefinedType[Any]):
+    """procrastinate's row of a job."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "procrastinate_job_to_defer_v1"
+
+
+async def defer_sync(
+    session: AsyncSession,
+    tenant_id: UUID,
+    person_ids: Iterable[UUID],
+    *,
+    at: datetime | None = None,
+) -> None:
+    """Bring these people's users up to date once the caller's transaction is committed, or at an instant."""
+    task = SYNC_PERSON if at is None else SYNC_PERSON_LATER
+    await _defer(session, task, tenant_id, [{"person_id": str(p)} for p in person_ids], at)
+
+
+async def defer_sync_tenant(session: AsyncSession, tenant_id: UUID) -> None:
+    """Bring the realm's policy up to date once the caller's transaction is committed."""
+    await _defer(session, SYNC_TENANT, tenant_id, [{}])
+
+
+async def defer_end_sessions(session: AsyncSession, tenant_id: UUID, person_id: UUID) -> None:
+    """End all sessions of a person in Keycloak once the caller's transaction is committed."""
+    await _defer(session, END_SESSIONS, tenant_id, [{"person_id": str(person_id)}])
+
+
+async def defer_end_session(
+    session: AsyncSession, tenant_id: UUID, person_id: UUID, sid: str
+) -> None:
+    """End one session of a person in Keycloak once the caller's transaction is committed."""
+    await _defer(session, END_SESSION, tenant_id, [{"person_id": str(person_id), "sid": sid}])
+
+
+async def defer_retire_user(
+    session: AsyncSession, tenant_id: UUID, person_id: UUID, subject: str
+) -> None:
+    """Remove a user whom a person is no longer, once the caller's transaction is committed."""
+    job = {"person_id": str(person_id), "subject": subject}
+    await _defer(session, RETIRE_USER, tenant_id, [job])
+
+
+async def defer_sync_provider(
+    session: AsyncSession, tenant_id: UUID, provider_id: UUID, *, at: datetime | None = None
+) -> None:
+    """Bring an identity provider in the realm up to date after the caller's transaction, or at an instant."""
+    job = {"provider_id": str(provider_id)}
+    await _defer(session, SYNC_PROVIDER, tenant_id, [job], at)
+
+
+async def defer_apply_rules(session: AsyncSession, tenant_id: UUID, kind: str, ref: str) -> None:
+    """Apply the rules of a source to everybody it speaks of, once the caller's transaction is committed."""
+    await _defer(session, APPLY_RULES, tenant_id, [{"source": kind, "source_ref": ref}])
+
+
+async def defer_check_domain(session: AsyncSession, tenant_id: UUID, domain_id: UUID) -> None:
+    """Look at a domain's record once the caller's transaction is committed."""
+    await _defer(session, CHECK_DOMAIN, tenant_id, [{"domain_id": str(domain_id)}])
+
+
+async def _defer(
+    session: AsyncSession,
+    task: str,
+    tenant_id: UUID,
+    ids: list[dict[str, str]],
+    at: datetime | None = None,
+) -> None:
+    if not ids:
+        return
+    jobs = []
+    for job in ids:
+        lock = None if at else f"{tenant_id}:{next(iter(job.values()), '')}"
+        parts = (
+            cast(QUEUE, Text),
+            cast(task, Text),
+            cast(0, Integer),
+            cast(lock, Text),
+            cast(None, Text),
+            cast({"tenant_id": str(tenant_id), **job}, JSONB),
+            cast(at, DateTime(timezone=True)),
+        )
+        jobs.append(cast(func.row(*parts), _JobToDefer()))
+    # A statement of no table: a session that guards its rows lets it pass.
+    await session.execute(select(func.procrastinate_defer_jobs_v1(array(jobs))))

@@ -1,0 +1,120 @@
+"""People whom a provider has proven and of whom nobody knew who they are: an administrator decides.
+
+As in `identity/provisioning.py`: in the caller's transaction, one audit event each, the asker judged before, also for
+the person whom somebody is to become. What was decided holds from their next login on.
+"""
+
+import uuid
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.audit import Agent, record
+from domain.errors import IllegalMove, Invalid, NotFound, StaleVersion
+from domain.identity_providers import Decision, HeldAccount, IdentityLink
+from domain.people import Person
+from domain.versions import change
+from identity.arrivals import introduce, link
+from identity.assertions import Assertion, asserted
+from identity.grants import PersonInactive
+from identity.provisioning import PersonDraft
+from identity.role_mappings import Source
+
+
+class LinkedAlready(Invalid):
+    """The person, or the login, belongs to another one at this provider already."""
+
+    code = "LINKED_ALREADY"
+    constraints = (
+        "uq_identity_link_tenant_id_identity_provider_id_subject",
+        "uq_identity_link_person_once",
+    )
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This person comes in by this provider as somebody else already.",
+            path=("person",),
+            code=self.code,
+        )
+
+
+async def link_held(
+    session: AsyncSession, agent: Agent, held: HeldAccount, version: int, person: Person
+) -> HeldAccount:
+    """Say that somebody is this person. Raises StaleVersion, IllegalMove, PersonInactive, LinkedAlready."""
+    present = await _open(session, agent, held, version, Decision.LINKED)
+    if not person.active:
+        raise PersonInactive()
+    taken = await session.scalar(
+        select(IdentityLink.id).where(
+            IdentityLink.tenant_id == agent.tenant_id,
+            IdentityLink.identity_provider_id == present.identity_provider_id,
+            IdentityLink.person_id == person.id,
+        )
+    )
+    if taken is not None:
+        raise LinkedAlready()
+    await link(session, agent, person.id, present.identity_provider_id, _said(present))
+    return await _decide(session, agent, present, Decision.LINKED, person.id)
+
+
+async def create_held(
+    session: AsyncSession, agent: Agent, held: HeldAccount, version: int, draft: PersonDraft
+) -> HeldAccount:
+    """Make somebody a person of their own. Raises StaleVersion, IllegalMove, and what `create_person` raises."""
+    present = await _open(session, agent, held, version, Decision.CREATED)
+    source = Source.of(present.identity_provider_id)
+    person = await introduce(session, agent, source, _said(present), draft)
+    return await _decide(session, agent, present, Decision.CREATED, person.id)
+
+
+async def dismiss_held(
+    session: AsyncSession, agent: Agent, held: HeldAccount, version: int
+) -> HeldAccount:
+    """Let somebody stay outside; their next login puts them here again. Raises StaleVersion, IllegalMove."""
+    present = await _open(session, agent, held, version, Decision.DISMISSED)
+    return await _decide(session, agent, present, Decision.DISMISSED, present.person_id)
+
+
+def _said(held: HeldAccount) -> Assertion:
+    return Assertion(held.subject, asserted(held.asserted))
+
+
+async def _open(
+    session: AsyncSession, agent: Agent, held: HeldAccount, version: int, to: Decision
+) -> HeldAccount:
+    """The row, locked, if it still waits and has this version."""
+    present = await session.scalar(
+        select(HeldAccount)
+        .where(HeldAccount.tenant_id == agent.tenant_id, HeldAccount.id == held.id)
+        .with_for_update(),
+        execution_options={"populate_existing": True},
+    )
+    if present is None:
+        raise NotFound()
+    if present.version != version:
+        raise StaleVersion(present.version)
+    if present.state != Decision.OPEN:
+        raise IllegalMove("login", present.state, to.value)
+    return present
+
+
+async def _decide(
+    session: AsyncSession,
+    agent: Agent,
+    held: HeldAccount,
+    to: Decision,
+    person_id: uuid.UUID | None,
+) -> HeldAccount:
+    changed = await change(
+        session,
+        agent,
+        held,
+        held.version,
+        state=to.value,
+        person_id=person_id,
+        decided_by=agent.person_id,
+        decided_at=agent.now,
+    )
+    record(session, agent, "person:manage", held.id, *([person_id] if person_id else []))
+    return changed
