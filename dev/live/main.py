@@ -145,7 +145,9 @@ async def trial(stage: Stage, cell: AsyncEngine, way: str, target: Target) -> fl
         for port, event in zip(stage.ports, shown, strict=True)
     ]
     effects: list[asyncio.Future[Any]] = [*streams, *asked]
-    begins: asyncio.Future[Any] = asyncio.gather(*(f.listening.wait() for f in followers), *(e.wait() for e in shown))
+    begins: asyncio.Future[Any] = asyncio.gather(
+        *(f.listening.wait() for f in followers), *(e.wait() for e in shown)
+    )
     async with asyncio.timeout(30):
         # What ends before it has begun says why.
         await asyncio.wait([begins, *effects], return_when=asyncio.FIRST_COMPLETED)

@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from domain.identity_providers import ProviderTest, SignIn
+from domain.identity_providers import IdentityProvider, ProviderTest, SignIn
 from tests import providers
 
 if TYPE_CHECKING:
@@ -55,35 +55,43 @@ def rows(system: "System", now: dt.datetime) -> None:
                 created_at=BEGUN,
             )
         )
-        node = system.units[("system", "n1")[i]]
-        system.add(
-            providers.rule(
-                asker,
-                system.text("nurses"),
-                "nurse",
-                node,
-                of,
-                id=system.key(f"rule {protocol}"),
-                valid_until=system.maybe(now + 100 * DAY),
-                created_at=BEGUN + i * DAY,
-            )
+        _decided(system, now, i, protocol, of)
+
+
+def _decided(
+    system: "System", now: dt.datetime, i: int, protocol: str, of: IdentityProvider
+) -> None:
+    """A rule, somebody who was held, and a domain."""
+    asker, nurse = system.people["system_admin"], system.people["nurse"]
+    node = system.units[("system", "n1")[i]]
+    system.add(
+        providers.rule(
+            asker,
+            system.text("nurses"),
+            "nurse",
+            node,
+            of,
+            id=system.key(f"rule {protocol}"),
+            valid_until=system.maybe(now + 100 * DAY),
+            created_at=BEGUN + i * DAY,
         )
-        system.add(
-            providers.held(
-                of,
-                id=system.key(f"held {protocol}"),
-                subject=system.text("held subject"),
-                person_id=(None, nurse.id)[i],
-                reason=("NOT_KNOWN", "NAME_TAKEN")[i],
-                created_at=BEGUN + i * DAY,
-            )
+    )
+    system.add(
+        providers.held(
+            of,
+            id=system.key(f"held {protocol}"),
+            subject=system.text("held subject"),
+            person_id=(None, nurse.id)[i],
+            reason=("NOT_KNOWN", "NAME_TAKEN")[i],
+            created_at=BEGUN + i * DAY,
         )
-        system.add(
-            providers.domain(
-                of,
-                f"{protocol}.{system.slug}.example",
-                id=system.key(f"domain {protocol}"),
-                proven_at=BEGUN,
-                checked_at=now,
-            )
+    )
+    system.add(
+        providers.domain(
+            of,
+            f"{protocol}.{system.slug}.example",
+            id=system.key(f"domain {protocol}"),
+            proven_at=BEGUN,
+            checked_at=now,
         )
+    )
