@@ -57,11 +57,8 @@ class Wiring:
             rates=self.rates,
             refusals=self.refusals,
             deadline=self.settings.statement_seconds,
-<<<<<<< HEAD
             plain_webhooks=self.settings.is_development,
-=======
             loopback=self.settings.is_development,
->>>>>>> 77826d1 (api, identity: identity providers, rules, domains and held people through the API; metadata are vetted, vendors have a file each)
         )
 
 

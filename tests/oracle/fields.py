@@ -559,12 +559,9 @@ _TYPES = (
         {**columns("lastSeenAt nextAt visits"), "practitioner": PRACTITIONER},
     ),
     Type("AccountAtClinic", None, None, {**{name: money(name) for name in SUMS}, "clinic": CLINIC}),
-<<<<<<< HEAD
     *BILLS,
     *CALENDAR,
-=======
-    *(*BILLS, *ABOUT),
->>>>>>> 77826d1 (api, identity: identity providers, rules, domains and held people through the API; metadata are vetted, vendors have a file each)
+    *ABOUT,
 )
 TYPES = {type_.name: type_ for type_ in _TYPES}
 NODE_TYPES = tuple(type_ for type_ in _TYPES if type_.table is not None)

@@ -136,7 +136,6 @@ def _before(at: dt.datetime | None, until: dt.datetime) -> bool:
     return at is not None and at < until
 
 
-<<<<<<< HEAD
 def reminders(sight: Sight, args: Arguments) -> Picked:
     """Reminders are read as their appointments are."""
     type_, wanted = TYPES["Reminder"], Wanted(sight, args)
@@ -176,7 +175,8 @@ def at_unit(name: str, *order: str) -> Callable[[Sight, Arguments], Picked]:
         return Picked([(type_, row) for row in ordered(rows, (*order, "id"))])
 
     return root
-=======
+
+
 def about_providers(root: str) -> Callable[[Sight, Arguments], Picked]:
     """A page of what an administrator sees of identity providers."""
     name, order = PAGES[root]
@@ -196,7 +196,6 @@ def about_providers(root: str) -> Callable[[Sight, Arguments], Picked]:
         return page(wanted, type_, order, rows, fits, closed=closed)
 
     return listed
->>>>>>> 77826d1 (api, identity: identity providers, rules, domains and held people through the API; metadata are vetted, vendors have a file each)
 
 
 EVERY_ROOT: dict[str, Callable[[Sight, Arguments], Picked]] = {

@@ -32,11 +32,10 @@ PLACED = (
     "coverage",
     "daily_close",
 )
-<<<<<<< HEAD
-DIRECTORY = ("org_unit", "practitioner", "person", "charge_master", "payer", "reminder_rule")
-=======
-DIRECTORY = ("org_unit", "practitioner", "person", "charge_master", "payer", "tenant")
->>>>>>> 77826d1 (api, identity: identity providers, rules, domains and held people through the API; metadata are vetted, vendors have a file each)
+DIRECTORY = (
+    *("org_unit", "practitioner", "person", "charge_master", "payer"),
+    *("reminder_rule", "tenant"),
+)
 
 
 class Sight:

@@ -23,11 +23,7 @@ from domain.patients import Patient, PatientSite
 from domain.people import Person, RoleGrant
 from domain.practitioners import Practitioner
 from tests import make, who
-<<<<<<< HEAD
-from tests.oracle import opening, reminding, staff
-=======
-from tests.oracle import opening, providers, staff
->>>>>>> 77826d1 (api, identity: identity providers, rules, domains and held people through the API; metadata are vetted, vendors have a file each)
+from tests.oracle import opening, providers, reminding, staff
 from tests.oracle.bills import Bills
 from tests.oracle.charts import BEGUN, DAY, ENTRIES, SEED, Charts
 
