@@ -24,6 +24,7 @@ FLOORS = {  # docs: the table of dependencies gives the reasons
     "joserfc": "1.7.6",
     "python-keycloak": "7.1",
     "oso": "0.27.3",
+    "scim2-server": "0.8.3",
 }
 # Spelled in parts, so that this file does not hold what it forbids.
 REGISTRIES = [

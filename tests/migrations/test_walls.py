@@ -22,7 +22,7 @@ from domain.patients import Patient, PatientSite
 from domain.people import Person
 from domain.practitioners import Practitioner
 from domain.tables import load
-from tests import make, providers, reminders
+from tests import directories, make, providers, reminders
 from tests.database import Database
 
 MODELS = {mapper.class_.__tablename__: mapper.class_ for mapper in load().registry.mappers}
@@ -67,6 +67,7 @@ def build() -> System:
         *(make.closure(tree.clinics[0], dt.date(2027, 1, 1)), *small(tree, doctor)),
         *(reminders.setting(tree.root), reminders.template(tree.root), reminders.watch(tree.root)),
         *providers.one_of_each(tree.tenant, doctor, tree.root),
+        *directories.one_of_each(doctor),
     ]
     rule = reminders.rule(tree.root)
     rows.append(rule)
@@ -465,7 +466,9 @@ def test_what_no_command_changes_cannot_be_changed(
             refused(app, partial(app.execute, same), "permission denied")
 
 
-DELETABLE = {"resource_assignment", "revoked_session", "idempotency"}
+DELETABLE = {"resource_assignment", "revoked_session", "idempotency"} | {
+    *("scim_email", "scim_membership"),
+}
 
 
 @pytest.mark.parametrize("name", sorted(set(MODELS) - DELETABLE))
