@@ -12,8 +12,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from domain.audit import Agent
 from domain.audit import record as audit
 from domain.codings import DIAGNOSES, Coded, Coding, coded
-from domain.encounters import Encounter, OfEncounter, documentable, follows_encounter
-from domain.model import Stamped, new_id, one_of
+from domain.encounters import Encounter, documentable, follows_encounter
+from domain.model import OfPatient, Stamped, new_id, one_of
 from domain.moments import in_order, past_day
 from domain.practitioners import practising
 from domain.state_tables import Stateful, revised, table
@@ -57,8 +57,8 @@ PRESENT = frozenset({ClinicalStatus.ACTIVE, ClinicalStatus.RECURRENCE, ClinicalS
 _ANY = ("unconfirmed", "provisional", "differential", "confirmed", "refuted")
 
 
-class Condition(Stateful, Coded, Stamped, OfEncounter):
-    """A coded problem or diagnosis (ICD-10-CM or SNOMED CT) recorded at an encounter."""
+class Condition(Stateful, Coded, Stamped, OfPatient):
+    """A coded problem or diagnosis (ICD-10-CM or SNOMED CT) recorded at an encounter, or brought along."""
 
     __tablename__ = "condition"
     __resource__ = "condition"
@@ -68,21 +68,8 @@ class Condition(Stateful, Coded, Stamped, OfEncounter):
         "verification_status",
         **{state: [other for other in _ANY if other != state] for state in _ANY},
     )
-    __table_args__ = (
-        *__states__.constraints(),
-        one_of("clinical_status", ClinicalStatus),
-        one_of("category", Category),
-        CheckConstraint("abated_on is null or abated_on >= onset_on", name="period"),
-        follows_encounter("condition"),
-        ForeignKeyConstraint(
-            ["tenant_id", "recorded_by"],
-            ["person.tenant_id", "person.id"],
-            name="fk_condition_recorded_by",
-        ),
-        Index("ix_condition_patient", "tenant_id", "patient_id", "id"),
-        Index("ix_condition_encounter", "tenant_id", "encounter_id", "id"),
-    )
 
+    encounter_id: Mapped[uuid.UUID | None] = mapped_column(sort_order=-94)
     clinical_status: Mapped[str] = mapped_column(server_default="active")
     verification_status: Mapped[str] = mapped_column(server_default="confirmed")
     category: Mapped[str] = mapped_column(server_default="encounter-diagnosis")
@@ -90,6 +77,23 @@ class Condition(Stateful, Coded, Stamped, OfEncounter):
     abated_on: Mapped[dt.date | None]
     recorded_at: Mapped[dt.datetime]
     recorded_by: Mapped[uuid.UUID | None]
+
+    @classmethod
+    def further(cls, name: str) -> tuple[Any, ...]:
+        return (
+            *cls.__states__.constraints(),
+            one_of("clinical_status", ClinicalStatus),
+            one_of("category", Category),
+            CheckConstraint("abated_on is null or abated_on >= onset_on", name="period"),
+            follows_encounter(name),
+            ForeignKeyConstraint(
+                ["tenant_id", "recorded_by"],
+                ["person.tenant_id", "person.id"],
+                name="fk_condition_recorded_by",
+            ),
+            Index("ix_condition_patient", "tenant_id", "patient_id", "id"),
+            Index("ix_condition_encounter", "tenant_id", "encounter_id", "id"),
+        )
 
 
 async def record(

@@ -3,7 +3,7 @@
 import datetime as dt
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -14,10 +14,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.audit import Agent
 from domain.audit import record as audit
+from domain.chart_entries import Spot, at_encounter
 from domain.codings import ANSWERS, FINDINGS, LOINC, Coding, coded
-from domain.encounters import Encounter, OfEncounter, documentable, follows_encounter
+from domain.encounters import Encounter, follows_encounter
 from domain.errors import Invalid, Several
-from domain.model import Stamped, in_a_row, new_id, one_of
+from domain.model import OfPatient, Stamped, in_a_row, new_id, one_of
 from domain.moments import past
 from domain.plain_text import optional_line, optional_passage
 from domain.quantities import checked_number, checked_quantity
@@ -73,10 +74,27 @@ RESULTS = frozenset({ObservationState.PRELIMINARY, ObservationState.FINAL})
 """States that say something."""
 
 
-class Observation(Stateful, Stamped, OfEncounter):
+def of_another(column: str) -> ForeignKeyConstraint:
+    """The column names another finding of the health system."""
+    return ForeignKeyConstraint(
+        ["tenant_id", column],
+        ["observation.tenant_id", "observation.id"],
+        name=f"fk_observation_{column.removesuffix('_id')}",
+    )
+
+
+def found_by(column: str) -> Index:
+    """What names a finding by the column is found."""
+    name = f"ix_observation_{column.removesuffix('_id')}"
+    return Index(name, "tenant_id", column, "id", postgresql_where=text(f"{column} is not null"))
+
+
+class Observation(Stateful, Stamped, OfPatient):
     """A coded measurement (LOINC): a quantity with its UCUM unit, a text, a code or yes and no; or only its parts.
 
     A component (the systolic pressure of a blood pressure) is a row of its own, so that it can be followed over time.
+    What was found elsewhere and brought along belongs to no encounter. `replaced_by_id` of a finding that was put right
+    later, and of its components, is the version that holds.
     """
 
     __tablename__ = "observation"
@@ -91,41 +109,8 @@ class Observation(Stateful, Stamped, OfEncounter):
         corrected=("amended",),
         unknown=("preliminary", "final", "cancelled"),
     )
-    __table_args__ = (
-        *__states__.constraints(),
-        one_of("interpretation", Interpretation),
-        one_of("part", Part),
-        CheckConstraint(
-            "num_nonnulls(value_quantity, value_text, value_code, value_boolean) <= 1",
-            name="one_value",
-        ),
-        CheckConstraint("value_quantity is null or unit is not null", name="unit"),
-        CheckConstraint("(value_code is null) = (value_code_system is null)", name="value_code"),
-        CheckConstraint("range_high is null or range_high >= range_low", name="range"),
-        CheckConstraint("(part is null) = (part_of_id is null)", name="part_of"),
-        follows_encounter("observation"),
-        ForeignKeyConstraint(
-            ["tenant_id", "recorded_by"],
-            ["person.tenant_id", "person.id"],
-            name="fk_observation_recorded_by",
-        ),
-        ForeignKeyConstraint(
-            ["tenant_id", "part_of_id"],
-            ["observation.tenant_id", "observation.id"],
-            name="fk_observation_part_of",
-        ),
-        Index("ix_observation_patient", "tenant_id", "patient_id", "effective_at", "id"),
-        Index("ix_observation_code", "tenant_id", "patient_id", "code", "effective_at", "id"),
-        Index("ix_observation_encounter", "tenant_id", "encounter_id", "effective_at", "id"),
-        Index(
-            "ix_observation_part_of",
-            "tenant_id",
-            "part_of_id",
-            "id",
-            postgresql_where=text("part_of_id is not null"),
-        ),
-    )
 
+    encounter_id: Mapped[uuid.UUID | None] = mapped_column(sort_order=-94)
     state: Mapped[str] = mapped_column(server_default="final")
     code_system: Mapped[str] = mapped_column(server_default="http://loinc.org")
     code: Mapped[str]
@@ -143,20 +128,53 @@ class Observation(Stateful, Stamped, OfEncounter):
     interpretation: Mapped[str | None]
     part_of_id: Mapped[uuid.UUID | None]
     part: Mapped[str | None]
+    replaced_by_id: Mapped[uuid.UUID | None]
     effective_at: Mapped[dt.datetime]
     recorded_by: Mapped[uuid.UUID | None]
 
+    @classmethod
+    def further(cls, name: str) -> tuple[Any, ...]:
+        return (
+            *cls.__states__.constraints(),
+            one_of("interpretation", Interpretation),
+            one_of("part", Part),
+            CheckConstraint(
+                "num_nonnulls(value_quantity, value_text, value_code, value_boolean) <= 1",
+                name="one_value",
+            ),
+            CheckConstraint("value_quantity is null or unit is not null", name="unit"),
+            CheckConstraint(
+                "(value_code is null) = (value_code_system is null)", name="value_code"
+            ),
+            CheckConstraint("range_high is null or range_high >= range_low", name="range"),
+            CheckConstraint("(part is null) = (part_of_id is null)", name="part_of"),
+            follows_encounter(name),
+            ForeignKeyConstraint(
+                ["tenant_id", "recorded_by"],
+                ["person.tenant_id", "person.id"],
+                name="fk_observation_recorded_by",
+            ),
+            *(of_another(column) for column in ("part_of_id", "replaced_by_id")),
+            Index("ix_observation_patient", "tenant_id", "patient_id", "effective_at", "id"),
+            Index("ix_observation_code", "tenant_id", "patient_id", "code", "effective_at", "id"),
+            Index("ix_observation_encounter", "tenant_id", "encounter_id", "effective_at", "id"),
+            *(found_by(column) for column in ("part_of_id", "replaced_by_id")),
+        )
+
     async def parts(self, session: AsyncSession) -> list[Any]:
-        """Its components; members of a panel stand for themselves."""
+        """Its components, and the versions before it with theirs; members of a panel stand for themselves."""
+        component = (Observation.part_of_id == self.id) & (Observation.part == Part.COMPONENT)
         found = await session.scalars(
             select(Observation).where(
                 Observation.tenant_id == self.tenant_id,
-                Observation.part_of_id == self.id,
-                Observation.part == Part.COMPONENT.value,
+                component | (Observation.replaced_by_id == self.id),
                 Observation.state != ObservationState.ENTERED_IN_ERROR.value,
             )
         )
-        return list(found)
+        rows = {row.id: row for row in found}
+        for before in [row for row in rows.values() if row.part != Part.COMPONENT]:
+            rows |= {row.id: row for row in await before.parts(session)}
+        return list(rows.values())
 
 
 @dataclass(frozen=True)
@@ -210,14 +228,14 @@ async def record(
     The rows answered have ids in a row from `first_id` on. Raises Several with a refusal for each finding that
     cannot be taken, its path `observations`, number, field; Invalid. Writes observation.
     """
-    at = documentable(encounter)
+    at = at_encounter(encounter)
     if not 1 <= len(findings) <= MOST:
         raise Invalid(f"1 to {MOST} observations at once.", path=("observations",))
     group = None if panel is None else _panel(agent, panel, findings)
     checked, wrong = [], []
     for i, finding in enumerate(findings):
         try:
-            checked.append(_columns(agent, finding, ("observations", str(i))))
+            checked.append(finding_columns(agent, finding, ("observations", str(i))))
         except Invalid as error:
             wrong.append(error)
     if wrong:
@@ -225,18 +243,20 @@ async def record(
     rows: list[Observation] = []
     ids = in_a_row(first_id or new_id(), len(findings) + (group is not None))
     if group is not None:
-        rows.append(_row(agent, at, next(ids), group, None, None))
+        rows.append(finding_row(agent, at, next(ids), group, None, None))
     parent = rows[0].id if rows else None
     components: list[Observation] = []
     for columns, parts in checked:
-        rows.append(_row(agent, at, next(ids), columns, parent, Part.MEMBER))
-        components += [_row(agent, at, new_id(), p, rows[-1].id, Part.COMPONENT) for p in parts]
+        rows.append(finding_row(agent, at, next(ids), columns, parent, Part.MEMBER))
+        components += [
+            finding_row(agent, at, new_id(), p, rows[-1].id, Part.COMPONENT) for p in parts
+        ]
     session.add_all(rows)
     await session.flush()
     session.add_all(components)
     await session.flush()
     told = (row.id for row in (*rows, *components))
-    audit(session, agent, "observation:record", *told, at.id, clinic_id=at.clinic_id)
+    audit(session, agent, "observation:record", *told, encounter.id, clinic_id=at.clinic_id)
     return rows
 
 
@@ -287,7 +307,7 @@ def _panel(agent: Agent, panel: Coding, findings: Sequence[Finding]) -> dict[str
     }
 
 
-def _columns(
+def finding_columns(
     agent: Agent, finding: Finding, path: tuple[str, ...], part: bool = False
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The columns of a finding and of its components. Raises Invalid."""
@@ -309,7 +329,7 @@ def _columns(
     parts = []
     for i, each in enumerate(finding.components):
         own = replace(each, effective_at=when, state=finding.state)
-        parts.append(_columns(agent, own, (*path, "components", str(i)), part=True)[0])
+        parts.append(finding_columns(agent, own, (*path, "components", str(i)), part=True)[0])
     return columns, parts
 
 
@@ -355,22 +375,19 @@ def meaning(value: Value) -> Interpretation | None:
     return Interpretation.N
 
 
-def _row(
+def finding_row(
     agent: Agent,
-    at: Encounter,
+    at: Spot,
     id_: uuid.UUID,
     columns: dict[str, Any],
     of: uuid.UUID | None,
     part: Part | None,
 ) -> Observation:
+    """A new finding at a place, as a part of another or for itself."""
     return Observation(
         tenant_id=agent.tenant_id,
         id=id_,
-        clinic_id=at.clinic_id,
-        unit_id=at.unit_id,
-        patient_id=at.patient_id,
-        encounter_id=at.id,
-        sensitivity=at.sensitivity,
+        **asdict(at),
         part_of_id=of,
         part=part.value if of is not None and part is not None else None,
         recorded_by=agent.person_id,

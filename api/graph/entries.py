@@ -37,11 +37,12 @@ def shown(link: Link) -> Link:
 
 
 def whole(link: Link) -> Link:
-    """A link to observations without those that are components of others."""
+    """A link to observations that hold, without those that are components of others."""
 
     def build(up: Row, child: Row, get: Argument) -> Select[Any]:
         component: ColumnElement[str] = literal_column(f"'{Part.COMPONENT.value}'")
-        return link(up, child, get).where(child.part.is_distinct_from(component))
+        found = link(up, child, get).where(child.part.is_distinct_from(component))
+        return found.where(child.replaced_by_id.is_(None))
 
     return build
 

@@ -13,6 +13,7 @@ from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
 from api.graph.spots import at_visit
 from api.plan.write import Payload, Work, perform
+from domain.corrections import correct
 from domain.errors import Invalid, Several
 from domain.observations import Finding, Interpretation, ObservationState, Value, record, update
 from domain.observations import Observation as Observations
@@ -88,6 +89,24 @@ class UpdateObservationInput:
     idempotency_key: str | None = idempotency_key()
 
 
+@strawberry.input(description="A final finding that was wrong, or has more to it.")
+class CorrectObservationInput:
+    id: strawberry.ID = strawberry.field(
+        description="The observation; it becomes the version before."
+    )
+    version: int = strawberry.field(description="The version that the change is based on.")
+    state: ObservationState = strawberry.field(
+        description="AMENDED where something is added, CORRECTED where it was wrong."
+    )
+    value: ObservationValueInput | None = strawberry.field(
+        default=None, description="What was found; none beside components."
+    )
+    components: list[ObservationComponentInput] = strawberry.field(
+        default_factory=list, description="All of what it is made of."
+    )
+    idempotency_key: str | None = idempotency_key()
+
+
 @value_type("The recorded findings.")
 class RecordObservationsPayload:
     observations: list[Observation] | None = strawberry.field(
@@ -124,14 +143,19 @@ def value_of(given: ObservationValueInput | None, *path: str) -> Value:
     )
 
 
+def components_of(given: list[ObservationComponentInput], *path: str) -> tuple[Finding, ...]:
+    """What a finding is made of. Raises Invalid."""
+    return tuple(
+        Finding(coding(part.code), value_of(part.value, *path, "components", str(i), "value"))
+        for i, part in enumerate(given)
+    )
+
+
 def finding(given: ObservationInput, *path: str) -> Finding:
     """A finding as the domain takes it. Raises Invalid."""
-    parts = (
-        Finding(coding(part.code), value_of(part.value, *path, "components", str(i), "value"))
-        for i, part in enumerate(given.components)
-    )
+    parts = components_of(given.components, *path)
     value = value_of(given.value, *path, "value")
-    return Finding(coding(given.code), value, given.state, given.effective_at, tuple(parts))
+    return Finding(coding(given.code), value, given.state, given.effective_at, parts)
 
 
 def findings(given: list[ObservationInput]) -> list[Finding]:
@@ -181,3 +205,30 @@ class Mutation:
 
         payload = Payload("observation", "Observation")
         return await perform(info._raw_info, "updateObservation", payload, input, command)
+
+    @root(
+        "observation:mark_entered_in_error",
+        "Put a final finding right: a new version with another value, linked to the one before.",
+    )
+    async def correct_observation(
+        self, info: Info, input: Annotated[CorrectObservationInput, GIVEN]
+    ) -> UpdateObservationPayload | None:
+        async def command(work: Work) -> uuid.UUID:
+            row = await work.load(Observations, input.id, "Observation")
+            # It takes away what was said, and says something else.
+            await work.require("observation:record", row)
+            agent = await work.require("observation:mark_entered_in_error", row)
+            made = await correct(
+                work.session,
+                agent,
+                row,
+                input.version,
+                input.state,
+                value_of(input.value, "value"),
+                components_of(input.components),
+                correction_id=work.new_id,
+            )
+            return made.id
+
+        payload = Payload("observation", "Observation")
+        return await perform(info._raw_info, "correctObservation", payload, input, command)

@@ -47,6 +47,23 @@ def _parts(kind: Part) -> Any:
     return build
 
 
+def _holding(link: Any) -> Any:
+    """Without versions that were put right."""
+
+    def build(up: Row, child: Row, get: Any) -> Select[Any]:
+        found: Select[Any] = link(up, child, get)
+        return found.where(child.replaced_by_id.is_(None))
+
+    return build
+
+
+def _before(up: Row, child: Row, get: Any) -> Select[Any]:
+    """A finding has one version before it, beside whose components the column stands too."""
+    component: ColumnElement[str] = literal_column(f"'{Part.COMPONENT.value}'")
+    of = joined("replaced_by_id", "id")(up, child, get)
+    return of.where(child.part.is_distinct_from(component))
+
+
 def _exact(name: str) -> Any:
     return lambda row, *_: cast(attribute(row, name), Text)
 
@@ -97,11 +114,19 @@ class Observation(Node):
     def components(self, first: First = 50) -> list["Observation"] | None:
         """What it is made of, as systolic and diastolic pressure."""
 
-    @many("read", shown(_parts(Part.MEMBER)), group=None, order=lambda o: [o.id])
+    @many("read", shown(_holding(_parts(Part.MEMBER))), group=None, order=lambda o: [o.id])
     def members(
         self, first: First = 50, include_entered_in_error: IncludeErrors = False
     ) -> list["Observation"] | None:
         """The findings of a panel."""
+
+    @one("read", _before)
+    def replaces(self) -> Optional["Observation"]:
+        """The version before, which this one put right."""
+
+    @one("read", joined("id", "replaced_by_id"))
+    def replaced_by(self) -> Optional["Observation"]:
+        """The version that holds, where this one was put right."""
 
     @one("read", joined("id", "part_of_id"))
     def part_of(self) -> Optional["Observation"]:
@@ -113,6 +138,7 @@ def _conditions(values: dict[str, Any], errors: bool) -> Any:
         out: list[ColumnElement[bool]] = [
             attribute(row, "patient_id") == c.binds.value("patient", Uuid()),
             attribute(row, "code") == c.binds.value("code", Text()),
+            attribute(row, "replaced_by_id").is_(None),
         ]
         if values["since"] is not None:
             out.append(attribute(row, "effective_at") >= c.binds.value("since", DateTime(True)))

@@ -17,7 +17,7 @@ from domain.imports.concepts import codes, one_line, words
 from domain.imports.fields import Reader
 from domain.imports.money import whole
 from domain.imports.policies import Policy, order_of, payer_named, policy_of
-from domain.imports.work import Skip, Work
+from domain.imports.work import Skip, Work, possible
 from domain.model import new_id
 
 MOST_DIAGNOSES = 4
@@ -97,13 +97,28 @@ def _policy(
         found = next((p for p in inside if p.text("id") == reference[1:]), None)
     elif (entry := work.target(reference)) is not None and entry.type == "Coverage":
         found = None if entry.index in work.skipped else entry.resource
+    else:
+        known = _earlier(part, reference, patient_id, work)
+        if known is not None:
+            return known
     if found is not None:
         return policy_of(found, patient_id, zone, work)
     payer = payer_named(part.text("display"), part, work)
     if payer is None:
-        work.leave_out(part, "reference", "no coverage of the same bundle")
+        work.leave_out(part, "reference", "no coverage of this or an earlier bundle")
         return None
     return Policy(patient_id, payer)
+
+
+def _earlier(part: Reader, reference: str, patient_id: uuid.UUID, work: Work) -> Policy | None:
+    """The coverage of an earlier bundle. Raises Fault for another patient's."""
+    for name in possible(reference, ["Coverage"]):
+        known: Policy | None = work.policies.get(work.names[name]) if name in work.names else None
+        if known is not None and known.patient_id != patient_id:
+            raise part.fault("reference", "The coverage is another patient's.")
+        if known is not None:
+            return known
+    return None
 
 
 def _amounts(resource: Reader, items: list[Reader], work: Work) -> tuple[int, dict[int, int]]:

@@ -77,16 +77,6 @@ def visited(
     }
 
 
-def at_visit(
-    resource: Reader, work: Work, subject: str = "subject", encounter: str = "encounter"
-) -> tuple[dict[str, Any], Visit]:
-    """As `placed`, for what exists at a visit only. Raises Skip, Fault."""
-    values = placed(resource, work, subject, encounter)
-    if values["encounter_id"] is None:
-        raise Skip("it names no encounter")
-    return values, work.visits[values["encounter_id"]]
-
-
 def zone_of(values: dict[str, Any], work: Work) -> str:
     """The time zone of the row's clinic; UTC where the place is not known yet."""
     clinic = values["clinic_id"]

@@ -16,12 +16,13 @@ from domain.billing import Coverage, FinancialState, Payer, Relationship
 from domain.imports.chart import day, in_order, member, optional_member
 from domain.imports.concepts import first_code, one_line
 from domain.imports.fields import Reader
-from domain.imports.rows import change, differences, insert_all
+from domain.imports.rows import change, differences, insert_all, stored
 from domain.imports.work import Work
 from domain.model import new_id
 from domain.patients import fold
 
 MEMBER_LENGTH = 80
+TERMS = ("state", "ends_on", "group_number", "relationship")
 ORDERS = range(1, 10)
 
 
@@ -40,6 +41,7 @@ class Policy:
     """What a payer covers; the fields that are compared say which coverage it is.
 
     `member_id` is empty where the source has none; `terms` are further columns, none where only a name is known.
+    `earlier`: of a bundle before, so that what is stored of it by now stays as it is.
     """
 
     patient_id: uuid.UUID
@@ -48,6 +50,7 @@ class Policy:
     starts_on: dt.date | None = None
     priority: int = field(default=1, compare=False)
     terms: dict[str, Any] = field(default_factory=dict, compare=False)
+    earlier: bool = field(default=False, compare=False)
 
 
 def payer_named(text: str | None, holder: Reader, work: Work) -> PayerName | None:
@@ -120,6 +123,26 @@ def _group(coverage: Reader, work: Work) -> str | None:
     return None
 
 
+async def learn_policies(work: Work) -> None:
+    """Look up the coverages of earlier imports that the bundle names."""
+    ids = {local for key, local in work.names.items() if key.type == "Coverage"}
+    rows = await stored(work.session, Coverage, work.agent.tenant_id, ids)
+    payers = await stored(
+        work.session, Payer, work.agent.tenant_id, {row.payer_id for row in rows.values()}
+    )
+    for id_, row in rows.items():
+        payer = payers[row.payer_id]
+        work.policies[id_] = Policy(
+            row.patient_id,
+            PayerName(payer.name, payer.name_key, payer.identifier_system, payer.identifier),
+            row.member_id,
+            row.starts_on,
+            row.priority,
+            {name: getattr(row, name) for name in TERMS},
+            earlier=True,
+        )
+
+
 async def covered(
     work: Work, wanted: Iterable[tuple[uuid.UUID, Policy]]
 ) -> dict[tuple[uuid.UUID, Policy], uuid.UUID]:
@@ -146,7 +169,8 @@ async def covered(
             work.touched.append(fresh[-1]["id"])
             continue
         found[clinic, policy] = row.id
-        if changes := differences(row, policy.terms):
+        changes = {} if policy.earlier else differences(row, policy.terms)
+        if changes:
             await change(work, Coverage, row.id, changes)
     await insert_all(work, Coverage, fresh)
     return found

@@ -24,6 +24,7 @@ from domain.imports.chart import learn_visits
 from domain.imports.faults import Fault, Faults, Problem
 from domain.imports.kinds import kinds
 from domain.imports.places import PlaceRule
+from domain.imports.policies import learn_policies
 from domain.imports.reports import Report
 from domain.imports.sources import Source
 from domain.imports.steps import drafted, identified, new_names
@@ -127,6 +128,7 @@ class Run:
         work = Work(session, agent, self.sealer, self.rule, entries, tenant)
         ours = await identified(work)
         await learn_visits(work)
+        await learn_policies(work)
         drafts = drafted(work, ours)
         for kind in kinds().values():
             await kind.write(work, drafts[kind.type])

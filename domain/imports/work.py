@@ -74,7 +74,8 @@ class Work:
     """One bundle's. `seen` says at which clinics a patient was; `home` where they belong if nowhere was.
 
     `visits` are the encounters of the bundle and those that it refers to; `groups` says which observation (a panel or
-    a report) another belongs to; `totals` are what is compared with the rows in the end.
+    a report) another belongs to; `totals` are what is compared with the rows in the end; `policies` are the coverages of
+    earlier bundles that this one names.
     """
 
     session: AsyncSession
@@ -94,6 +95,7 @@ class Work:
     visits: dict[uuid.UUID, Visit] = field(default_factory=dict)
     groups: dict[uuid.UUID, uuid.UUID] = field(default_factory=dict)
     totals: list[Total] = field(default_factory=list)
+    policies: dict[uuid.UUID, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._by_url = {e.full_url: e for e in self.entries if e.full_url is not None}

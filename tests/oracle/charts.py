@@ -80,6 +80,8 @@ class Charts:
 
     def finding(self, visit: Encounter, name: str) -> None:
         pick = self.random
+        # Now and then it was brought along and belongs to no visit.
+        at = {} if zlib.crc32(name.encode()) % 4 else {"encounter_id": None}
         value: dict[str, Any] = pick.choice(
             (
                 {"value_quantity": Decimal("98.60"), "unit": "[degF]"},
@@ -101,7 +103,7 @@ class Charts:
                 effective_at=BEGUN + pick.randrange(3) * DAY,
                 recorded_by=self.maybe(self.people["nurse"].id),
                 interpretation=self.maybe("HH"),
-                **{"unit": None} | value,
+                **{"unit": None} | value | at,
             )
         )
         for part in pick.sample(("component", "member"), pick.randrange(3)):
@@ -114,8 +116,10 @@ class Charts:
                     part=part,
                     part_of_id=finding.id,
                     effective_at=BEGUN + pick.randrange(3) * DAY,
+                    **at,
                 )
             )
+        self._put_right(visit, finding, name, at)
         for entry in ENTRIES:
             self._entry(visit, entry, name)
         self.add(
@@ -127,8 +131,18 @@ class Charts:
                 category=pick.choice(("problem-list-item", "encounter-diagnosis")),
                 verification_status=pick.choice(("confirmed", "entered-in-error", "unconfirmed")),
                 onset_on=self.maybe(dt.date(2024, 2, 29)),
+                **at,
             )
         )
+
+    def _put_right(self, visit: Encounter, finding: Any, name: str, at: dict[str, Any]) -> None:
+        """The later version of a finding, now and then."""
+        if zlib.crc32(name.encode()) % 5:
+            return
+        later: dict[str, Any] = {"id": self.key(f"later {name}"), "state": "corrected"}
+        made = make.observation(visit, code=finding.code, **later | at)
+        self.rows.insert(self.rows.index(finding), made)
+        finding.replaced_by_id = made.id
 
     def _entry(self, visit: Encounter, entry: Callable[..., Any], name: str) -> None:
         """An allergy, a medication … of a visit, or of none."""

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.oracle.calendars import CALENDAR
+from tests.oracle.findings import before, parts, whole
 from tests.oracle.hours import rooms
 from tests.oracle.money import BILLS, CHARGE_MORE, less_applied
 from tests.oracle.provider_types import ABOUT
@@ -31,17 +32,6 @@ def _of(table: str, column: str) -> Any:
 
 def _own(permission: str) -> Any:
     return lambda sight, row: sight.may(permission, row)
-
-
-def _whole(column: str) -> Any:
-    """Findings that are no components of others."""
-    find = _of("observation", column)
-    return lambda sight, row: [o for o in find(sight, row) if o.part != "component"]
-
-
-def _parts(part: str) -> Any:
-    find = _of("observation", "part_of_id")
-    return lambda sight, row: [o for o in find(sight, row) if o.part == part]
 
 
 def _problems(sight: Sight, patient: Any) -> list[Any]:
@@ -84,7 +74,7 @@ def _chart(column: str, observations: int) -> dict[str, Many]:
     states = {"struck": "state", "group": "CLINICAL"}
     verified = {"struck": "verification_status", "group": "CLINICAL"}
     return {
-        "observations": Many("Observation", _whole(column), LATEST, observations, **states),
+        "observations": Many("Observation", whole(column), LATEST, observations, **states),
         "conditions": Many("Condition", _of("condition", column), ("-id",), 50, **verified),
         "allergies": Many(
             "AllergyIntolerance", _of("allergy_intolerance", column), LATEST, 50, **verified
@@ -351,9 +341,11 @@ _TYPES = (
             **columns("valueBoolean unit rangeText effectiveAt errorReason version"),
             **enums("state interpretation part"),
             **texts("valueQuantity rangeLow rangeHigh"),
-            "components": Many("Observation", _parts("component"), ("id",), 50),
-            "members": Many("Observation", _parts("member"), ("id",), 50, struck="state"),
+            "components": Many("Observation", parts("component"), ("id",), 50),
+            "members": Many("Observation", parts("member"), ("id",), 50, struck="state"),
             "partOf": one("Observation", "observation", "part_of_id"),
+            "replacedBy": one("Observation", "observation", "replaced_by_id"),
+            "replaces": One("Observation", before),
             "encounter": ENCOUNTER,
             "recordedBy": RECORDER,
         },

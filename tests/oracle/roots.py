@@ -243,6 +243,7 @@ def observations(sight: Sight, args: Arguments) -> Picked:
         return bool(
             row.patient_id == patient
             and row.code == args["code"]
+            and row.replaced_by_id is None
             and (since is None or row.effective_at >= since)
             and (until is None or row.effective_at < until)
             and (args.get("includeEnteredInError", False) or row.state != "entered-in-error")

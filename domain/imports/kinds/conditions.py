@@ -1,11 +1,23 @@
 """Condition, https://hl7.org/fhir/R4/condition.html"""
 
+import datetime as dt
 from collections.abc import Sequence
+from typing import Any
 
 from domain.codings import DIAGNOSES
 from domain.conditions import Category, ClinicalStatus, Condition, VerificationStatus
 from domain.imports.bundles import Entry
-from domain.imports.chart import at_visit, day, happened, in_order, member, moment, write_entries
+from domain.imports.chart import (
+    day,
+    happened,
+    in_order,
+    member,
+    moment,
+    placed,
+    since,
+    write_entries,
+    zone_of,
+)
 from domain.imports.concepts import codes, first_code, needed_coding
 from domain.imports.fields import Reader
 from domain.imports.kinds import Kind
@@ -18,12 +30,12 @@ LISTED = ("problem-list-item", "health-concern")
 def draft(entry: Entry, work: Work) -> Draft:
     """Code, statuses and since when. Raises Fault, Skip."""
     resource = entry.resource
-    place, visit = at_visit(resource, work)
-    zone = work.rule.zone(visit.clinic_id)
+    place = placed(resource, work)
+    zone = zone_of(place, work)
     began = _day(resource, "onset", zone, work)
     over = _day(resource, "abatement", zone, work)
     in_order(resource, "abatementDateTime", began, over)
-    recorded = moment(resource, "recordedDate", zone, work) or visit.started_at
+    recorded = moment(resource, "recordedDate", zone, work) or _known(resource, place, zone, work)
     values = {
         **place,
         **needed_coding(resource.part("code"), DIAGNOSES, work),
@@ -36,6 +48,12 @@ def draft(entry: Entry, work: Work) -> Draft:
         "recorded_at": happened(resource, "recordedDate", recorded, work),
     }
     return Draft(entry, work.local[entry.index], values)
+
+
+def _known(resource: Reader, place: dict[str, Any], zone: str, work: Work) -> dt.datetime | None:
+    """Since when it is known, where nobody says when it was recorded: since its visit, else since it began."""
+    visit = work.visits.get(place["encounter_id"])
+    return visit.started_at if visit else since(resource, "onset", zone, work)
 
 
 def _day(resource: Reader, name: str, zone: str, work: Work) -> object:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from domain.codings import FINDINGS
 from domain.imports.bundles import Entry
-from domain.imports.chart import at_visit, happened, moment, since, write_entries
+from domain.imports.chart import happened, moment, placed, since, write_entries, zone_of
 from domain.imports.concepts import needed_coding, several_lines
 from domain.imports.fields import Reader
 from domain.imports.kinds import Kind
-from domain.imports.kinds.observations import belong
+from domain.imports.kinds.observations import belong, join_earlier
 from domain.imports.work import Draft, Work
 from domain.observations import Observation, ObservationState, Value, value_columns
 
@@ -23,8 +23,8 @@ LEFT_OUT = ("presentedForm", "media", "imagingStudy")
 def draft(entry: Entry, work: Work) -> Draft:
     """Code, conclusion, when, and which observations belong to it. Raises Fault, Skip."""
     resource = entry.resource
-    place, visit = at_visit(resource, work)
-    zone = work.rule.zone(visit.clinic_id)
+    place = placed(resource, work)
+    zone = zone_of(place, work)
     when = since(resource, "effective", zone, work) or moment(resource, "issued", zone, work)
     conclusion = several_lines(resource.text("conclusion"), resource, "conclusion", work)
     values = {
@@ -52,8 +52,9 @@ def _state(resource: Reader) -> ObservationState:
 
 
 async def write(work: Work, drafts: Sequence[Draft]) -> None:
-    """Store them."""
+    """Store them; results of earlier bundles join theirs."""
     await write_entries(work, Observation, drafts)
+    await join_earlier(work, drafts, "result")
 
 
 KIND = Kind(

@@ -6,24 +6,34 @@ from typing import Any
 
 from domain.codings import FINDINGS
 from domain.imports.bundles import Entry
-from domain.imports.chart import at_visit, happened, member, moment, since, write_entries
+from domain.imports.chart import (
+    happened,
+    member,
+    moment,
+    placed,
+    since,
+    write_entries,
+    zone_of,
+)
 from domain.imports.concepts import needed_coding
 from domain.imports.faults import Fault, Faults
 from domain.imports.findings import value_of
 from domain.imports.kinds import Kind
-from domain.imports.rows import keep
-from domain.imports.work import Draft, Work
+from domain.imports.rows import change, keep, stored
+from domain.imports.work import Draft, Work, possible
 from domain.model import in_a_row
 from domain.observations import MOST, Observation, ObservationState, Part
 
 COMPONENTS = "components"
+PLACE = ("clinic_id", "unit_id", "sensitivity")
+"""What a component has of its whole, known once that is written."""
 
 
 def draft(entry: Entry, work: Work) -> Draft:
     """Code, value, when, and the components as drafts of their own. Raises Fault, Skip."""
     resource, id_ = entry.resource, work.local[entry.index]
-    place, visit = at_visit(resource, work)
-    zone = work.rule.zone(visit.clinic_id)
+    place = placed(resource, work)
+    zone = zone_of(place, work)
     when = since(resource, "effective", zone, work) or moment(resource, "issued", zone, work)
     shared = {
         **place,
@@ -57,29 +67,57 @@ def belong(entry: Entry, key: str, work: Work) -> None:
     """The observations that the entry lists belong to it. One of two panels stays with the first."""
     id_ = work.local[entry.index]
     for part in entry.resource.parts(key):
-        target = work.target(part.text("reference") or "")
-        if target is None or target.type != "Observation":
-            work.leave_out(entry.resource, key, "not an observation of the same bundle")
-        elif work.groups.setdefault(work.local[target.index], id_) != id_:
+        reference = part.text("reference") or ""
+        target = work.target(reference)
+        if target is None:
+            named = (work.names.get(name) for name in possible(reference, ["Observation"]))
+            found = next((known for known in named if known is not None), None)
+        else:
+            found = work.local[target.index] if target.type == "Observation" else None
+        if found is None:
+            work.leave_out(entry.resource, key, "not an observation of this or an earlier bundle")
+        elif work.groups.setdefault(found, id_) != id_:
             work.leave_out(entry.resource, key, "it belongs to another panel or report")
+
+
+async def join_earlier(work: Work, drafts: Sequence[Draft], key: str) -> None:
+    """Findings of earlier bundles become members of these panels and reports, unless they belong to others.
+
+    Whose they are is asked of the row: a list of another patient's findings is left out.
+    """
+    groups = {made.id: made for made in drafts}
+    here = set(work.local.values())
+    wanted = {found: of for found, of in work.groups.items() if of in groups and found not in here}
+    rows = await stored(work.session, Observation, work.agent.tenant_id, wanted)
+    joining = {"part": Part.MEMBER.value}
+    for id_, row in rows.items():
+        made = groups[wanted[id_]]
+        fits = row.patient_id == made.values["patient_id"] and row.error_reason is None
+        if not fits or row.part_of_id not in (None, made.id) or row.part == Part.COMPONENT:
+            work.leave_out(made.entry.resource, key, "it belongs to another panel or report")
+        elif row.part_of_id is None:
+            await change(work, Observation, id_, joining | {"part_of_id": made.id})
 
 
 async def write(work: Work, drafts: Sequence[Draft]) -> None:
     """Store them: those that others belong to first, components last."""
     components: list[Draft] = []
+    wholes: list[Draft] = []
     for made in drafts:
         values = made.values.pop(COMPONENTS)
         ids = in_a_row(uuid.UUID(int=made.id.int + 1), len(values))
         components += [Draft(made.entry, id_, each) for id_, each in zip(ids, values, strict=True)]
+        wholes += [made] * len(values)
         if (group := work.groups.get(made.id)) is not None:
             made.values.update(part_of_id=group, part=Part.MEMBER.value)
     skipped = set(work.skipped)
     await write_entries(work, Observation, _parents_first(drafts, work.groups))
     struck = work.skipped - skipped
-    for part in components:
-        part.values["sensitivity"] = work.sensitivity[part.values["patient_id"]]
+    for part, whole in zip(components, wholes, strict=True):
+        part.values.update({name: whole.values[name] for name in PLACE})
     alive = [part for part in components if part.entry.index not in struck]
     await keep(work, Observation, alive, counted=False)
+    await join_earlier(work, drafts, "hasMember")
 
 
 def _parents_first(drafts: Sequence[Draft], groups: Mapping[uuid.UUID, uuid.UUID]) -> list[Draft]:

@@ -16,6 +16,7 @@ from tests.api.commands.charting import (
     cosigned,
     of_encounter,
     of_entry,
+    put_right,
     revised,
     struck_out,
 )
@@ -208,6 +209,14 @@ CHART = (
         CLINICAL,
         CLINICAL,
         of_entry("Observation", make.observation, {"state": "preliminary"}, state="FINAL"),
+    ),
+    Case(
+        "correctObservation",
+        "observation:mark_entered_in_error",
+        CLINICAL,
+        CLINICAL,
+        put_right,
+        told="observation:correct",
     ),
     Case(
         "recordCondition",

@@ -68,3 +68,9 @@ def cosigned(scene: "Scene") -> Input:
 def struck_out(scene: "Scene") -> Input:
     row = scene.entry(make.observation, recorded_by=scene.asker.id)
     return {"id": f"Observation:{row.id}", "version": 1, "reason": "Zyxwvutson"}
+
+
+def put_right(scene: "Scene") -> Input:
+    row = scene.entry(make.observation, recorded_by=scene.asker.id)
+    said = {"state": "CORRECTED", "value": {"quantity": "71", "unit": "/min"}}
+    return {"id": f"Observation:{row.id}", "version": 1, **said}

@@ -250,6 +250,7 @@ OBJECTS = {
     **dict.fromkeys(("reviseNote", "amendNote", "cosignNote"), "note"),
     "recordObservations": "observations",
     "updateObservation": "observation",
+    "correctObservation": "observation",
     **dict.fromkeys(("recordCondition", "updateCondition"), "condition"),
     **dict.fromkeys(("recordAllergy", "updateAllergy"), "allergy"),
     **dict.fromkeys(("orderMedication", "updateMedicationRequest"), "medicationRequest"),

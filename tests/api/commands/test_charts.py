@@ -427,3 +427,25 @@ async def test_a_visit_through_all_its_states(office: Office) -> None:
     for state in ("ARRIVED", "FINISHED", "CANCELLED", "ENTERED_IN_ERROR"):
         wrong = {"id": id_, "version": len(steps) + 1, "state": state}
         assert (await office.do(provider, "progressEncounter", **wrong)).outcome == "ILLEGAL_STATE"
+
+
+async def test_a_corrected_finding_is_shown_with_the_version_before(office: Office) -> None:
+    admin = office.here.person("clinic_admin@a")
+    given = BY_MUTATION["correctObservation"].given(Scene(office, office.here, "a", admin))
+    told = "state valueQuantity replaces { id state valueQuantity replacedBy { id } }"
+    made = (await office.do(admin, "correctObservation", told, **given)).data["observation"]
+    assert (made["state"], made["valueQuantity"]) == ("CORRECTED", "71")
+    before = {"id": given["id"], "state": "FINAL", "valueQuantity": "72"}
+    assert made["replaces"] == before | {"replacedBy": {"id": made["id"]}}
+    (row,) = office.query("select * from observation where id = %s", local(given["id"]))
+    asked = {"p": f"Patient:{row['patient_id']}", "e": f"Encounter:{row['encounter_id']}"}
+    text = (
+        "query($p: ID!, $e: ID!) { patient(id: $p) { observations { id } }"
+        " encounter(id: $e) { observations { id } }"
+        ' observations(patient: $p, code: "8867-4") { nodes { id } } }'
+    )
+    data = (await office.ask(admin, text, asked)).body["data"]
+    listed = [data["patient"]["observations"], data["encounter"]["observations"]]
+    assert [*listed, data["observations"]["nodes"]] == [[{"id": made["id"]}]] * 3
+    again = await office.do(admin, "correctObservation", **given | {"version": 2})
+    assert (again.outcome, again.user_error["path"]) == ("REPLACED", ["id"])

@@ -225,7 +225,10 @@ async def test_values_of_every_kind(target: Target, value: Json, columns: dict[s
 @pytest.mark.parametrize(
     ("one", "reason"),
     [
-        (us.condition(encounter=None), "it names no encounter"),
+        (
+            us.condition(encounter=None, recordedDate=None, onsetDateTime=None),
+            "it does not say on which day it was",
+        ),
         (us.condition(subject=None), "it is of no patient"),
         (us.condition(code={"text": "cold"}), "it has no code of ICD-10-CM or SNOMED CT"),
         (us.laboratory(code=us.coded(us.LOINC, "2339-1")), "it has no code of LOINC"),
@@ -329,10 +332,55 @@ async def test_a_later_bundle_adds_to_an_earlier_visit(target: Target) -> None:
         assert tuple(target.one(place)) == tuple(at)
     unknown = await target.take(bundle(us.laboratory("late", encounter=ref("nowhere"))))
     assert "neither in this bundle" in unknown.problems[0].message
-    # A result that came before its report stays a finding of its own.
-    report = await target.take(bundle(us.laboratory("second")), bundle(us.report("second")))
-    reason = "result: not an observation of the same bundle"
+
+
+async def test_a_result_of_an_earlier_bundle_joins_its_report(target: Target) -> None:
+    await target.take(chart(us.laboratory("first"), us.laboratory("taken"), us.blood_pressure()))
+    report = await target.take(bundle(us.report("first", "nowhere")))
+    assert report.failed == 0, report.problems
+    reason = "result: not an observation of this or an earlier bundle"
     assert dict(report.tally.left_out) == {("DiagnosticReport", reason): 1}
+    told = target.one("select id from observation where tenant_id = :t and code = '24323-8'")
+    joined = (
+        "select part_of_id, part, version from observation where tenant_id = :t and part = 'member'"
+    )
+    assert tuple(target.one(joined)) == (told.id, "member", 2)
+    # Again it is there already; another report takes it no more, nor does another patient's.
+    assert dict((await target.take(bundle(us.report("first")))).tally.unchanged)
+    other = us.report("first")
+    other["fullUrl"] = url_of("other report")
+    theirs = us.report("taken", subject=ref("somebody"), encounter=None)
+    theirs["fullUrl"] = url_of("their report")
+    somebody = patient("somebody", managingOrganization=ref("organization"))
+    report = await target.take(bundle(other), bundle(somebody, organization(), theirs))
+    assert report.failed == 0, report.problems
+    reason = "result: it belongs to another panel or report"
+    assert dict(report.tally.left_out) == {("DiagnosticReport", reason): 2}
+    assert tuple(target.one(joined)) == (told.id, "member", 2)
+
+
+async def test_what_names_no_encounter_lies_where_its_patient_is_at_home(target: Target) -> None:
+    bare: Json = {"encounter": None}
+    brought = (
+        us.condition(**bare, recordedDate=None),
+        us.blood_pressure(**bare),
+        us.laboratory("glucose", **bare),
+        us.report("glucose", **bare),
+    )
+    report = await target.take(chart(*brought))
+    assert report.failed == 0, report.problems
+    assert not report.tally.skipped
+    home = target.one("select clinic_id from encounter where tenant_id = :t")[0]
+    for table, number in (("condition", 1), ("observation", 5)):
+        rows = target.rows(f"select * from {table} where tenant_id = :t")
+        assert len(rows) == number
+        assert {(r.encounter_id, r.clinic_id, r.unit_id) for r in rows} == {(None, home, home)}
+    began = target.one("select recorded_at from condition where tenant_id = :t")[0]
+    assert began == dt.datetime(2023, 11, 1, tzinfo=dt.UTC)
+    again = await target.take(chart(*brought))
+    assert not again.tally.changed
+    named = await target.take(chart(us.condition(recordedDate=None)))
+    assert "cannot change" in named.problems[0].message
 
 
 async def test_an_allergy_lies_where_its_patient_is_at_home(target: Target) -> None:

@@ -11,7 +11,7 @@ from domain.billing import DailyClose
 from domain.imports.answers import Answer, Parts, Said, explained
 from domain.imports.money import shared_out
 from tests.domain.imports import us_core as us
-from tests.domain.imports.bundles import Json, bundle, patient, ref
+from tests.domain.imports.bundles import Json, bundle, organization, patient, ref
 from tests.domain.imports.conftest import Target
 from tests.domain.imports.money import answer, billed, claim, coverage, item, said, usd
 
@@ -269,3 +269,35 @@ def test_an_answer_adds_up(given: Answer, amounts: dict[int, int], whole: Parts)
     assert found.whole == whole
     for number, parts in found.items.items():
         assert parts.paid + parts.adjusted + parts.patient == amounts[number]
+
+
+async def test_a_coverage_of_an_earlier_bundle_pays_for_a_later_claim(target: Target) -> None:
+    insured = [{"sequence": 1, "focal": True, "coverage": ref("coverage")}]
+    later = claim(item(1, 50), insurance=insured)
+    assert (await target.take(billed(coverage()))).failed == 0
+    with target.database.owner_engine.begin() as owner:  # changed here: no claim puts it back
+        owner.exec_driver_sql(
+            "update coverage set group_number = 'ours' where tenant_id = %(t)s",
+            {"t": target.tenant_id},
+        )
+    report = await target.take(bundle(later))
+    assert (report.failed, dict(report.tally.left_out)) == (0, {}), report.problems
+    card = target.one("select * from coverage where tenant_id = :t")
+    assert (card.member_id, card.group_number) == ("M-1", "ours")
+    assert target.one("select coverage_id from claim where tenant_id = :t")[0] == card.id
+    again = await target.take(bundle(later))
+    assert dict(again.tally.unchanged) == {"Claim": 1}
+
+
+async def test_another_patients_coverage_pays_for_nobody_else(target: Target) -> None:
+    theirs = coverage(beneficiary=ref("somebody"))
+    somebody = patient("somebody", managingOrganization=ref("organization"))
+    assert (await target.take(bundle(somebody, organization(), theirs))).failed == 0
+    insured = [{"sequence": 1, "focal": True, "coverage": ref("coverage")}]
+    report = await target.take(billed(claim(item(1, 50), insurance=insured)))
+    (problem,) = report.problems
+    assert (problem.path, problem.message) == (
+        "Claim.insurance[0].coverage.reference",
+        "The coverage is another patient's.",
+    )
+    assert filled(target)["claim"] == 0
