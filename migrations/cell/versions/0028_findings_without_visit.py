@@ -3,13 +3,13 @@
 Such a row is held at its place as an allergy is; one of a visit stays where the visit is. Expand only: code of the
 revision before runs on.
 
-Revision: 0027
+Revision: 0028
 """
 
 from alembic import op
 
-revision = "0027"
-down_revision = "0026"
+revision = "0028"
+down_revision = "0027"
 branch_labels = None
 depends_on = None
 

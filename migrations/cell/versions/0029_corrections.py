@@ -1,12 +1,12 @@
 """A finding that was put right names the version that holds. Expand only: code of the revision before runs on.
 
-Revision: 0028
+Revision: 0029
 """
 
 from alembic import op
 
-revision = "0028"
-down_revision = "0027"
+revision = "0029"
+down_revision = "0028"
 branch_labels = None
 depends_on = None
 
