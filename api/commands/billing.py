@@ -14,12 +14,16 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.settings import SettingsError, load
-from domain.billing import Claim, own_tenant
+from domain.audit import Agent
+from domain.billing import Claim, amount_of, own_tenant
 from domain.billing.fhir import claim_json, take_response
 from domain.billing.proof import Proof, auditor, prove
+from domain.billing.reconciliation import KIND, take_payment
+from domain.billing.remittances import kind_of
 from domain.control import RegistryState, TenantEntry
 from domain.database import engine, set_tenant
-from domain.errors import DomainError, NotFound
+from domain.errors import DomainError, NotFound, Several
+from domain.organization import Tenant
 from domain.tables import load as load_tables
 
 NAME = "billing"
@@ -70,12 +74,15 @@ def export_claim(
 
 @app.command()
 def remit(
-    files: Annotated[list[Path], typer.Argument(help="FHIR R4 ClaimResponse, one a file.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="FHIR R4 ClaimResponse or PaymentReconciliation, one a file."),
+    ],
     tenant: Slug,
 ) -> None:
-    """Take payers' answers and post them; an answer that was taken before changes nothing.
+    """Take payers' answers and payments and post them; what was taken before changes nothing.
 
-    Each file is taken as a whole or not at all. Ends with 1 when one was refused.
+    Each file is taken as a whole or not at all. Ends with 1 when one was refused, naming each entry that is wrong.
     """
     refused = [file for file in files if not _remitted(file, tenant)]
     if refused:
@@ -83,30 +90,48 @@ def remit(
 
 
 def _remitted(file: Path, slug: str) -> bool:
-    """Take one answer, say so, and whether it was taken."""
+    """Take one answer or payment, say so, and whether it was taken."""
     try:
         raw = file.read_bytes()
     except OSError as error:
         complaints.print(f"{file.name}: {type(error).__name__}", style="red")
         return False
 
-    async def taken(session: AsyncSession, entry: TenantEntry) -> tuple[Claim, bool]:
+    take = _payment if kind_of(raw) == KIND else _answer
+
+    async def taken(session: AsyncSession, entry: TenantEntry) -> str:
         agent = auditor(entry.id)
-        return await take_response(session, agent, await own_tenant(session, agent), raw)
+        return await take(session, agent, await own_tenant(session, agent), raw)
 
     try:
-        claim, new = _run(slug, taken)
+        told = _run(slug, taken)
     except typer.Exit:
         complaints.print(f"{file.name}: not taken", style="red")
         return False
-    console.print(f"{file.name}: claim {claim.id} {claim.queue if new else 'taken before'}")
+    console.print(f"{file.name}: {told}", soft_wrap=True, highlight=False)
     return True
+
+
+async def _answer(session: AsyncSession, agent: Agent, tenant: Tenant, raw: bytes) -> str:
+    claim, new = await take_response(session, agent, tenant, raw)
+    return f"claim {claim.id} {claim.queue if new else 'taken before'}"
+
+
+async def _payment(session: AsyncSession, agent: Agent, tenant: Tenant, raw: bytes) -> str:
+    made, new = await take_payment(session, agent, tenant, raw)
+    if not new:
+        return f"payment {made.id} taken before"
+    amount = amount_of(made.amount_minor, tenant)
+    return f"payment {made.id} of {amount} {tenant.currency} for {made.claims} claims"
 
 
 def _run(slug: str, step: Step[T], *, snapshot: bool = False) -> T:
     """Carry it out in one transaction; a failure becomes one sentence and exit code 1."""
     try:
         return asyncio.run(_in_cell(slug, step, snapshot=snapshot))
+    except Several as error:
+        for each in error.errors:
+            complaints.print(f"{'.'.join(each.path)}: {each}", style="red")
     except (DomainError, SettingsError) as error:
         complaints.print(str(error), style="red")
     except (DBAPIError, OSError) as error:

@@ -1,19 +1,35 @@
 """Claims and the desks on which they lie."""
 
 import datetime as dt
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
-from sqlalchemy import Text, cast
+from sqlalchemy import ColumnElement, Text, cast, func, select
+from sqlalchemy.orm import aliased
 
 from api.graph.billing import ChargeItem, minor
 from api.graph.coverages import Coverage
 from api.graph.encounters import Encounter, local_id
+from api.graph.ledger import ZERO
 from api.graph.organization import OrgUnit, clinic_of, node_argument
 from api.graph.patients import Patient, patient_of
-from api.graph.relay import After, Connection, First, Info, Money, Node, Wanted, Within, root
+from api.graph.relay import (
+    After,
+    Connection,
+    First,
+    Info,
+    Money,
+    Node,
+    Wanted,
+    Within,
+    money,
+    root,
+)
+from api.plan.compile import Compiler
 from api.plan.fetch import equal, get, page
 from api.plan.mapping import (
+    Row,
+    attribute,
     column,
     computed,
     enum_name,
@@ -26,7 +42,7 @@ from api.plan.mapping import (
 from api.plan.page import Listing
 from domain.billing import Claim as Claims
 from domain.billing import ClaimItem as ClaimItems
-from domain.billing import ClaimKind, ClaimQueue, FinancialState
+from domain.billing import ClaimKind, ClaimQueue, ClaimReceipt, FinancialState
 from domain.billing import ClaimStep as ClaimSteps
 
 if TYPE_CHECKING:
@@ -64,6 +80,16 @@ class ClaimStep(Node):
     moved_at: dt.datetime | None = column("read", "When.")
 
 
+def _received(claim: Row, c: Compiler) -> ColumnElement[Any]:
+    part = aliased(ClaimReceipt, name=f"r{c.label()}")
+    return (
+        select(func.coalesce(func.sum(part.amount_minor), ZERO))
+        .where(part.claim_id == attribute(claim, "id"), c.policy(part, "claim"))
+        .correlate(claim)
+        .scalar_subquery()
+    )
+
+
 @table(Claims, description="What a payer is asked to pay for an encounter.")
 class Claim(Node):
     kind: ClaimKind | None = computed("read", "Its type.", lambda c, *_: enum_name(c.kind))
@@ -78,6 +104,11 @@ class Claim(Node):
     paid: Money | None = struct("read", "What the payer paid.", minor("paid_minor"))
     adjusted: Money | None = struct("read", "What nobody owes any more.", minor("adjusted_minor"))
     patient_part: Money | None = struct("read", "What the patient bears.", minor("patient_minor"))
+    received: Money | None = struct(
+        "read",
+        "What came of it in payments, less what was taken back.",
+        money(_received, always=True),
+    )
     payer_reference: str | None = column("read", "The payer's own number of it.")
     recorded_at: dt.datetime | None = column("read", "When it was made.")
     filed_at: dt.datetime | None = column("read", "When it last went to the payer.")

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import json
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -51,6 +52,7 @@ from domain.billing.adjudication import items_of
 from domain.billing.allocations import open_lines
 from domain.billing.postings import owed_at
 from domain.billing.proof import Proof, auditor, prove
+from domain.billing.reconciliation import take_payment
 from domain.database import engine
 from domain.errors import DomainError
 from tests import make
@@ -292,6 +294,33 @@ def cancel(machine: Accounts, at: Stage, n: int, clinic: Any, *rest: Any) -> Com
     return run
 
 
+def remit(
+    machine: Accounts, at: Stage, n: int, clinic: Any, money: Decimal, amount: int, pick: int
+) -> Command:
+    """The payer sends money for a claim, or takes some back: of all that was posted of it, or a part."""
+
+    async def run(session: AsyncSession, agent: Agent) -> dict[int, int]:
+        found = await rows(session, Claim, clinic.id)
+        before = await owed_at(session, agent, clinic.id, at.patient.id)
+        cents = -amount if pick % 3 == 0 else amount
+        value = {"value": cents / 100, "currency": "USD"}
+        sent = {
+            "resourceType": "PaymentReconciliation",
+            "status": "active",
+            "identifier": [{"system": "urn:payer", "value": f"{clinic.id} {pick}"}],
+            "paymentDate": "2026-03-02",
+            "paymentAmount": value,
+            "detail": [
+                {"request": {"reference": f"Claim/{found[0].id}"}, "amount": value}
+            ] if found else [],
+        }  # fmt: skip
+        nobody = replace(agent, person_id=None)
+        await take_payment(session, nobody, at.tree.tenant, json.dumps(sent).encode())
+        return {n: await owed_at(session, agent, clinic.id, at.patient.id) - before}
+
+    return run
+
+
 def close(machine: Accounts, at: Stage, n: int, clinic: Any, *rest: Any) -> Command:
     """What comes afterwards counts on a later day: no command here is of a later moment."""
     days = rest[-1] % 3
@@ -348,6 +377,7 @@ KINDS: dict[str, Callable[..., Command]] = {
     "claim": claim,
     "close": close,
     "pay": pay,
+    "remit": remit,
     "reverse": undo,
     "transfer": move,
 }

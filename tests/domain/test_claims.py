@@ -81,7 +81,7 @@ class Case:
             )
             for _ in range(2)
         ]
-        bill = make.invoice(at.patient, at.clinic, total_minor=24_000)
+        bill = make.invoice(at.patient, at.clinic, number=1, total_minor=24_000)
         self.lines: list[InvoiceLine] = [
             make.invoice_line(bill, charge_item_id=charge.id) for charge in self.charges
         ]

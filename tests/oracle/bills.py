@@ -124,6 +124,10 @@ class Bills:
         before = "needs-coding" if queue is ClaimQueue.QUEUED else None
         last = {"id": self.key(f"step {name}"), "from_queue": before, "reason": "because"}
         self.system.add(make.claim_step(asked, **last))
+        for i in range(self.pick.randrange(3)):
+            came = {"sequence": i + 1, "amount_minor": self.pick.choice((-500, 10**4))}
+            key = {"id": self.key(f"receipt {name} {i}"), "remittance_id": self.key(f"sent {name}")}
+            self.system.add(make.claim_receipt(asked, **came, **key))
         for i, charge in enumerate(charges, 1):
             paid = self.pick.randrange(charge.amount_minor + 1)
             answer: dict[str, Any] = {

@@ -80,9 +80,25 @@ def test_a_claim_goes_out_and_its_answer_comes_in_once(
     good, bad = tmp_path / "good.json", tmp_path / "bad.json"
     good.write_text(json.dumps(answer))
     bad.write_text("{}")
+    came = {"value": 99.99, "currency": "USD"}
+    payment = {
+        "resourceType": "PaymentReconciliation",
+        "status": "active",
+        "identifier": [{"system": "urn:payer", "value": "P1"}],
+        "paymentDate": "2026-03-02",
+        "paymentAmount": came,
+        "detail": [{"request": {"reference": f"Claim/{claim.id}"}, "amount": came}],
+    }
+    sent, wrong = tmp_path / "sent.json", tmp_path / "wrong.json"
+    sent.write_text(json.dumps(payment))
+    entries = [*payment["detail"], {"request": {"reference": "Claim/x"}, "amount": came}]
+    wrong.write_text(json.dumps(payment | {"detail": entries}))
     for code, files, words in (
         (0, [good], "adjudicated"),
         (0, [good], "taken before"),
+        (1, [wrong], "detail.1.request: It names no claim."),
+        (0, [sent], "of 99.99 USD for 1 claims"),
+        (0, [sent], "taken before"),
         (1, [bad, good], "no FHIR ClaimResponse"),
     ):
         done = CliRunner().invoke(app, ["remit", *map(str, files), "--tenant", slug])
