@@ -41,7 +41,7 @@ LISTED_AT = {name: ("clinic", type_) for name, type_ in AT_CLINIC.items()} | {
 SINGLE = (
     ("patient", "encounter", "appointment", "invoice", "account", "viewer", "organization")
     + (("node",) * 3 + ("bookableResources", "availability", "observations", *LISTED_AT))
-    + ("claim", "coverages", "dailyCloses", "receivables")
+    + ("claim", "coverages", "dailyCloses", "receivables", "debtors")
 )
 CHART = [
     TYPES[name]
@@ -141,7 +141,7 @@ class Generator:
             return f"{name}{node}{self.selection(type_name, 1)}"
         if name == "availability":
             return self.availability()
-        if name in ("coverages", "dailyCloses", "receivables"):
+        if name in ("coverages", "dailyCloses", "receivables", "debtors"):
             return self.of_money(name)
         if name == "account":
             patient = self.given(patient=self.id(TYPES["Patient"]))
@@ -177,6 +177,9 @@ class Generator:
         if name == "dailyCloses":
             return f"dailyCloses{self.given(clinic=clinic)}{self.selection('DailyClose', 1)}"
         day = self.text(self.random.choice(("2025-09-02", "2025-10-30", "2027-01-01")), "Date")
+        if name == "debtors":
+            asked = self.given(clinic=clinic, on=day, first=self.number())
+            return f"debtors{asked}{{totalCount nodes{self.selection('PatientReceivables', 1)}}}"
         asked = self.given(clinic=clinic, on=day)
         return f"receivables{asked}{self.selection('Receivables', 1)}"
 

@@ -7,6 +7,7 @@ from tests.oracle.rules import Sight
 from tests.oracle.shapes import (
     Leaf,
     Many,
+    One,
     Struct,
     Type,
     as_money,
@@ -38,6 +39,11 @@ def less_applied(column: str, counts: Callable[[Any], bool] = lambda _: True) ->
         return as_money(sight, row.amount_minor - seen)
 
     return Struct(value)
+
+
+def _received(sight: Sight, claim: Any) -> Any:
+    parts = sight.rows.where("claim_receipt", "claim_id", claim.id)
+    return as_money(sight, sum(p.amount_minor for p in parts if sight.may("claim:read", p)))
 
 
 def pointed_to(sight: Sight, charge: Any) -> list[Any]:
@@ -95,6 +101,7 @@ BILLS = (
             **columns("priority payerReference recordedAt filedAt adjudicatedAt version"),
             **enums("kind state queue"),
             **ANSWER,
+            "received": Struct(_received),
             "encounter": ENCOUNTER,
             "coverage": one("Coverage", "coverage", "coverage_id"),
             "patient": PATIENT,
@@ -161,6 +168,15 @@ BILLS = (
             "adjustments": money("adjusted_minor"),
             "transfers": money("transferred_minor"),
             "clinic": CLINIC,
+        },
+    ),
+    Type(
+        "PatientReceivables",
+        None,
+        None,
+        {
+            "patient": One("Patient", lambda _, row: row.patient),
+            "receivables": One("Receivables", lambda _, row: row.receivables),
         },
     ),
     Type(

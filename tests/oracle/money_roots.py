@@ -25,6 +25,8 @@ from tests.oracle.roots import (
 from tests.oracle.rules import Sight
 from tests.oracle.shapes import Arguments, ordered
 
+Ages = Callable[[Any], Any]
+"""A patient, or None for all, to the sums by age."""
 Fits = Callable[[Wanted], Callable[[Any], bool]]
 
 
@@ -100,6 +102,30 @@ def daily_closes(sight: Sight, args: Arguments) -> Picked:
 
 
 def receivables(sight: Sight, args: Arguments) -> Picked:
+    return _of_books(sight, args, lambda ages: Picked((TYPES["Receivables"], ages(None))))
+
+
+def debtors(sight: Sight, args: Arguments) -> Picked:
+    """Whoever owes something or has credit, of the patients that one sees at the clinic."""
+
+    def listed(ages: Ages) -> Picked:
+        at = parse(args["clinic"], "OrgUnit")
+        rows = []
+        for patient in sight.visible("patient"):
+            sites = sight.rows.where("patient_site", "patient_id", patient.id)
+            here = (s.unit_id for s in sites if at in sight.line(s.unit_id))
+            found = ages(patient)
+            if any(sight.at("patient:read", unit) for unit in here) and found.any:
+                key = {"id": patient.id, "family_key": patient.family_key}
+                rows.append(SimpleNamespace(patient=patient, receivables=found, **key))
+        type_, order = TYPES["PatientReceivables"], ("family_key", "id")
+        return page(Wanted(sight, args), type_, order, rows, lambda _: True, closed=False)
+
+    return _of_books(sight, args, listed)
+
+
+def _of_books(sight: Sight, args: Arguments, told: Callable[[Ages], Picked]) -> Picked:
+    """What is told of the ages of what was open at a clinic at the end of a day: of all patients or of one."""
     id_ = parse(args["clinic"], "OrgUnit")
     clinic = sight.rows.get("org_unit", id_) if id_ else None
     if clinic is None or clinic.clinic_id != clinic.id:
@@ -114,22 +140,34 @@ def receivables(sight: Sight, args: Arguments) -> Picked:
         there = rows.where(table, "clinic_id", clinic.id)
         return [r for r in there if sight.may(permission, r) and _before(getattr(r, at), until)]
 
-    parts = seen("allocation", "posting:read", "allocated_at")
-    sums = dict.fromkeys((*(name for name, *_ in AGES), "over90Days"), 0)
-    for bill in seen("invoice", "invoice:read", "issued_at"):
-        taken_back = bill.cancelled_at is not None and bill.cancelled_at < until
-        if bill.state == "entered-in-error" or taken_back:
-            continue
-        age = (day - bill.issued_at.astimezone(zone).date()).days
-        name = next((n for n, low, high in AGES if low <= age <= high), "over90Days")
-        for line in rows.where("invoice_line", "invoice_id", bill.id):
-            applied = sum(p.amount_minor for p in parts if p.invoice_line_id == line.id)
-            sums[name] += line.amount_minor - applied
-    posted = sum(p.amount_minor for p in seen("posting", "posting:read", "posted_at"))
-    unapplied = posted - sum(part.amount_minor for part in parts)
-    total = sum(sums.values()) - unapplied
-    found = SimpleNamespace(**sums, unapplied=unapplied, total=total)
-    return Picked((TYPES["Receivables"], found))
+    every = (
+        seen("allocation", "posting:read", "allocated_at"),
+        seen("invoice", "invoice:read", "issued_at"),
+        seen("posting", "posting:read", "posted_at"),
+    )
+
+    def ages(patient: Any) -> Any:
+        parts, bills, postings = (
+            [r for r in listed if patient is None or r.patient_id == patient.id] for listed in every
+        )
+        sums = dict.fromkeys((*(name for name, *_ in AGES), "over90Days"), 0)
+        some = False
+        for bill in bills:
+            taken_back = bill.cancelled_at is not None and bill.cancelled_at < until
+            if bill.state == "entered-in-error" or taken_back:
+                continue
+            age = (day - bill.issued_at.astimezone(zone).date()).days
+            name = next((n for n, low, high in AGES if low <= age <= high), "over90Days")
+            for line in rows.where("invoice_line", "invoice_id", bill.id):
+                applied = sum(p.amount_minor for p in parts if p.invoice_line_id == line.id)
+                sums[name] += line.amount_minor - applied
+                some = some or line.amount_minor != applied
+        unapplied = sum(p.amount_minor for p in postings) - sum(p.amount_minor for p in parts)
+        total = sum(sums.values()) - unapplied
+        any_ = some or unapplied != 0
+        return SimpleNamespace(**sums, unapplied=unapplied, total=total, any=any_)
+
+    return told(ages)
 
 
 def _before(at: dt.datetime | None, until: dt.datetime) -> bool:
@@ -212,5 +250,6 @@ EVERY_ROOT: dict[str, Callable[[Sight, Arguments], Picked]] = {
     "coverages": coverages,
     "dailyCloses": daily_closes,
     "receivables": receivables,
+    "debtors": debtors,
     **{root: about_providers(root) for root in PAGES},
 }

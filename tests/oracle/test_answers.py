@@ -98,10 +98,13 @@ async def test_what_availability_cannot_be_asked(stage: Stage, asked: str) -> No
 @of_the_cast
 async def test_the_books(stage: Stage, one: who.Who) -> None:
     closes, ages = everything("DailyClose", 1), everything("Receivables", 0)
+    owing = "{totalCount edges{cursor} nodes" + everything("PatientReceivables", 1) + "}"
     for place in who.NODES:
         for day in ("2025-09-05", "2025-11-20"):
             node = {"n": stage.unit(place), "d": day}
             asked = f"dailyCloses(clinic:$n){closes} receivables(clinic:$n on:$d){ages}"
+            asked += f" debtors(clinic:$n on:$d first:100){owing}"
+            asked += " few:debtors(clinic:$n on:$d first:2){pageInfo{hasNextPage endCursor}}"
             await stage.check(one, f"query($n:ID! $d:Date){{{asked}}}", node)
     text = f"query($p:ID!){{coverages(patient:$p){everything('Coverage', 1)}}}"
     for patient in stage.rows[0].all("patient")[::6]:
