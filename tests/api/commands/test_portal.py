@@ -1,5 +1,6 @@
 """The documents of docs/portal.md, sent one after the other through a patient's day at a clinic."""
 
+import datetime as dt
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,11 +46,57 @@ class Day:
         return answer.data
 
 
+async def checkout(day: Day, encounter: str, patient: str) -> None:
+    """From the charge to the paid invoice, which turns out to be wrong."""
+    system = day.office.here
+    clinic = system.unit("a")
+    desk, biller = system.person("front_desk@a"), system.person("biller@a")
+    price = make.price(system.tenant, code=f"P-{make.number()}", price_minor=2_500)
+    system.save(price)
+    done = {"encounter": encounter, "codeSystem": "INTERNAL", "code": price.code}
+    charge = (await day.send(system.person("provider@a"), "Charge", input=done))["charge"]
+    assert (charge["state"], charge["amount"]) == ("BILLABLE", None)
+    bill = {"unit": clinic, "patient": patient, "charges": [charge["id"]]}
+    invoice = (await day.send(biller, "Invoice", input=bill))["invoice"]
+    money = {"amount": "25.00", "currency": "USD"}
+    assert (invoice["state"], invoice["total"]) == ("ISSUED", money)
+    paid = {"unit": clinic, "patient": patient, "method": "CARD"}
+    receipt = (await day.send(desk, "Pay", input={**paid, **money}))["receipt"]
+    assert receipt["amount"] == money
+    account = await day.send(biller, "Owed", patient=patient)
+    assert account["balance"] == {"amount": "0.00", "currency": "USD"}
+
+    async def bills() -> tuple[dict[str, Any], dict[str, Any]]:
+        answer = await day.office.ask(biller, day.texts["Bills"], {"patient": patient})
+        data = answer.body["data"]
+        return data["invoices"]["nodes"][0], data["postings"]["nodes"][0]
+
+    day.sent.add("Bills")
+    found, posting = await bills()
+    (line,) = found["lines"]
+    assert (line["open"]["amount"], posting["unapplied"]["amount"]) == ("25.00", "25.00")
+    part = [{"line": line["id"], "amount": "25.00"}]
+    rest = {"id": posting["id"], "currency": "USD", "allocations": part}
+    applied = (await day.send(biller, "Apply", input=rest))["posting"]
+    assert applied["allocations"][0]["line"]["open"]["amount"] == "0.00"
+    found, _ = await bills()
+    assert found["state"] == "BALANCED"
+    wrong = {"id": found["id"], "version": found["version"], "reason": "Wrong code."}
+    assert (await day.send(biller, "CancelInvoice", input=wrong))["invoice"]["state"] == "CANCELLED"
+    account = await day.send(biller, "Owed", patient=patient)
+    assert (account["balance"]["amount"], account["unbilled"]["amount"]) == ("-25.00", "25.00")
+    debtors = await day.send(biller, "Debtors", clinic=clinic)
+    (mine,) = (row for row in debtors["nodes"] if row["patient"]["id"] == patient)
+    assert mine["receivables"]["unapplied"]["amount"] == "25.00"
+    past = (dt.datetime.now(dt.UTC) - dt.timedelta(days=40)).date().isoformat()
+    closed = await day.send(biller, "CloseDay", input={"clinic": clinic, "day": past})
+    assert closed["dailyClose"]["day"] == past
+
+
 async def test_a_day_at_the_clinic(office: Office) -> None:
     day, clinic = Day(office), office.here.unit("a")
     desk = office.here.person("front_desk@a")
     provider = office.here.person("provider@a")
-    biller = office.here.person("biller@a")
     works = office.here.doctor("a")
     doctor, room = f"Practitioner:{works.id}", make.bookable(office.here.tenant)
     every = {"weekdays": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}
@@ -94,11 +141,6 @@ async def test_a_day_at_the_clinic(office: Office) -> None:
 
     finished = {"id": encounter["id"], "version": encounter["version"]}
     assert (await day.send(provider, "Finish", input=finished))["encounter"]["state"] == "FINISHED"
-    money = {"amount": "25.00", "currency": "USD"}
-    paid = {"unit": clinic, "patient": patient, "method": "CARD", "unapplied": True}
-    receipt = (await day.send(desk, "Pay", input={**paid, **money}))["receipt"]
-    assert receipt["amount"] == money
-    account = await day.send(biller, "Owed", patient=patient)
-    assert account["balance"] == {"amount": "-25.00", "currency": "USD"}
+    await checkout(day, encounter["id"], patient)
 
     assert day.sent == set(day.texts), "an operation of the page is not sent"
