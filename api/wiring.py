@@ -22,6 +22,7 @@ from domain.pipeline import Limits, Pipeline
 from domain.sealing import Keyring
 from identity.actors import ActorLoader
 from identity.arrivals import Arrivals
+from identity.discovery import Homes
 from identity.keys import KeyCache
 from identity.registry import Registry
 from identity.routes import Doors
@@ -83,7 +84,7 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
             tokens = Tokens(registry, KeyCache(client))
             actors = ActorLoader(tokens, pipeline, arrive=Arrivals(cell, client).arrive)
             keyring = Keyring(FileKeyProvider(Path(key_file)), cell)
-            doors = Doors(registry, tokens, cell)
+            doors = Doors(registry, tokens, cell, Homes(control))
             refusals, compiling = Tally(settings.refusals), Tally(settings.compile_seconds)
             presences = Presences(actors, feeds, settings.streams)
             watching = asyncio.create_task(presences.watch())

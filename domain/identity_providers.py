@@ -37,7 +37,8 @@ class IdentityProvider(Stamped, Identified):
 
     `issuer` is the issuer of OpenID Connect or the entity id of SAML and never changes, because people are linked by
     it. `endpoints` are addresses by the names of the specification; `certificates` (SAML) are PEM, the present one
-    first. `attributes` says which of the provider's attributes supplies which of ours (`identity/assertions.py`).
+    first. Its description is read again each day at `metadata_url`; `expires_at` is when nothing that it signs with, or
+    the client's secret, counts any more. `attributes` says which of the provider's attributes supplies which of ours (`identity/assertions.py`).
     `creates`: its logins may make people. Until `test_until` somebody may log in for a test.
     """
 
@@ -67,6 +68,10 @@ class IdentityProvider(Stamped, Identified):
     attributes: Mapped[dict[str, Any]]
     creates: Mapped[bool] = mapped_column(server_default="true")
     test_until: Mapped[dt.datetime | None]
+    metadata_url: Mapped[str | None]
+    metadata_read_at: Mapped[dt.datetime | None]
+    metadata_problem: Mapped[str | None]
+    expires_at: Mapped[dt.datetime | None]
 
 
 class IdentityLink(Stamped, Identified):

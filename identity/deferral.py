@@ -26,6 +26,7 @@ RETIRE_USER = "identity:retire_user"
 SYNC_PROVIDER = "identity:sync_provider"
 APPLY_RULES = "identity:apply_rules"
 CHECK_DOMAIN = "identity:check_domain"
+REFRESH_PROVIDER = "identity:refresh_provider"
 
 
 class _JobToDefer(UserDefinedType[Any]):
@@ -90,6 +91,11 @@ async def defer_apply_rules(session: AsyncSession, tenant_id: UUID, kind: str, r
 async def defer_check_domain(session: AsyncSession, tenant_id: UUID, domain_id: UUID) -> None:
     """Look at a domain's record once the caller's transaction is committed."""
     await _defer(session, CHECK_DOMAIN, tenant_id, [{"domain_id": str(domain_id)}])
+
+
+async def defer_refresh_provider(session: AsyncSession, tenant_id: UUID, provider_id: UUID) -> None:
+    """Read a provider's description again once the caller's transaction is committed."""
+    await _defer(session, REFRESH_PROVIDER, tenant_id, [{"provider_id": str(provider_id)}])
 
 
 async def _defer(

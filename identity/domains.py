@@ -108,7 +108,7 @@ async def check_domain(
                 state=state.value,
                 proven_at=domain.proven_at or (now if there else None),
                 checked_at=now,
-                version=EmailDomain.version + (state != domain.state),
+                version=EmailDomain.version + int(state != domain.state),
                 updated_at=now,
             ),
             execution_options={"synchronize_session": False},

@@ -9,8 +9,9 @@ import procrastinate
 
 from domain.audit import Agent
 from domain.keys import forget
-from identity.deferral import defer_check_domain
+from identity.deferral import defer_check_domain, defer_refresh_provider
 from identity.domains import domains_of
+from identity.providers import published
 from identity.reminders import LOOK
 from identity.sync import cell_session
 
@@ -41,13 +42,15 @@ async def forget_keys(context: procrastinate.JobContext, *, tenant_id: str) -> N
 
 
 async def look_after(context: procrastinate.JobContext, *, tenant_id: str) -> None:
-    """Have each of a health system's e-mail domains looked at again."""
+    """Have each of a health system's e-mail domains and providers' descriptions looked at again."""
     tenant = UUID(tenant_id)
     cell = context.additional_context["identity"].cell
-    found = await domains_of(cell, tenant)
+    domains, providers = await domains_of(cell, tenant), await published(cell, tenant)
     async with cell_session(cell, tenant) as session:
-        for domain_id in found:
+        for domain_id in domains:
             await defer_check_domain(session, tenant, domain_id)
+        for provider_id in providers:
+            await defer_refresh_provider(session, tenant, provider_id)
 
 
 def _accounts(context: procrastinate.JobContext) -> Any:

@@ -25,6 +25,7 @@ from identity.deferral import (
     END_SESSION,
     END_SESSIONS,
     QUEUE,
+    REFRESH_PROVIDER,
     RETIRE_USER,
     SYNC_PERSON,
     SYNC_PERSON_LATER,
@@ -33,6 +34,7 @@ from identity.deferral import (
     defer_sync,
 )
 from identity.domains import Lookup, check_domain, look_up
+from identity.fetching import fetched
 from identity.housekeeping import (
     FORGET_KEYS,
     KEEP_HOUSE,
@@ -42,6 +44,7 @@ from identity.housekeeping import (
     look_after,
 )
 from identity.keycloak_failures import Invalid, NotFound
+from identity.providers import Fetch, refresh
 from identity.realms import SVC_IDENTITY, SVC_POLICY
 from identity.reminders import LOOK, SEND, Notifiers, look_through, send
 from identity.role_mappings import Source
@@ -59,7 +62,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Resources:
     """What jobs work with: the cell as the API's role (row-level security holds), the realms' accounts, keys,
-    the DNS.
+    the DNS, and customers' addresses.
 
     A channel without its notifier is one that this installation has not.
     """
@@ -69,6 +72,7 @@ class Resources:
     keys: Keyring
     notifiers: Notifiers = field(default_factory=dict)
     look: Lookup = look_up
+    fetch: Fetch = fetched
 
 
 class Backoff(procrastinate.BaseRetryStrategy):
@@ -134,6 +138,13 @@ async def _apply_rules(
     context: procrastinate.JobContext, *, tenant_id: str, source: str, source_ref: str
 ) -> None:
     await apply_rules(_resources(context).cell, UUID(tenant_id), Source(source, source_ref))
+
+
+async def _refresh_provider(
+    context: procrastinate.JobContext, *, tenant_id: str, provider_id: str
+) -> None:
+    resources = _resources(context)
+    await refresh(resources.cell, UUID(tenant_id), UUID(provider_id), resources.fetch)
 
 
 async def _check_domain(
@@ -202,6 +213,7 @@ def make_app(dsn: str) -> procrastinate.App:
         SYNC_PROVIDER: _sync_provider,
         APPLY_RULES: _apply_rules,
         CHECK_DOMAIN: _check_domain,
+        REFRESH_PROVIDER: _refresh_provider,
         LOOK_AFTER: look_after,
         RELEASE_HOLDS: release_holds,
         LOOK: look_through,

@@ -92,6 +92,11 @@ def address(value: Any, what: str, *, loopback: bool = False) -> str:
     return value
 
 
+def is_here(url: str) -> bool:
+    """Whether an address that was taken is of this machine, as in development."""
+    return url.startswith("http://127.0.0.1")
+
+
 def is_outside(host: str) -> bool:
     """Whether a host is named as one of the internet is; numbers and names of inner networks are not."""
     if not _HOST.fullmatch(host) or f".{host}".endswith(_INSIDE):

@@ -6,11 +6,12 @@ Keycloak has of it follows by a job.
 
 import datetime as dt
 import uuid
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import func, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from domain.audit import Agent, record
 from domain.errors import IllegalMove, Invalid
@@ -29,10 +30,12 @@ from domain.versions import change
 from identity.assertions import check_map
 from identity.brokers import SECRET
 from identity.deferral import defer_end_sessions, defer_sync_provider
-from identity.metadata import Described
+from identity.metadata import Described, certificate, described, is_here
 from identity.provisioning import Oneself
+from identity.sync import cell_session
 from identity.vendors import check_issuer, speaks
 
+Fetch = Callable[[str], Awaitable[str]]
 TEST_LASTS = dt.timedelta(minutes=15)
 _MOVES = {
     ProviderState.ACTIVE: (ProviderState.TESTED, ProviderState.SUSPENDED),
@@ -68,6 +71,8 @@ class ProviderDraft:
     client_id: str | None = None
     client_secret: str | None = field(default=None, repr=False)
     creates: bool = False
+    metadata_url: str | None = None
+    secret_expires_at: dt.datetime | None = None
 
 
 async def add_provider(
@@ -96,6 +101,9 @@ async def add_provider(
         client_secret_sealed=_sealed(keys, made, draft.client_secret),
         attributes=check_map(draft.attributes, "attributes"),
         creates=draft.creates,
+        metadata_url=draft.metadata_url,
+        metadata_read_at=agent.now,
+        expires_at=draft.secret_expires_at or ends(draft.certificates),
         created_at=agent.now,
         updated_at=agent.now,
     )
@@ -114,9 +122,10 @@ async def change_provider(
     version: int,
     *,
     name: str | None = None,
-    described: Described | None = None,
+    told: Described | None = None,
     attributes: dict[str, str] | None = None,
     client_secret: str | None = None,
+    secret_expires_at: dt.datetime | None = None,
     creates: bool | None = None,
 ) -> IdentityProvider:
     """Change what is said of a provider; None stays. Sessions stay open; logins from now on go by it.
@@ -126,12 +135,13 @@ async def change_provider(
     values: dict[str, Any] = {}
     if name is not None:
         values["name"] = line(name, "name")
-    if described is not None:
-        values |= followed(provider, described)
+    if told is not None:
+        values |= followed(provider, told) | {"metadata_read_at": agent.now}
     if attributes is not None:
         values["attributes"] = check_map(attributes, "attributes")
     if client_secret is not None:
         values["client_secret_sealed"] = _sealed(keys, provider.id, client_secret)
+        values["expires_at"] = secret_expires_at
     if creates is not None:
         values["creates"] = creates
     changed = await change(session, agent, provider, version, **values)
@@ -149,10 +159,59 @@ def followed(provider: IdentityProvider, told: Described) -> dict[str, Any]:
             code="ISSUER_STAYS",
         )
     protocol = Protocol(provider.protocol)
-    return {
+    ending = {"expires_at": ends(told.certificates)} if told.certificates else {}
+    return ending | {
+        "metadata_problem": None,
         "endpoints": speaks(provider.vendor, protocol) | told.endpoints,
         "certificates": list(told.certificates),
     }
+
+
+def ends(certificates: Sequence[str]) -> dt.datetime | None:
+    """When the last of these certificates (PEM) ends; None without any."""
+    return max((certificate(pem).not_valid_after_utc for pem in certificates), default=None)
+
+
+async def refresh(
+    cell: AsyncEngine, tenant_id: uuid.UUID, provider_id: uuid.UUID, fetch: Fetch
+) -> None:
+    """Read a provider's description again where it is published, and follow it: keys are rolled over so.
+
+    What cannot be taken changes nothing but `metadata_problem`, which says why. Safe to repeat.
+    """
+    key = (tenant_id, provider_id)
+    async with cell_session(cell, tenant_id) as session:
+        provider = await session.get(IdentityProvider, key)
+    if provider is None or provider.metadata_url is None:
+        return
+    agent = Agent(tenant_id=tenant_id, now=dt.datetime.now(dt.UTC))
+    values: dict[str, Any]
+    try:
+        text = await fetch(provider.metadata_url)
+        told = described(Protocol(provider.protocol), text, loopback=is_here(provider.metadata_url))
+        values = followed(provider, told) | {"metadata_read_at": agent.now}
+    except Invalid as error:
+        values = {"metadata_problem": error.message}
+    async with cell_session(cell, tenant_id) as session:
+        present = await session.get_one(IdentityProvider, key, with_for_update=True)
+        news = {n: v for n, v in values.items() if getattr(present, n) != v}
+        if not news:
+            return
+        for name, value in news.items():
+            setattr(present, name, value)
+        if news.keys() - {"metadata_read_at"}:
+            present.version += 1
+            record(session, agent, "tenant:configure", provider_id)
+            await defer_sync_provider(session, tenant_id, provider_id)
+
+
+async def published(cell: AsyncEngine, tenant_id: uuid.UUID) -> list[uuid.UUID]:
+    """The providers whose description is published somewhere."""
+    async with cell_session(cell, tenant_id) as session:
+        found = select(IdentityProvider.id).where(
+            IdentityProvider.tenant_id == tenant_id, IdentityProvider.metadata_url.is_not(None)
+        )
+        return list(await session.scalars(found.order_by(IdentityProvider.id)))
 
 
 def _sealed(keys: TenantKeys, provider_id: uuid.UUID, secret: str | None) -> bytes | None:

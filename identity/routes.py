@@ -1,4 +1,5 @@
-"""Two addresses that need no token: where a health system's people log in, and where Keycloak announces logouts."""
+"""Addresses that need no token: where a health system's people log in, where those of an e-mail domain do, and where
+Keycloak announces logouts."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from domain.audit import Agent
+from identity.discovery import Homes
 from identity.errors import IdentityUnavailable, TokenRefused
 from identity.realms import PORTAL
 from identity.registry import Registry
@@ -32,6 +34,7 @@ class Doors:
     registry: Registry
     tokens: Tokens
     cell: AsyncEngine
+    homes: Homes
 
 
 def routes(doors: Callable[[], Doors]) -> list[Route]:
@@ -39,6 +42,7 @@ def routes(doors: Callable[[], Doors]) -> list[Route]:
     endpoints = _Endpoints(doors)
     return [
         Route("/login/{slug}", endpoints.login, methods=["GET"]),
+        Route("/login-of-domain/{domain}", endpoints.home, methods=["GET"]),
         Route("/backchannel-logout/{realm}", endpoints.logout, methods=["POST"]),
     ]
 
@@ -71,6 +75,15 @@ class _Endpoints:
             return _try_again(error)
         details = login_details(entry.issuer.issuer if entry else None)
         return JSONResponse(details, 200 if entry else 404, headers=_UNCACHED)
+
+    async def home(self, request: Request) -> Response:
+        """Where the people of an e-mail domain log in: the same members, and status, for one that nobody has."""
+        try:
+            issuer, provider = await self._doors().homes.of(request.path_params["domain"])
+        except IdentityUnavailable as error:
+            return _try_again(error)
+        details = login_details(issuer) | {"identityProvider": provider, "code": None}
+        return JSONResponse(details, headers=_UNCACHED)
 
     async def logout(self, request: Request) -> Response:
         """Takes a logout token and refuses its session from then on (OIDC Back-Channel Logout 1.0, 2.5-2.8)."""

@@ -1,18 +1,21 @@
 """Connecting an identity provider: described, tried, opened, closed."""
 
+import datetime as dt
 import uuid
 from types import SimpleNamespace
 from typing import Annotated
 
 import strawberry
 
+from api.context import Context
 from api.graph.identity_providers import IdentityProvider, ProviderTest
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
 from api.plan.write import Payload, Work, perform, perform_on
 from domain.identity_providers import IdentityProvider as IdentityProviders
 from domain.identity_providers import Protocol
-from identity.metadata import described
+from identity.fetching import fetched
+from identity.metadata import MetadataRefused, described
 from identity.providers import (
     ProviderDraft,
     activate,
@@ -37,8 +40,12 @@ class AttributeSourceInput:
 class AddIdentityProviderInput:
     protocol: Protocol = strawberry.field(description="What it speaks.")
     name: str = strawberry.field(description="What people call it.")
-    metadata: str = strawberry.field(
-        description="Its own description: the discovery document (JSON) or the SAML metadata (XML)."
+    metadata: str | None = strawberry.field(
+        default=None,
+        description="Its own description: the discovery document (JSON) or the SAML metadata (XML).",
+    )
+    metadata_url: str | None = strawberry.field(
+        default=None, description="Where it is published instead; it is read again each day."
     )
     vendor: str = strawberry.field(
         default="generic", description="okta, entra, adfs, google or generic."
@@ -51,6 +58,9 @@ class AddIdentityProviderInput:
     )
     client_secret: str | None = strawberry.field(
         default=None, description="The client's secret (OpenID Connect); never shown again."
+    )
+    secret_expires_at: dt.datetime | None = strawberry.field(
+        default=None, description="When the provider will not take it any more."
     )
     creates: bool = strawberry.field(
         default=False, description="Whether its logins may make people."
@@ -71,6 +81,9 @@ class UpdateIdentityProviderInput:
     )
     client_secret: str | None = strawberry.field(
         default=None, description="The client's new secret (OpenID Connect)."
+    )
+    secret_expires_at: dt.datetime | None = strawberry.field(
+        default=None, description="When the provider will not take the new one any more."
     )
     creates: bool | None = strawberry.field(
         default=None, description="Whether its logins may make people."
@@ -97,6 +110,26 @@ class ProviderTestPayload:
     user_errors: list[UserError] = payload_errors()
 
 
+async def _told(
+    context: Context, given: AddIdentityProviderInput
+) -> tuple[str, MetadataRefused | None]:
+    """The description that was given, or what its address answers: before any transaction is open.
+
+    Nothing is fetched for somebody whom the command will refuse.
+    """
+    if (given.metadata is None) is (given.metadata_url is None):
+        return "", MetadataRefused("Give the metadata, or where they are published.")
+    whole = SimpleNamespace(tenant_id=context.actor.tenant_id)
+    if given.metadata_url is None or not context.actor.predicate("tenant", "configure").allows(
+        whole
+    ):
+        return given.metadata or "", None
+    try:
+        return await fetched(given.metadata_url, loopback=context.loopback), None
+    except MetadataRefused as refused:
+        return "", refused
+
+
 def _map(given: list[AttributeSourceInput] | None) -> dict[str, str]:
     return {one.name: one.source for one in given or ()}
 
@@ -107,10 +140,14 @@ class Mutation:
     async def add_identity_provider(
         self, info: Info, input: Annotated[AddIdentityProviderInput, GIVEN]
     ) -> IdentityProviderPayload | None:
+        text, problem = await _told(info.context, input)
+
         async def command(work: Work) -> uuid.UUID:
             new = SimpleNamespace(tenant_id=work.agent.tenant_id, id=work.new_id)
             agent = await work.create("tenant:configure", new)
-            told = described(input.protocol, input.metadata, loopback=work.context.loopback)
+            if problem is not None:
+                raise problem
+            told = described(input.protocol, text, loopback=work.context.loopback)
             draft = ProviderDraft(
                 input.protocol,
                 input.vendor,
@@ -122,6 +159,8 @@ class Mutation:
                 input.client_id,
                 input.client_secret,
                 input.creates,
+                input.metadata_url,
+                input.secret_expires_at,
             )
             keys = await work.sealer()
             return (await add_provider(work.session, agent, keys, draft, work.new_id)).id
@@ -145,9 +184,10 @@ class Mutation:
                 provider,
                 input.version,
                 name=input.name,
-                described=told or None,
+                told=told or None,
                 attributes=None if input.attributes is None else _map(input.attributes),
                 client_secret=input.client_secret,
+                secret_expires_at=input.secret_expires_at,
                 creates=input.creates,
             )
             return changed.id

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Annotated, Any
 
 import strawberry
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, case, func
 from sqlalchemy import literal_column as raw
 
 from api.graph.encounters import local_id
@@ -33,6 +33,15 @@ def _of_map(path: str) -> Any:
     """The names on one side of a provider's map of attributes, both sides in one order."""
     found: ColumnElement[Any] = raw(f"'$.keyvalue().{path}'::jsonpath")
     return lambda row, *_: func.jsonb_path_query_array(row.attributes, found)
+
+
+def _warning(ends: Any) -> ColumnElement[Any]:
+    """The shortest of the terms of warning that has begun."""
+    begun: list[tuple[Any, ColumnElement[Any]]] = [
+        (ends <= func.now() + raw(f"interval '{days} days'"), raw(str(days)))
+        for days in (0, 7, 30, 60)
+    ]
+    return case(*begun)
 
 
 @table(ProviderTests, description="A login that only tried a provider: nobody came in by it.")
@@ -68,6 +77,17 @@ class IdentityProvider(Node):
         "read", "Its own names of the same, in the same order.", _of_map("value")
     )
     creates: bool | None = column("read", "Whether its logins may make people.")
+    metadata_url: str | None = column("read", "Where its description is read again each day.")
+    metadata_read_at: dt.datetime | None = column("read", "When it was last read and taken.")
+    metadata_problem: str | None = column("read", "Why it could not be taken since; else null.")
+    expires_at: dt.datetime | None = column(
+        "read", "When its last certificate, or the client's secret, ends; null where nobody said."
+    )
+    expires_within: int | None = computed(
+        "read",
+        "A warning: that is within 60, 30 or 7 days, or 0 where it is over; else null.",
+        lambda p, *_: _warning(p.expires_at),
+    )
     version: int | None = column("read", "Rises with every change; updates name it.")
 
     @many(

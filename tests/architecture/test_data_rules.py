@@ -45,7 +45,8 @@ ONLY = {
     | {"version", "updated_at"},
     "identity_link": {"asserted", "version", "updated_at"},
     "identity_provider": {"name", "vendor", "state", "endpoints", "certificates", "attributes"}
-    | {"client_id", "client_secret_sealed", "creates", "test_until", "version", "updated_at"},
+    | {"client_id", "client_secret_sealed", "creates", "test_until", "version", "updated_at"}
+    | {"metadata_url", "metadata_read_at", "metadata_problem", "expires_at"},
     "role_mapping": {"valid_until", "ended_at", "version", "updated_at"},
     "provider_test": {"finished_at", "passed", "steps", "version", "updated_at"},
     "held_account": {"asserted", "reason", "person_id", "state", "decided_by", "decided_at"}

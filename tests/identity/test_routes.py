@@ -19,6 +19,7 @@ from domain.audit import AuditEvent
 from domain.control import TenantEntry
 from domain.database import engine
 from domain.people import RevokedSession
+from identity.discovery import Homes
 from identity.realms import SVC_IDENTITY
 from identity.registry import Registry
 from identity.routes import Doors, routes
@@ -49,7 +50,7 @@ async def house(database: Database) -> AsyncIterator[House]:
 
 
 def application(house: House, app_engine: AsyncEngine, registry: Registry) -> httpx.AsyncClient:
-    doors = Doors(registry, house.loader.tokens, app_engine)
+    doors = Doors(registry, house.loader.tokens, app_engine, Homes(app_engine))
     transport = httpx.ASGITransport(Starlette(routes=routes(lambda: doors)))
     return httpx.AsyncClient(transport=transport, base_url="http://api")
 
@@ -184,7 +185,9 @@ async def listening(app: Starlette) -> AsyncIterator[str]:
 
 @pytest.mark.keycloak
 async def test_keycloak_announces_what_an_administrator_ends(world: World) -> None:
-    doors = Doors(world.registry, world.loader.tokens, world.platform.cell)
+    doors = Doors(
+        world.registry, world.loader.tokens, world.platform.cell, Homes(world.platform.control)
+    )
     async with listening(Starlette(routes=routes(lambda: doors))) as address:
         portals = replace(
             world.platform.portals, backchannel_logout=f"{address}/backchannel-logout"
@@ -211,7 +214,7 @@ async def test_a_sender_who_goes_away_is_no_fault_of_ours(
     capsys: pytest.CaptureFixture[str],
     before: list[dict[str, Any]],
 ) -> None:
-    doors = Doors(Registry(app_engine), house.loader.tokens, app_engine)
+    doors = Doors(Registry(app_engine), house.loader.tokens, app_engine, Homes(app_engine))
     inner = Starlette(routes=routes(lambda: doors))
     messages, sent = iter([*before, {"type": "http.disconnect"}]), []
 

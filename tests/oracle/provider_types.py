@@ -1,5 +1,6 @@
 """What the graph shows of a health system's own identity providers, to whoever may read the tenant."""
 
+import datetime as dt
 from typing import Any
 
 from tests.oracle.rules import Sight
@@ -18,6 +19,13 @@ def _map(sight: Sight, row: Any, side: int) -> list[str]:
     return [pair[side] for pair in pairs]
 
 
+def _warning(sight: Sight, row: Any) -> int | None:
+    if row.expires_at is None:
+        return None
+    left = row.expires_at - sight.rows.now
+    return next((days for days in (0, 7, 30, 60) if left <= dt.timedelta(days=days)), None)
+
+
 ABOUT = (
     Type(
         "IdentityProvider",
@@ -25,6 +33,8 @@ ABOUT = (
         "tenant:read",
         {
             **columns("vendor name issuer clientId certificates creates version"),
+            **columns("metadataUrl metadataReadAt metadataProblem expiresAt"),
+            "expiresWithin": Leaf(_warning),
             **enums("protocol state"),
             "attributeNames": Leaf(lambda sight, row: _map(sight, row, 0)),
             "attributeSources": Leaf(lambda sight, row: _map(sight, row, 1)),

@@ -27,6 +27,10 @@ def rows(system: "System", now: dt.datetime) -> None:
             client_id=("caretree", None)[i],
             attributes={"groups": f"groups{i}", "email": "mail"},
             version=i + 1,
+            metadata_url=(None, "https://login.corp.example/metadata")[i],
+            metadata_read_at=BEGUN,
+            metadata_problem=(None, "It is gone.")[i],
+            expires_at=(None, now + 20 * DAY)[i],
         )
         system.add(of)
         key = {"tenant_id": of.tenant_id, "identity_provider_id": of.id}

@@ -8,7 +8,7 @@ import pytest
 from domain.people import Person
 from tests import make, providers
 from tests.api.commands.office import Office, local
-from tests.api.commands.staff import admin, do, newcomer, refused, waiting
+from tests.api.commands.staff import admin, at, do, newcomer, refused, waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -114,13 +114,13 @@ async def test_suspending_cuts_off_at_once_and_nobody_themselves(office: Office)
     office.here.save(of)
     office.here.save(providers.link(of, nurse))
     through: dict[str, Any] = {"idp": str(of.id), "sid": f"s{make.number()}"}
-    at = office.query("select to_timestamp(%s) as at", office.here.authority.now() - 10)[0]["at"]
+    came = office.query("select to_timestamp(%s) as at", office.here.authority.now() - 10)[0]["at"]
     office.change(
         "insert into sign_in (tenant_id, id, identity_provider_id, person_id, subject, sid,"
         " authenticated_at, outcome) values (%s, gen_random_uuid(), %s, %s, 's', %s, %s, 'admitted')",
-        of.tenant_id, of.id, nurse.id, through["sid"], at,
+        of.tenant_id, of.id, nurse.id, through["sid"], came,
     )  # fmt: skip
-    claims = through | {"auth_time": int(at.timestamp())}
+    claims = through | {"auth_time": int(came.timestamp())}
     assert (await office.ask(nurse, "{ organization { id } }", **claims)).data
     # A session of the same provider that nobody has looked at is not let in.
     unknown = await office.ask(nurse, "{ organization { id } }", **claims | {"sid": "another"})
@@ -222,3 +222,25 @@ async def test_a_domain_is_claimed_once_and_waits_for_its_record(office: Office)
     assert twice.outcome == "DOMAIN_TAKEN"
     none = await refused(office, one, "addEmailDomain", **node | {"domain": "localhost"})
     assert none.outcome == "INVALID"
+
+
+async def test_what_ends_is_announced(office: Office) -> None:
+    one = admin(office)
+    for days, warning in ((100, None), (59, 60), (29, 30), (6, 7), (-1, 0)):
+        more = {"secretExpiresAt": at(days)}
+        answer = await do(office, one, "addIdentityProvider", "expiresWithin", **OIDC | more)
+        assert answer.data["identityProvider"]["expiresWithin"] == warning, days
+
+
+async def test_a_description_is_given_or_published(office: Office) -> None:
+    one = admin(office)
+    for more in ({"metadata": None}, {"metadataUrl": f"{AT}/.well-known/openid-configuration"}):
+        answer = await refused(office, one, "addIdentityProvider", **OIDC | more)
+        assert answer.outcome == "METADATA_REFUSED"
+    inside = {"metadata": None, "metadataUrl": "https://10.0.0.1/.well-known/openid-configuration"}
+    assert (await refused(office, one, "addIdentityProvider", **OIDC | inside)).outcome == (
+        "METADATA_REFUSED"
+    )
+    # Nobody else makes us fetch anything.
+    nurse = await refused(office, office.here.person("nurse@a"), "addIdentityProvider", **OIDC)
+    assert nurse.outcome == "FORBIDDEN"
