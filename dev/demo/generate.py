@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dev.demo import accounts, patients, visits
+from dev.demo import accounts, charts, patients, visits
 from dev.demo.calendar import Calendar
 from dev.demo.ids import Ids, fixed
 from dev.demo.rows import Batch
@@ -121,6 +121,10 @@ class Generator:
         for _ in range(share(volume.appointments, turned, volume.patients)):
             finished.extend(visits.book(desk, made))
         if volume.records:
+            charts.insure(desk, self.world.name, made)
+            for visit in finished:
+                if visit.documented:
+                    charts.document(desk, visit)
             ledger.bill(finished)
         return made.id
 

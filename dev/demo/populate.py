@@ -11,7 +11,7 @@ from psycopg.rows import TupleRow
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from dev.demo import accounts, cast, clinical, world
+from dev.demo import accounts, cast, charts, clinical, world
 from dev.demo.generate import Generator, Numbers, Volume
 from dev.demo.places import Node, System, unit_id, walk
 from dev.demo.rows import Batch, copy
@@ -237,14 +237,16 @@ async def fill(owner_url: str, maker: Generator, progress: Progress = silent) ->
 
 
 async def _prices(connection: psycopg.AsyncConnection[TupleRow], maker: Generator) -> None:
+    """Prices and payers, each if there is none yet."""
     tenant_id = maker.world.tenant_id
-    if not maker.volume.records or await _one(
-        connection, "select 1 from charge_master where tenant_id = %s limit 1", tenant_id
-    ):
+    if not maker.volume.records:
         return
-    prices = Batch()
-    accounts.price_list(prices, maker.world.name, tenant_id)
-    await copy(connection, prices)
+    made = Batch()
+    for table, fill in (("charge_master", accounts.price_list), ("payer", charts.payers)):
+        there = f"select 1 from {table} where tenant_id = %s limit 1"  # noqa: S608 - a name of ours
+        if await _one(connection, there, tenant_id) is None:
+            fill(made, maker.world.name, tenant_id)
+    await copy(connection, made)
 
 
 async def _batch(

@@ -35,6 +35,8 @@ class Visit:
     home: Home
     started_at: dt.datetime
     finished: bool
+    practitioner_id: uuid.UUID
+    documented: bool
     place: dict[str, object]
 
 
@@ -159,8 +161,18 @@ def _encounter(
             "ended_at": ended if finished else None,
         },
     )
-    visit = Visit(place["id"], patient, home, started, finished, place)  # type: ignore[arg-type]  # an id by construction
-    if desk.records and state not in ("cancelled", "entered-in-error"):
+    documented = desk.records and state not in ("cancelled", "entered-in-error")
+    visit = Visit(
+        place["id"],  # type: ignore[arg-type]  # an id by construction
+        patient,
+        home,
+        started,
+        finished,
+        practitioner_id,
+        documented,
+        place,
+    )
+    if documented:
         _measure(desk, visit)
         _diagnose(desk, visit, complaint)
         _note(desk, visit)

@@ -6,13 +6,24 @@ from itertools import pairwise
 
 import pytest
 
-from dev.demo import cast, places
+from dev.demo import cast, charts, places
 from dev.demo.calendar import SLOT, Calendar, monday
 from dev.demo.generate import Generator, Numbers, Volume, generate, share
 from dev.demo.ids import Ids, fixed
 from dev.demo.names import CULTURES
 from dev.demo.rows import TABLES, line
 from dev.demo.world import planned
+from domain.codings import (
+    CVX,
+    MEDICINES,
+    RXNORM,
+    SNOMED,
+    SUBSTANCES,
+    TREATMENTS,
+    VACCINES,
+    Coding,
+    coded,
+)
 from domain.patients import fold
 from domain.tables import load
 
@@ -61,6 +72,18 @@ def test_rows_name_columns_of_their_tables() -> None:
         for row in made.tables[name]:
             assert set(row) <= set(tables[name].columns.keys()), name
             assert list(row) == list(made.tables[name][0]), name
+
+
+def test_what_charts_say_is_of_the_systems_that_are_taken() -> None:
+    """The record's own commands would take each code."""
+    for system, systems, listed in (
+        (RXNORM, SUBSTANCES, charts.SUBSTANCES),
+        (RXNORM, MEDICINES, charts.MEDICINES),
+        (SNOMED, TREATMENTS, charts.PROCEDURES),
+        (CVX, VACCINES, charts.VACCINES),
+    ):
+        for one in listed:
+            assert coded(Coding(system.uri, one.code, one.display), systems, "code")
 
 
 @pytest.mark.parametrize(("total", "of"), [(0, 10), (7, 10), (1000, 37), (2_000_000, 5_000)])
