@@ -18,6 +18,7 @@ from typing import Literal
 
 import aiosmtplib
 
+from domain.plain_text import EMAIL
 from domain.reminders import Message, NotTaken, Refused
 
 SECONDS = 25.0
@@ -47,7 +48,7 @@ class Mail:
 
     async def send(self, message: Message) -> None:
         """Hand a message over. Raises NotTaken, Refused."""
-        if message.email is None:
+        if message.email is None or not EMAIL.fullmatch(message.email):
             raise Refused
         try:
             written = self.written(message, ascii_domain(message.email))
