@@ -49,8 +49,6 @@ OVERLAP = dt.timedelta(minutes=15)
 """How far back: a visit may be booked, at the last moment, by a transaction that was not committed when one looked."""
 STRETCH = dt.timedelta(hours=1)
 """What is looked through at once, after an outage."""
-SHIFT = dt.timedelta(hours=17)
-"""How far quiet hours can move a reminder: `QUIET_HOURS` of `commands.py` and the half hour before them."""
 CHUNK = 1_000
 """Rows of one statement."""
 TOGETHER = dt.timedelta(minutes=10)
@@ -183,7 +181,7 @@ def _coming_due(
     told = select(asked.label("due_at")).correlate(a, p, w).offset(literal_column("0"))
     at = told.lateral("at")
     due_at = at.c.due_at
-    before = dt.timedelta(minutes=minutes)
+    before, shift = dt.timedelta(minutes=minutes), max(place.shift for place in places)
     near = _reminded(
         agent,
         a,
@@ -210,8 +208,8 @@ def _coming_due(
         .join(at, literal_column("true"))
         .where(
             a.tenant_id == agent.tenant_id,
-            a.starts_at > max(since + before - SHIFT, agent.now),
-            a.starts_at <= until + before + SHIFT,
+            a.starts_at > max(since + before - shift, agent.now),
+            a.starts_at <= until + before + shift,
             a.state == AppointmentState.BOOKED,
             due_at > since,
             due_at <= until,

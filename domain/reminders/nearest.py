@@ -49,6 +49,13 @@ class RuleAtPlace:
     quiet_from: dt.time
     quiet_until: dt.time
 
+    @property
+    def shift(self) -> dt.timedelta:
+        """How far the quiet hours can move a reminder: their length, the half hour before, a change of the clocks."""
+        since, until = (t.hour * 60 + t.minute for t in (self.quiet_from, self.quiet_until))
+        length = (until - since) % (24 * 60)
+        return dt.timedelta(minutes=length + 90 if length else 0)
+
 
 def manner(line: Sequence[ReminderSetting]) -> Manner:
     """The settings of a line of units, nearest first."""
