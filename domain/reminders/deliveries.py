@@ -96,6 +96,9 @@ async def begin(
     not_before = reminder.held_until if sending else reminder.due_at
     if not_before is not None and not_before > agent.now:
         return not_before
+    if reminder.attempts >= ATTEMPTS:  # and none was ended: whoever tries it dies
+        _end(session, agent, about, ReminderState.FAILED, Cause.EXHAUSTED)
+        return None
     line = await line_of(session, agent, about.appointment.unit_id)
     manner = await manner_at(session, agent, line)
     cause = why_not(about, agent.now)

@@ -272,6 +272,16 @@ async def test_what_is_not_taken_is_tried_again_and_given_up(clinic: Clinic) -> 
     assert len(clinic.box.ids) == 1
 
 
+async def test_what_kills_each_worker_is_given_up(clinic: Clinic) -> None:
+    clinic.visit()
+    await clinic.look()
+    await clinic.run("update reminder set state = 'sending', attempts = 8 where tenant_id = :t")
+    await clinic.due_now()
+    await clinic.work()
+    assert await clinic.told() == [("failed", "exhausted", 8)]
+    assert clinic.box.taken == []
+
+
 async def test_what_is_refused_is_not_tried_again(clinic: Clinic) -> None:
     clinic.visit()
     clinic.box.recipient = "550 Nobody of this name"
