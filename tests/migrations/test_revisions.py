@@ -304,6 +304,39 @@ def test_without_bypass_the_narrow_doors_still_open(plainly_owned: Database) -> 
         assert found == (who.id,)
 
 
+def test_without_bypass_the_doors_of_billing_open_too(plainly_owned: Database) -> None:
+    """A paid invoice is balanced, a late entry counts on the next day, a visit's charge is struck out, a line follows."""
+    tree = make.tree(clinics=1)
+    who, *sites = make.patient_at(tree.tenant, tree.clinics[0])
+    assert isinstance(who, Patient)
+    clinic, tenant = tree.clinics[0], tree.tenant.tenant_id
+    bill = make.invoice(who, clinic, total_minor=5_000)
+    line = make.invoice_line(bill, unit_price_minor=5_000, amount_minor=5_000)
+    visit, paid = make.encounter(who, clinic), make.posting(who, clinic)
+    charge = make.charge(who, clinic, encounter_id=visit.id)
+    rows = [*tree.rows, who, *sites, bill, line, visit, charge, paid, make.daily_close(clinic)]
+    with plainly_owned.engine("").begin() as connection:
+        make.save(connection, *rows, make.allocation(paid, line))
+    with psycopg.connect(plainly_owned.app_url) as app:
+        settings = ("write_posting", "write_encounter", "write_invoice", "scope_invoice")
+        for name, value in (("tenant", str(tenant)), *((name, "*") for name in settings)):
+            app.execute("select set_config(%s, %s, true)", [f"app.{name}", value])
+
+        def told(statement: str, *values: object) -> object:
+            found = app.execute(statement, [tenant, *values]).fetchone()
+            return found and found[0]
+
+        assert told("select settle_invoices(%s, %s, %s)", clinic.id, who.id) == 1
+        assert told("select state from invoice where tenant_id = %s") == "balanced"
+        moment = told("select open_moment(%s, %s, %s)", clinic.id, make.NOW)
+        assert moment == make.NOW.replace(hour=6) + dt.timedelta(days=1)
+        assert told("select strike_charges(%s, %s)", visit.id) == [charge.id]
+        app.execute(
+            "update invoice set state = 'cancelled', cancelled_at = now(), cancel_reason = 'x'"
+        )
+        assert told("select live from invoice_line where tenant_id = %s") is False
+
+
 def test_without_bypass_the_next_months_are_made_all_the_same(plainly_owned: Database) -> None:
     """Rows that wait in the default partition are moved, not overlooked."""
     late = make.now() + dt.timedelta(days=300)

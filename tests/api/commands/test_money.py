@@ -123,6 +123,42 @@ async def test_a_visit_from_the_charge_to_the_zero_balance(office: Office) -> No
     assert answer.data == {"balance": {"amount": "0.00"}, "transfers": {"amount": "0.00"}}
 
 
+def lowered(scene: Scene) -> dict[str, Any]:
+    """An invoice of which something is written off."""
+    patient, line = invoiced(scene)
+    codes = {"kind": "adjustment", "method": None, "group_code": "CO", "reason_code": "45"}
+    less = make.posting(patient, scene.unit, **codes)
+    scene.system.save(less, make.allocation(less, line))
+    return {"id": f"Invoice:{line.invoice_id}", "version": 1, "reason": "why"}
+
+
+async def test_a_payer_is_corrected_and_closed(office: Office) -> None:
+    """Nobody new is covered by a closed one; what it covers can still be ended."""
+    scene, admin = at(office), office.here.person("system_admin@system")
+    named = {"name": "Southern Mutual", "identifierSystem": "urn:p", "identifier": "4711"}
+    made = await done(office, admin, "addPayer", "version", name="Nothern Mutual")
+    patient = f"Patient:{scene.patient().id}"
+    terms = card(scene) | {"payer": made["id"]}
+    where = {"unit": office.here.unit("a"), "patient": patient}
+    cover = await done(office, scene.asker, "recordCoverage", "version", **where, terms=terms)
+    right = {"id": made["id"], "version": 1, **named}
+    told = await done(office, admin, "changePayer", "name identifier active version", **right)
+    assert (told["name"], told["identifier"], told["active"], told["version"]) == (
+        *("Southern Mutual", "4711"),
+        True,
+        2,
+    )
+    taken = {"name": "Another", "identifierSystem": "urn:p", "identifier": "4711"}
+    assert (await office.do(admin, "addPayer", **taken)).user_error["code"] == "PAYER_TAKEN"
+    gone = right | {"version": 2, "active": False}
+    assert (await done(office, admin, "changePayer", "active", **gone))["active"] is False
+    fresh = await office.do(scene.asker, "recordCoverage", **where, terms=terms | {"priority": 2})
+    assert fresh.user_error["path"] == ["terms", "payer"]
+    ended = {"id": cover["id"], "version": 1, "terms": terms | {"endsOn": "2026-02-01"}}
+    over = await done(office, scene.asker, "changeCoverage", "endsOn payer{active}", **ended)
+    assert over == {"id": cover["id"], "endsOn": "2026-02-01", "payer": {"active": False}}
+
+
 async def test_credit_goes_to_another_clinic_and_back(office: Office) -> None:
     scene = at(office, "biller@r")
     patient = office.here.patient("a", "b")
@@ -181,6 +217,10 @@ async def test_what_cannot_be_taken_changes_nothing(office: Office) -> None:
     price = {"codeSystem": "INTERNAL", "code": "P", "description": "x", "currency": "USD"}
     price |= {"price": "1", "effectiveFrom": "2020-01-01"}
     foreign = office.there.patient("a")
+    bad = {"id": f"Invoice:{line.invoice_id}", "version": 1, "reason": "why"}
+    known = make.payer(office.here.tenant)
+    office.here.save(known)
+    payer = {"id": f"Payer:{known.id}", "version": 1, "name": "Northern Mutual"}
     cases: list[tuple[Person, str, dict[str, Any], str, str | None]] = [
         (scene.asker, "recordCharge", charge, "NO_PRICE", "code"),
         (scene.asker, "recordCharge", charge | {"units": "-1"}, "INVALID", "units"),
@@ -202,6 +242,13 @@ async def test_what_cannot_be_taken_changes_nothing(office: Office) -> None:
         (scene.asker, "setPrice", price, "FORBIDDEN", None),
         (admin, "setPrice", price | {"price": "x"}, "INVALID", "price"),
         (admin, "setPrice", price | {"code": "a b"}, "INVALID", "code"),
+        (scene.asker, "cancelInvoice", bad | {"reason": " "}, "INVALID", "reason"),
+        (scene.asker, "cancelInvoice", bad | {"version": 9}, "CONFLICT", None),
+        (scene.asker, "cancelInvoice", lowered(scene), "STILL_ADJUSTED", "id"),
+        (admin, "changePayer", payer | {"name": " "}, "INVALID", "name"),
+        (admin, "changePayer", payer | {"identifier": "1"}, "INVALID", "identifier"),
+        (admin, "changePayer", payer | {"version": 9}, "CONFLICT", None),
+        (scene.asker, "changePayer", payer, "FORBIDDEN", None),
         (admin, "addPayer", {"name": "  "}, "INVALID", "name"),
         (admin, "addPayer", {"name": "A", "identifier": "1"}, "INVALID", "identifier"),
     ]  # fmt: skip
