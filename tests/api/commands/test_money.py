@@ -159,6 +159,24 @@ async def test_a_payer_is_corrected_and_closed(office: Office) -> None:
     assert over == {"id": cover["id"], "endsOn": "2026-02-01", "payer": {"active": False}}
 
 
+async def test_a_visit_that_a_nurse_strikes_out_takes_its_charges_along(office: Office) -> None:
+    """She does not see them. What is billed is taken back first."""
+    nurse, scene = office.here.person("nurse@a"), at(office)
+    for state, outcome, after in (
+        ("billable", "DONE", "entered-in-error"),
+        ("billed", "STILL_BILLED", "billed"),
+    ):
+        patient = scene.patient()
+        visit = make.encounter(patient, scene.unit, recorded_by=nurse.id)
+        charge = make.charge(patient, scene.unit, encounter_id=visit.id, state=state)
+        office.here.save(visit, charge)
+        wrong = {"id": f"Encounter:{visit.id}", "version": 1, "reason": "Wrong patient."}
+        answer = await office.do(nurse, "markEnteredInError", **wrong)
+        assert answer.outcome == outcome, answer.body
+        (row,) = office.query("select state from charge_item where id = %s", charge.id)
+        assert row["state"] == after
+
+
 async def test_credit_goes_to_another_clinic_and_back(office: Office) -> None:
     scene = at(office, "biller@r")
     patient = office.here.patient("a", "b")
