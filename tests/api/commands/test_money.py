@@ -170,7 +170,7 @@ async def test_a_visit_that_a_nurse_strikes_out_takes_its_charges_along(office: 
         visit = make.encounter(patient, scene.unit, recorded_by=nurse.id)
         charge = make.charge(patient, scene.unit, encounter_id=visit.id, state=state)
         office.here.save(visit, charge)
-        wrong = {"id": f"Encounter:{visit.id}", "version": 1, "reason": "Wrong patient."}
+        wrong: dict[str, Any] = {"id": f"Encounter:{visit.id}", "version": 1, "reason": "why"}
         answer = await office.do(nurse, "markEnteredInError", **wrong)
         assert answer.outcome == outcome, answer.body
         (row,) = office.query("select state from charge_item where id = %s", charge.id)
