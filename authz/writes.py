@@ -29,10 +29,10 @@ was held (`held_account`) is the person that an administrator says; of its other
 WATCHED: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "tenant": frozenset({"version", "tree_version", "updated_at"}),
-        "person": frozenset({"version", "updated_at"}),
+        "person": frozenset({"version", "updated_at", "tokens_valid_from"}),
     }
 )
-"""Resource -> the columns that every command may raise, so that caches of the row are told."""
+"""Resource -> the columns that every command may raise: caches of the row are told, tokens of before are refused."""
 
 
 class Writes:

@@ -19,6 +19,7 @@ from authz.actor import Actor, Grant, Session
 from authz.grants import counting, needs_second_factor, next_change
 from authz.templates import Policy, Variant, load_policy
 from authz.tree import Tree
+from domain.model import new_id
 from domain.pipeline import Pipeline, Row, Statement
 from identity.errors import MfaRequired, NotAdmitted
 from identity.mfa import is_shown
@@ -45,6 +46,13 @@ where p.tenant_id = $1::uuid and p.subject = $2 and p.active and t.state = 'acti
 _ARRIVED = """\
 select 1 from sign_in s where s.tenant_id = $1::uuid and s.sid = $2 and s.identity_provider_id = $3::uuid
     and s.authenticated_at = $4::timestamptz and s.outcome = 'admitted'"""
+
+# Once for each session; whoever comes later finds it there and writes nothing.
+_NOTED = """\
+insert into login_session (tenant_id, id, person_id, sid, client, started_at)
+select $1::uuid, $2::uuid, $3::uuid, $4, $5, $6::timestamptz
+where not exists (select 1 from login_session s where s.tenant_id = $1::uuid and s.sid = $4)
+on conflict (tenant_id, sid) do nothing"""
 
 _REVOKED = "select 1 from revoked_session r where r.tenant_id = $1::uuid and r.sid = $2"
 
@@ -134,6 +142,7 @@ class ActorLoader:
         self._actors: dict[bytes, tuple[Actor, float]] = {}
         self._members: dict[tuple[UUID, str, str, int], Member] = {}
         self._trees: dict[UUID, Tree] = {}
+        self._noted: dict[tuple[UUID, str], bool] = {}
 
     async def actor(self, bearer: str, *, fresh: bool = False) -> Actor:
         """The actor, from memory where they are known; `fresh` reads them anew, for after a stamp found no row.
@@ -152,8 +161,20 @@ class ActorLoader:
         except (MfaRequired, NotAdmitted):
             self._actors.pop(digest, None)
             raise
+        await self._note(token, actor)
         _keep(self._actors, digest, (actor, actor.valid_until.timestamp()), self._capacity)
         return actor
+
+    async def _note(self, token: Token, actor: Actor) -> None:
+        """Keep that the person has come with this session, where this process does not know it yet."""
+        key = (actor.tenant_id, token.session)
+        if key in self._noted:
+            return
+        tenant = str(actor.tenant_id)
+        noted = (tenant, str(new_id()), str(actor.person_id), token.session, token.client)
+        values = [text.encode() for text in (*noted, actor.session.auth_time.isoformat())]
+        await self._pipeline.unit((("app.tenant", tenant),), Statement(_NOTED, values))
+        _keep(self._noted, key, True, self._capacity)
 
     async def fallen(self, actors: Sequence[Actor]) -> list[int]:
         """Where in the sequence the actors stand whose stamp finds no row any more; all of one health system.

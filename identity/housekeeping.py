@@ -9,6 +9,7 @@ import procrastinate
 
 from domain.audit import Agent
 from domain.keys import forget
+from domain.logins import forget_sessions
 from identity.deferral import defer_check_domain, defer_refresh_provider
 from identity.domains import domains_of
 from identity.providers import published
@@ -34,11 +35,13 @@ async def keep_house(context: procrastinate.JobContext, timestamp: int) -> None:
 
 
 async def forget_keys(context: procrastinate.JobContext, *, tenant_id: str) -> None:
-    """Delete a health system's idempotency keys of more than a day ago."""
+    """Delete a health system's idempotency keys of more than a day ago, and sessions that are long over."""
     tenant = UUID(tenant_id)
     cell = context.additional_context["identity"].cell
     async with cell_session(cell, tenant) as session:
-        await forget(session, Agent(tenant_id=tenant, now=dt.datetime.now(dt.UTC)))
+        agent = Agent(tenant_id=tenant, now=dt.datetime.now(dt.UTC))
+        await forget(session, agent)
+        await forget_sessions(session, agent)
 
 
 async def look_after(context: procrastinate.JobContext, *, tenant_id: str) -> None:

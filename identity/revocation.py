@@ -7,18 +7,23 @@ to stand on: it does not come when a user is disabled or deleted or a password i
 
 import datetime as dt
 import uuid
+from collections.abc import Sequence
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, exists, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent, record
 from domain.errors import NotFound
+from domain.logins import LoginSession
 from domain.people import Person, RevokedSession
 from identity.deferral import defer_end_session, defer_end_sessions
 
 # A session lasts a day at most (realms.LONGEST_SESSION), even where Keycloak was never told of its end.
+LONGEST = dt.timedelta(days=1)
 KEPT = dt.timedelta(days=2)
+MOST = 100
+"""Sessions of one person that are listed."""
 
 
 async def revoke_session(
@@ -29,6 +34,31 @@ async def revoke_session(
     await session.execute(_revoked(agent, sid))
     record(session, agent, "person:manage", person_id)
     await defer_end_session(session, agent.tenant_id, person_id, sid)
+
+
+async def sessions_of(
+    session: AsyncSession, agent: Agent, person_id: uuid.UUID
+) -> Sequence[LoginSession]:
+    """The sessions of a person that may still open something, the latest first."""
+    cut = select(Person.tokens_valid_from).where(
+        Person.tenant_id == agent.tenant_id, Person.id == person_id
+    )
+    since = max(filter(None, (await session.scalar(cut), agent.now - LONGEST)))
+    ended = exists().where(
+        RevokedSession.tenant_id == agent.tenant_id, RevokedSession.sid == LoginSession.sid
+    )
+    found = await session.scalars(
+        select(LoginSession)
+        .where(
+            LoginSession.tenant_id == agent.tenant_id,
+            LoginSession.person_id == person_id,
+            LoginSession.started_at > since,
+            ~ended,
+        )
+        .order_by(LoginSession.started_at.desc(), LoginSession.id)
+        .limit(MOST)
+    )
+    return found.all()
 
 
 async def note_ended_session(session: AsyncSession, agent: Agent, subject: str, sid: str) -> bool:

@@ -1,8 +1,8 @@
 """Who is connected for longer than an answer takes, and whether they still may be.
 
 Each event is read under the policy and the stamp of its moment, so nothing leaves for somebody who was cut off
-(docs/decisions/freshness.md). Closing what they have open needs a look at those of whom nothing happens: twice a
-second one statement for each health system with somebody connected asks which actors stand no more. Nobody has to
+(docs/decisions/freshness.md). Closing what they have open needs a look at those of whom nothing happens: four times
+a second one statement for each health system with somebody connected asks which actors stand no more. Nobody has to
 remember to tell of it, and nothing has to be there for it but the database.
 """
 
@@ -23,7 +23,7 @@ from identity.errors import IdentityUnavailable
 
 log = structlog.get_logger("api.live")
 
-LOOK = 0.5
+LOOK = 0.25
 """Seconds between two looks at who still stands."""
 AT_ONCE = 500
 """Actors that one statement asks about."""
@@ -147,7 +147,7 @@ class Presences:
                 return
 
     async def watch(self) -> None:
-        """Look twice a second who still stands, until cancelled."""
+        """Look again and again who still stands, until cancelled."""
         while True:
             await asyncio.sleep(self._look)
             try:

@@ -64,6 +64,7 @@ class Work:
     repeated: bool = False  # carried out before under the same key
     own_changes: int = 0  # how often the command itself raised the asker's version …
     tree_changes: int = 0  # … and the health system's
+    signs_out: bool = False  # the command ends the asker's own session
 
     async def require(self, permission: str, target: Any, *also: str) -> Agent:
         """Judge the target and open what the command writes. Raises NotFound or Forbidden."""
@@ -291,6 +292,10 @@ async def still_valid(
             person_version=actor.person_version + work.own_changes,
             tenant_version=actor.tenant_version + work.tree_changes,
         )
+    if work is not None and work.signs_out:
+        # The session that is ended is known to have stood when the command began.
+        later = replace(actor.session, sid="", issued_at=work.agent.now)
+        actor = replace(actor, session=later)
     if await fetch_row(connection, stamp(actor)) is None:
         raise StaleActor()
 

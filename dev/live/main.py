@@ -160,4 +160,4 @@ async def trial(stage: Stage, cell: AsyncEngine, way: str, target: Target) -> fl
         ended = await asyncio.gather(*effects)
     if way == "tenant suspended":
         await mend(cell)
-    return max(ended) - begun
+    return float(max(ended) - begun)

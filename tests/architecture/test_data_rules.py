@@ -32,7 +32,7 @@ GUARDED = sorted(n for n, m in MAPPERS.items() if m.class_.__wall__ is not Wall.
 PLACED = sorted(n for n, m in MAPPERS.items() if m.class_.__wall__ in (Wall.PLACED, Wall.SITE))
 APPEND_ONLY = {"audit_event", "posting", "invoice_line", "idempotency", "external_reference"} | {
     *("allocation", "claim_receipt", "claim_step", "daily_close", "sign_in"),
-    *("scim_email", "scim_membership"),
+    *("scim_email", "scim_membership", "login_session"),
 }
 """Rows of these are never changed by the application; a new table is changeable unless it is added here."""
 NOBODYS = {"patient", "appointment_block", "daily_close"}

@@ -99,6 +99,13 @@ def small(tree: make.Tree, doctor: Person) -> list[Base]:
             "result_id": new_id(),
         },
         "revoked_session": {"sid": "s", "until": make.NOW},
+        "login_session": {
+            "id": new_id(),
+            "person_id": doctor.id,
+            "sid": "s",
+            "client": "portal",
+            "started_at": make.NOW,
+        },
         "grant_request": {
             "id": new_id(),
             "person_id": doctor.id,
@@ -467,7 +474,7 @@ def test_what_no_command_changes_cannot_be_changed(
 
 
 DELETABLE = {"resource_assignment", "revoked_session", "idempotency"} | {
-    *("scim_email", "scim_membership"),
+    *("scim_email", "scim_membership", "login_session"),
 }
 
 
