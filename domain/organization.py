@@ -12,6 +12,7 @@ from sqlalchemy import (
     Index,
     SmallInteger,
     UniqueConstraint,
+    func,
     select,
     update,
 )
@@ -219,6 +220,7 @@ async def add_unit(
         raise Invalid("This unit is closed.", path=("parent",), code="UNIT_CLOSED")
     if level is Level.CLINIC and zone is None:
         raise Invalid("A clinic has a time zone.", path=("zone",))
+    await require_zone(session, None if zone is None else known_zone(zone))
     made_id = unit_id or new_id()
     clinic = {Level.CLINIC: made_id, Level.DEPARTMENT: parent.id if parent else None}
     unit = OrgUnit(
@@ -308,6 +310,18 @@ async def raise_tree_version(session: AsyncSession, agent: Agent) -> int:
     if raised is None:
         raise NotFound()
     return int(raised)
+
+
+async def require_zone(session: AsyncSession, zone: str | None) -> None:
+    """Raises Invalid for a zone that the database does not know: its list may be older than ours.
+
+    One such row would fail every statement that tells the time by its row's zone.
+    """
+    if zone is None:
+        return
+    zones = func.pg_timezone_names().table_valued("name", name="zones")
+    if not await session.scalar(select(func.count()).where(zones.c.name == zone)):
+        raise Invalid("This is no IANA time zone.", path=("zone",))
 
 
 def known_zone(zone: str) -> str:

@@ -16,7 +16,7 @@ from domain.errors import DomainError, Invalid, NotFound
 from domain.keys import Sealer, next_number
 from domain.locks import hold
 from domain.model import new_id
-from domain.organization import Place, clinic_of
+from domain.organization import Place, clinic_of, require_zone
 from domain.patients.demographics import Demographics, checked, name_key
 from domain.patients.record import COPIED, Patient, PatientSite
 from domain.plain_text import identifier, line, optional_identifier
@@ -86,6 +86,7 @@ async def register(
     """
     clinic_id = clinic_of(place)
     columns = checked(demographics, agent.now.date())
+    await require_zone(session, columns.get("zone"))
     for field, path in (("family_name", "familyName"), ("given_name", "givenName")):
         if field not in columns:
             raise Invalid("A patient has a name.", path=(path,))
@@ -117,6 +118,7 @@ async def update_demographics(
     Raises Invalid, AlreadyRegistered, StaleVersion. Writes patient, and patient_site by `copy_to_sites`.
     """
     columns = checked(changes, agent.now.date(), values_of(patient))
+    await require_zone(session, columns.get("zone"))
     columns |= sealed_identifier(sealer, patient.id, changes)
     columns |= former_names(patient, columns, agent.now)
     await hold(session, "patient", patient.tenant_id, patient.id)

@@ -5,7 +5,7 @@ import zoneinfo
 
 import pytest
 from sqlalchemy import func, select, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from domain.errors import Invalid, StaleVersion
 from domain.organization import (
@@ -16,6 +16,7 @@ from domain.organization import (
     known_zone,
     move_clinic,
     raise_tree_version,
+    require_zone,
 )
 from domain.practitioners import (
     BookableResource,
@@ -174,3 +175,14 @@ async def test_rooms_are_assigned_to_clinics_and_not_to_regions(
             await add_resource(session, at.agent, ResourceKind.PRACTITIONER, "Nobody")
         mine = select(func.count()).select_from(ResourceAssignment)
         assert await session.scalar(mine.where(ResourceAssignment.resource_id == room.id)) == 1
+
+
+async def test_a_zone_that_the_database_does_not_know_is_refused(app_engine: AsyncEngine) -> None:
+    """Python's list may be newer; the transaction goes on."""
+    async with AsyncSession(app_engine) as session:
+        await require_zone(session, None)
+        await require_zone(session, "America/Chicago")
+        with pytest.raises(Invalid) as refused:
+            await require_zone(session, "Mars/Olympus")
+        assert refused.value.path == ("zone",)
+        assert await session.scalar(text("select 1")) == 1
