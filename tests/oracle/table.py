@@ -93,6 +93,7 @@ charge:read_billing                 - - - + + + - -
 charge:record                       - + - + + - - -
 invoice:read                        - - - + + + - -
 invoice:issue                       - - - + + - - -
+invoice:cancel                      - - - + + - - -
 posting:read                        - - - + + + - -
 posting:correct                     - - - + + - - -
 posting:adjust                      - - - + + - - -
