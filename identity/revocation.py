@@ -9,7 +9,7 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import delete, exists, or_, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,6 +18,7 @@ from domain.errors import NotFound
 from domain.logins import LoginSession
 from domain.people import Person, RevokedSession
 from identity.deferral import defer_end_session, defer_end_sessions
+from identity.tokens import Logout
 
 # A session lasts a day at most (realms.LONGEST_SESSION), even where Keycloak was never told of its end.
 LONGEST = dt.timedelta(days=1)
@@ -61,18 +62,55 @@ async def sessions_of(
     return found.all()
 
 
-async def note_ended_session(session: AsyncSession, agent: Agent, subject: str, sid: str) -> bool:
-    """Refuse the tokens of a session that Keycloak says has ended; answers whether that was news."""
-    person_id = await session.scalar(
-        select(Person.id).where(Person.tenant_id == agent.tenant_id, Person.subject == subject)
+async def note_logout(session: AsyncSession, agent: Agent, logout: Logout) -> bool:
+    """Refuse the tokens of what Keycloak says has ended; answers whether that was news.
+
+    Without a session: those of all sessions of the subject that were issued no later than the announcement.
+    """
+    person_id = await _whose(session, agent, logout)
+    if person_id is None and logout.subject is not None:
+        return False  # nobody of ours
+    if logout.session is not None:
+        await _forget_ended(session, agent)
+        ended = _revoked(agent, logout.session).returning(RevokedSession.sid)
+        news = await session.scalar(ended) is not None
+    else:
+        assert person_id is not None  # one of both is named
+        news = await _cut(session, agent, person_id, logout.issued_at)
+    if news:
+        record(session, agent, "person:manage", *([person_id] if person_id else ()))
+    return news
+
+
+async def _whose(session: AsyncSession, agent: Agent, logout: Logout) -> uuid.UUID | None:
+    """The person of the subject; where only a session is named, the one who came with it, if anybody has yet."""
+    if logout.subject is not None:
+        query = select(Person.id).where(
+            Person.tenant_id == agent.tenant_id, Person.subject == logout.subject
+        )
+    else:
+        query = select(LoginSession.person_id).where(
+            LoginSession.tenant_id == agent.tenant_id, LoginSession.sid == logout.session
+        )
+    found: uuid.UUID | None = await session.scalar(query)
+    return found
+
+
+async def _cut(session: AsyncSession, agent: Agent, person_id: uuid.UUID, issued_at: int) -> bool:
+    # Tokens carry whole seconds: those of the announcement's own are of before.
+    cut = dt.datetime.fromtimestamp(issued_at, dt.UTC) + dt.timedelta(milliseconds=999)
+    found = await session.scalar(
+        update(Person)
+        .where(
+            Person.tenant_id == agent.tenant_id,
+            Person.id == person_id,
+            or_(Person.tokens_valid_from.is_(None), Person.tokens_valid_from < cut),
+        )
+        .values(tokens_valid_from=cut, version=Person.version + 1, updated_at=agent.now)
+        .returning(Person.id),
+        execution_options={"synchronize_session": False},
     )
-    if person_id is None:
-        return False
-    await _forget_ended(session, agent)
-    news = await session.scalar(_revoked(agent, sid).returning(RevokedSession.sid))
-    if news is not None:
-        record(session, agent, "person:manage", person_id)
-    return news is not None
+    return found is not None
 
 
 async def revoke_sessions(session: AsyncSession, agent: Agent, person_id: uuid.UUID) -> None:

@@ -17,7 +17,7 @@ from identity.discovery import Homes
 from identity.errors import IdentityUnavailable, TokenRefused
 from identity.realms import PORTAL
 from identity.registry import Registry
-from identity.revocation import note_ended_session
+from identity.revocation import note_logout
 from identity.sync import cell_session
 from identity.tokens import MAX_BYTES, Tokens
 
@@ -86,7 +86,7 @@ class _Endpoints:
         return JSONResponse(details, headers=_UNCACHED)
 
     async def logout(self, request: Request) -> Response:
-        """Takes a logout token and refuses its session from then on (OIDC Back-Channel Logout 1.0, 2.5-2.8)."""
+        """Takes a logout token and refuses what it names from then on (OIDC Back-Channel Logout 1.0, 2.5-2.8)."""
         doors = self._doors()
         body = await _body(request)
         try:
@@ -98,7 +98,7 @@ class _Endpoints:
         tenant_id = logout.issuer.tenant_id
         agent = Agent(tenant_id=tenant_id, now=datetime.now(UTC))
         async with cell_session(doors.cell, tenant_id) as session:
-            await note_ended_session(session, agent, logout.subject, logout.session)
+            await note_logout(session, agent, logout)
         return Response(status_code=200, headers=_UNCACHED)
 
 

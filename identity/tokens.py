@@ -71,11 +71,12 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Logout:
-    """A session of a subject that has ended at the issuer."""
+    """What has ended at the issuer: a session, or all sessions of a subject that were there at an instant."""
 
     issuer: Issuer
-    subject: str
-    session: str
+    subject: str | None
+    session: str | None
+    issued_at: int
 
 
 class Issuers(Protocol):
@@ -133,8 +134,8 @@ class Tokens:
     async def verify_logout(self, bearer: str) -> Logout:
         """What a logout token announces (OpenID Connect Back-Channel Logout 1.0, section 2.6).
 
-        Nothing is remembered: announcing the same end twice changes nothing. Raises TokenRefused,
-        IdentityUnavailable.
+        No `jti` is remembered: what a logout token ends is fixed by its `sid`, or by `sub` and `iat`, so the same
+        announcement a second time ends nothing more. Raises TokenRefused, IdentityUnavailable.
         """
         issuer, claims = await self._claims(bearer, LOGOUT_TYPES)
         return _logout(issuer, claims, self._clock())
@@ -245,7 +246,7 @@ def _provider(claims: dict[str, Any]) -> UUID | None:
 
 
 def _logout(issuer: Issuer, claims: dict[str, Any], now: float) -> Logout:
-    _times(claims, now)
+    issued_at, _ = _times(claims, now)
     if claims.get("aud") not in issuer.clients:
         raise TokenRefused(Refusal.AUDIENCE)
     events = claims.get("events")
@@ -253,11 +254,13 @@ def _logout(issuer: Issuer, claims: dict[str, Any], now: float) -> Logout:
         raise TokenRefused(Refusal.KIND)
     if "nonce" in claims:  # an ID token in disguise
         raise TokenRefused(Refusal.CLAIMS)
-    return Logout(
-        issuer=issuer,
-        subject=_text(claims, "sub", Refusal.CLAIMS),
-        session=_text(claims, "sid", Refusal.CLAIMS),
+    _text(claims, "jti", Refusal.CLAIMS)
+    subject, session = (
+        _text(claims, name, Refusal.CLAIMS) if name in claims else None for name in ("sub", "sid")
     )
+    if subject is None and session is None:
+        raise TokenRefused(Refusal.CLAIMS)
+    return Logout(issuer, subject, session, issued_at)
 
 
 def _times(claims: dict[str, Any], now: float) -> tuple[int, int]:

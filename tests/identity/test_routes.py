@@ -20,6 +20,7 @@ from domain.control import TenantEntry
 from domain.database import engine
 from domain.people import RevokedSession
 from identity.discovery import Homes
+from identity.errors import NotAdmitted
 from identity.realms import SVC_IDENTITY
 from identity.registry import Registry
 from identity.routes import Doors, routes
@@ -29,7 +30,7 @@ from tests.database import Database
 from tests.identity.browser import Browser
 from tests.identity.conftest import CALLBACK, PASSWORD, World
 from tests.identity.forge import served
-from tests.identity.test_actors import House, opened
+from tests.identity.test_actors import House, now, opened
 
 pytestmark = pytest.mark.anyio
 
@@ -125,6 +126,41 @@ async def test_an_announced_logout_ends_the_session_here(
         assert (await announce(client, token)).status_code == 200
     assert not await house.stands(actor)
     assert await house.loader.actor(house.token(sid="session-2"))
+    async with cell_session(app_engine, house.nurse.tenant_id) as session:
+        events = (await session.scalars(select(AuditEvent.subject_ids))).all()
+    assert events == [[house.nurse.id]]
+
+
+async def test_an_announcement_of_a_session_alone(house: House, client: httpx.AsyncClient) -> None:
+    actor = await house.loader.actor(house.token())
+    token = house.authority.logout_token(sub=None)
+    assert (await announce(client, token)).status_code == 200
+    assert not await house.stands(actor)
+    assert await house.loader.actor(house.token(sid="session-2"))
+    early = house.authority.logout_token(
+        sub=None, sid="session-3"
+    )  # before anybody has come with it
+    assert (await announce(client, early)).status_code == 200
+    with pytest.raises(NotAdmitted):
+        await house.loader.actor(house.token(sid="session-3"), fresh=True)
+
+
+async def test_an_announcement_of_everything_ends_what_there_was(
+    house: House, client: httpx.AsyncClient, app_engine: AsyncEngine
+) -> None:
+    said = now() - 5
+    one = await house.loader.actor(house.token(iat=said - 5))
+    other = await house.loader.actor(house.token(iat=said, sid="session-2"))
+    token = house.authority.logout_token(sub=house.nurse.subject, sid=None, iat=said)
+    assert (await announce(client, token)).status_code == 200
+    assert not await house.stands(one)
+    assert not await house.stands(other)
+    with pytest.raises(NotAdmitted):
+        await house.loader.actor(house.token(iat=said), fresh=True)
+    after = await house.loader.actor(house.token(iat=said + 1, sid="session-3"))
+    # The same again ends nothing that came later.
+    assert (await announce(client, token)).status_code == 200
+    assert await house.stands(after)
     async with cell_session(app_engine, house.nurse.tenant_id) as session:
         events = (await session.scalars(select(AuditEvent.subject_ids))).all()
     assert events == [[house.nurse.id]]

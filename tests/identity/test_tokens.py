@@ -353,7 +353,11 @@ async def test_a_logout_token_names_the_session_that_ended(
     tokens: Tokens, authority: Authority
 ) -> None:
     logout = await tokens.verify_logout(authority.logout_token())
-    assert logout == Logout(authority.entry, "subject-1", "session-1")
+    assert logout == Logout(authority.entry, "subject-1", "session-1", NOW)
+    alone = await tokens.verify_logout(authority.logout_token(sid=None))
+    assert (alone.subject, alone.session) == ("subject-1", None)
+    alone = await tokens.verify_logout(authority.logout_token(sub=None))
+    assert (alone.subject, alone.session) == (None, "session-1")
 
 
 @pytest.mark.parametrize(
@@ -366,8 +370,11 @@ async def test_a_logout_token_names_the_session_that_ended(
         ({"events": ["backchannel-logout"]}, Refusal.KIND),
         ({"events": {"something": {}}}, Refusal.KIND),
         ({"nonce": "n"}, Refusal.CLAIMS),
-        ({"sub": None}, Refusal.CLAIMS),
-        ({"sid": None}, Refusal.CLAIMS),
+        ({"sub": None, "sid": None}, Refusal.CLAIMS),
+        ({"sub": ""}, Refusal.CLAIMS),
+        ({"sid": 7}, Refusal.CLAIMS),
+        ({"jti": None}, Refusal.CLAIMS),
+        ({"jti": 1}, Refusal.CLAIMS),
         ({"exp": None}, Refusal.EXPIRED),
         ({"exp": NOW - LEEWAY}, Refusal.EXPIRED),
         ({"iat": NOW + LEEWAY + 1}, Refusal.NOT_YET),
