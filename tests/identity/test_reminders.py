@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import json
 import os
 import signal
 import sys
@@ -26,7 +27,7 @@ from identity.jobs import RETRY_STALLED, Resources, make_app, work_off
 from identity.keycloak import Account
 from identity.mail import Mail, MailServer
 from identity.reminders import LOOK, SEND, Notifiers
-from identity.webhooks import Webhooks
+from identity.webhooks import Webhooks, signature
 from tests import make, reminders
 from tests.database import ROOT, Database
 from tests.domain.acting import Stage, stage
@@ -227,6 +228,27 @@ async def test_the_other_channel_is_not_opted_out_of(clinic: Clinic) -> None:
     await clinic.sent()
     assert len(clinic.box.taken) == 1
     assert clinic.hook.requests == []
+
+
+async def test_a_webhook_is_signed_with_the_health_systems_own_secret(clinic: Clinic) -> None:
+    visit = clinic.visit(phone="+13125550123", email=None)
+    await clinic.run("update reminder_rule set channel = 'webhook' where tenant_id = :t")
+    clinic.hook.status = "503 Service Unavailable"
+    await clinic.sent()
+    clinic.hook.status = "204 No Content"
+    await clinic.due_now()
+    await clinic.work()
+    assert await clinic.told() == [("sent", None, 2)]
+    (first, body), (second, again) = clinic.hook.requests
+    assert (first["webhook-id"], body) == (second["webhook-id"], again)
+    seconds = int(second["webhook-timestamp"])
+    assert second["webhook-signature"] == signature(SECRET, second["webhook-id"], seconds, again)
+    told = json.loads(again)["data"]
+    assert told["appointment"] == f"Appointment:{visit.id}"
+    assert told["phone"] == "+13125550123"
+    whole = again.decode()
+    for secret in ("Zyxwvutson", "chemotherapy", clinic.at.clinic.name, "@"):
+        assert secret not in whole
 
 
 async def test_a_night_that_has_begun_is_waited_for(clinic: Clinic) -> None:
