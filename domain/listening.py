@@ -79,7 +79,9 @@ class Listener:
             try:
                 async with asyncio.timeout(2 * self._beat):
                     connection = await self._connect()
-            except (psycopg.Error, OSError, TimeoutError) as error:
+            except (
+                Exception
+            ) as error:  # as of the unit driver: trying again is all that can be done
                 if tries in (0, 10) or tries % 100 == 0:
                     log.warning("not_listening", kind=type(error).__qualname__)
                 await asyncio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
@@ -90,7 +92,7 @@ class Listener:
             self._missed()
             try:
                 await self._hear(connection)
-            except (psycopg.Error, OSError, TimeoutError) as error:
+            except Exception as error:  # whatever it is, what is told meanwhile is not heard
                 log.warning("listening_lost", kind=type(error).__qualname__)
             finally:
                 self.connected = False

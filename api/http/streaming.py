@@ -38,9 +38,10 @@ async def answers(
         return
     async with aclosing(await endpoint.events(task)) as events:
         async for event in events:
-            task.event, task.request_id = event, new_id()
-            task.actor = await present(endpoint, presence)
-            answer = await answered(endpoint, task)
+            async with presence.turns:
+                task.event, task.request_id = event, new_id()
+                task.actor = await present(endpoint, presence)
+                answer = await answered(endpoint, task)
             if answer is not None:
                 yield answer
 

@@ -29,6 +29,8 @@ AT_ONCE = 500
 """Actors that one statement asks about."""
 RENEWALS = 20
 """Actors read anew at a time: a change of the tree is one of everybody's."""
+TURNS = 32
+"""Events of a process that are read at a time: a clinic full of followers must not stand before everybody's requests."""
 OF_PERSON = 20
 """Connections that one person may have open, in one process."""
 
@@ -55,8 +57,8 @@ class Actors(Protocol):
 class Presence:
     """A connection: whose it is now, and, once it has to be closed, why (`ended`)."""
 
-    def __init__(self, token: str, actor: Actor, feeds: Feeds) -> None:
-        self.token, self.actor = token, actor
+    def __init__(self, token: str, actor: Actor, feeds: Feeds, turns: asyncio.Semaphore) -> None:
+        self.token, self.actor, self.turns = token, actor, turns
         self.ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._feeds = feeds
         self._following: set[Feed] = set()
@@ -95,6 +97,7 @@ class Presences:
         self._actors, self._feeds, self._most, self._look = actors, feeds, most, look
         self._present: set[Presence] = set()
         self._of_person: Counter[tuple[uuid.UUID, uuid.UUID]] = Counter()
+        self._turns = asyncio.Semaphore(TURNS)
         self._places = 0
         self._leaving = False
         self._empty = asyncio.Event()
@@ -122,7 +125,7 @@ class Presences:
             raise Leaving()
         if self._of_person[who] >= OF_PERSON:
             raise Full(own=True)
-        presence = Presence(token, actor, self._feeds)
+        presence = Presence(token, actor, self._feeds, self._turns)
         self._present.add(presence)
         self._of_person[who] += 1
         try:

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from api.http.graphql import Hooks
 from api.live.feeds import Feeds
 from api.live.presences import Presences
 from identity.errors import MfaRequired, NotAdmitted
@@ -165,6 +166,29 @@ async def test_when_the_server_ends() -> None:
     assert rest == [COMPLETE]
     async with streaming(served, "subscription { count }") as late:
         assert (await late.start())[0] == 503
+
+
+async def test_only_so_many_events_are_read_at_a_time() -> None:
+    """However many follow: what they are told must not stand before everybody's requests."""
+    served = app()
+    served.state.presences._turns = asyncio.Semaphore(1)
+    reading = most = 0
+
+    async def counting(*_: Any) -> None:
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        await asyncio.sleep(0.005)
+        reading -= 1
+
+    served = app(hooks=Hooks(before=counting), presences=served.state.presences)
+    streams: list[Any] = [streaming(served, "subscription { count(until: 4) }") for _ in range(5)]
+    opened: list[Stream] = [await stream.__aenter__() for stream in streams]
+    found = await asyncio.gather(*(events(stream) for stream in opened))
+    for stream in streams:
+        await stream.__aexit__(None, None, None)
+    assert {len(one) for one in found} == {3}
+    assert most == 1
 
 
 async def test_a_full_process_takes_no_more() -> None:

@@ -138,6 +138,18 @@ async def test_another_clinic_subject_or_health_system_is_not(
         assert await following(feed, 1) == [ROWS[3]]
 
 
+async def test_nonsense_is_not_heard_and_ends_nothing(
+    feeds: Feeds, teller: psycopg.Connection
+) -> None:
+    tenant, clinic = uuid.uuid4(), uuid.uuid4()
+    async with feeds.open(tenant, "appointment", clinic, nothing) as feed:
+        await following(feed, 1)
+        for payload in ("", "appointment", "appointment x y", f"appointment {clinic} {clinic} 1"):
+            teller.execute("select pg_notify(%s, %s)", [channel(tenant), payload])
+        tell(teller, tenant, "appointment", clinic, ROWS[4])
+        assert await following(feed, 1) == [ROWS[4]]
+
+
 def kill(database: Database, query: str) -> None:
     """End the connection whose last statement this was."""
     text = "select pg_terminate_backend(pid) from pg_stat_activity where query = %s"
