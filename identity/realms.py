@@ -16,7 +16,7 @@ from identity.keycloak import Json, Realm
 from identity.keycloak_failures import Conflict
 
 TEMPLATE = Path(__file__).parent.parent / "keycloak-realms" / "realm-template.json"
-TEMPLATE_VERSION = 2
+TEMPLATE_VERSION = 3
 LONGEST_SESSION = 86_400
 SVC_IDENTITY = "svc-identity"
 SVC_POLICY = "svc-policy"

@@ -178,8 +178,11 @@ async def _correct(realm: Realm, user: Json, wanted: Wanted) -> None:
     if user["enabled"] and not wanted.user["enabled"]:
         # Disabling ends no session and tells no client, so the sessions go first.
         await realm.end_sessions(user["id"])
-    if any(user.get(name, "") != value for name, value in wanted.user.items()):
-        await realm.update_user({**user, **wanted.user})
+    # What a provider asserted at the last login lies in attributes beside ours, and stays.
+    attributes = {**user.get("attributes", {}), **wanted.user["attributes"]}
+    due = {**wanted.user, "attributes": attributes}
+    if any(user.get(name, "") != value for name, value in due.items()):
+        await realm.update_user({**user, **due})
 
 
 async def _mark(realm: Realm, user_id: str, marked: bool) -> None:

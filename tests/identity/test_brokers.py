@@ -3,7 +3,7 @@
 import datetime as dt
 import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 from uuid import UUID
 
@@ -14,12 +14,22 @@ from sqlalchemy import select
 
 from authz.actor import Actor
 from domain.audit import Agent
-from domain.identity_providers import IdentityProvider, Protocol, ProviderTest, SignIn
+from domain.identity_providers import (
+    HeldAccount,
+    IdentityProvider,
+    Protocol,
+    ProviderTest,
+    SignIn,
+)
 from domain.model import Base
 from domain.organization import OrgUnit
 from domain.people import Person
-from identity.errors import AccountHeld, Cause
-from identity.providers import ProviderDraft, activate, add_provider, start_test
+from identity.errors import AccountHeld, Cause, NotAdmitted
+from identity.held import link_held
+from identity.keycloak_failures import NotFound
+from identity.providers import ProviderDraft, activate, add_provider, start_test, suspend
+from identity.provisioning import PersonDraft, create_person
+from identity.realms import SVC_IDENTITY
 from identity.sync import cell_session
 from identity.tenants import MadeTenant
 from tests import providers
@@ -219,3 +229,54 @@ async def test_from_a_draft_to_somebodys_first_day(oidc: Connected) -> None:
     assert (await oidc.come("nora")).grants == ()
     log = await oidc.rows(SignIn, person_id=nora.person_id)
     assert [entry.outcome for entry in log] == ["admitted"] * 3
+
+
+async def test_somebody_who_is_known_is_linked_and_a_closed_provider_lets_nobody_in(
+    oidc: Connected,
+) -> None:
+    world, made = oidc.world, oidc.made
+    await oidc.prove()
+    await oidc.rule("nurses", "nurse")
+    await oidc.open()
+    async with cell_session(world.platform.cell, made.tenant_id) as session:
+        known = await create_person(session, oidc.agent, PersonDraft("nora", "Nora", "Local"))
+    await world.work()
+    (before,) = await oidc.rows(Person, user_name="nora")
+    await oidc.hospital.hire("nora", "nurses")
+    assert await oidc.held("nora") is Cause.NAME_TAKEN
+    (held,) = await oidc.rows(HeldAccount)
+    (admin,) = await oidc.rows(Person, user_name="admin")
+    async with cell_session(world.platform.cell, made.tenant_id) as session:
+        agent = replace(oidc.agent, person_id=admin.id)
+        whom = await session.get_one(Person, (made.tenant_id, known.id))
+        await link_held(session, agent, held, held.version, whom)
+    nora = await oidc.come("nora")
+    assert nora.person_id == known.id
+    assert [g.role for g in nora.grants] == ["nurse"]
+    await world.work()
+    # One user in the realm: the one that she came as; it has her name by now, and nothing is lost by that.
+    realm = await world.platform.accounts.realm(made.tenant_id, SVC_IDENTITY)
+    user = await realm.find_user("nora")
+    (after,) = await oidc.rows(Person, user_name="nora")
+    assert user is not None
+    assert user["id"] == after.subject != before.subject
+    with pytest.raises(NotFound):
+        await realm.user(str(before.subject))
+    assert (await oidc.come("nora")).person_id == known.id
+    # Closed: her session ends with the next request, and no new one begins, here or in the realm.
+    bearer = await oidc.token("nora")
+    assert await world.loader.actor(bearer)
+    open_ = await world.loader.actor(bearer)
+    provider = await oidc.provider()
+    async with cell_session(world.platform.cell, made.tenant_id) as session:
+        await suspend(session, oidc.agent, provider, provider.version)
+    assert not await world.stands(open_)
+    with pytest.raises(NotAdmitted):
+        await world.loader.actor(bearer, fresh=True)
+    # The realm still knows of nothing: the API denies by itself.
+    assert await oidc.held("nora") is Cause.PROVIDER_INACTIVE
+    await world.work()
+    with pytest.raises(LoginFailed):
+        await oidc.token("nora")
+    await oidc.step(activate, (await oidc.provider()).version)
+    assert (await oidc.come("nora")).person_id == known.id
