@@ -1,15 +1,20 @@
 """Rules, settings and wordings of reminders through the API: who changes them, what is refused, what patients want."""
 
 import base64
+import datetime as dt
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from domain.audit import Agent
+from domain.reminders import look
 from domain.reminders.deliveries import SEALED
 from identity.reminders import LOOK
 from tests import make, reminders
 from tests.api.commands.cases import ADMINS, EVERYBODY, LOWEST, SEE_APPOINTMENTS
 from tests.api.commands.office import Answer, Office, local
+from tests.domain.acting import acting
 
 pytestmark = pytest.mark.anyio
 
@@ -222,3 +227,43 @@ async def test_reminders_are_read_with_their_appointment(office: Office) -> None
     assert (await office.ask(office.here.person("biller@a"), query, asked)).data is None
     office.change("delete from reminder where id = %s", told.id)
     office.change("delete from reminder_rule where id = %s", rule.id)
+
+
+async def test_a_visit_that_is_booked_is_reminded_of(
+    office: Office, app_engine: AsyncEngine
+) -> None:
+    """From the rule and the booking to what the front desk sees with the visit."""
+    admin, tenant_id = office.here.person("system_admin@system"), office.here.tenant.tenant_id
+    unit = {"unit": office.here.unit("b1")}
+    none = {"quietFrom": "00:00:00", "quietUntil": "00:00:00"}
+    await office.do(admin, "setReminderSettings", **unit, version=0, **none)
+    ruled = await office.do(
+        admin, "addReminderRule", **unit, channel="EMAIL", minutesBefore=25 * 60 - 3
+    )
+    now = make.now()
+    booked = await office.do(
+        admin,
+        "bookAppointment",
+        **unit,
+        patient=f"Patient:{office.here.patient('b1').id}",
+        practitioner=f"Practitioner:{office.here.doctor('b1').id}",
+        startsAt=(now + dt.timedelta(hours=25)).isoformat(),
+        minutes=30,
+    )
+    office.change(
+        "update reminder_watch set looks_at = %s, checked_until = %s where tenant_id = %s",
+        now,
+        now,
+        tenant_id,
+    )
+    async with acting(app_engine, tenant_id) as session:
+        assert await look(session, Agent(tenant_id, make.now()))
+    query = (
+        "query($id: ID!) { appointment(id: $id) { reminders { state channel dueAt rule { id } } } }"
+    )
+    desk = office.here.person("front_desk@b")
+    seen = await office.ask(desk, query, {"id": booked.data["appointment"]["id"]})
+    (told,) = seen.data["reminders"]
+    assert (told["state"], told["channel"]) == ("DUE", "EMAIL")
+    assert told["rule"] == {"id": ruled.data["rule"]["id"]}
+    assert dt.datetime.fromisoformat(told["dueAt"]) == now + dt.timedelta(minutes=3)
