@@ -50,8 +50,8 @@ async def test_another_value_is_a_version_of_its_own(
         rows = {row.id: row for row in await session.scalars(select(Observation))}
         first, second, third = rows[first.id], rows[second.id], rows[third.id]
         assert [row.state for row in (first, second, third)] == ["final", "corrected", "amended"]
-        assert (first.value_quantity, first.version) == (72, 2)
-        assert (second.value_quantity, third.value_text) == (62, "slow")
+        assert (first.value_quantity, first.version) == (Decimal(72), 2)
+        assert (second.value_quantity, third.value_text) == (Decimal(62), "slow")
         assert (first.replaced_by_id, second.replaced_by_id) == (second.id, third.id)
         assert third.replaced_by_id is None
         kept = ("code", "display", "effective_at", "part", "part_of_id", "encounter_id", "unit_id")
@@ -74,7 +74,7 @@ async def test_components_are_put_right_with_their_finding(
             Observation.code == "8480-6", Observation.replaced_by_id.is_(None)
         )
         (systolic,) = await session.scalars(holds)
-        assert (systolic.value_quantity, systolic.part_of_id) == (131, second.id)
+        assert (systolic.value_quantity, systolic.part_of_id) == (Decimal(131), second.id)
         # Struck out, the whole history of it is.
         struck = await mark_entered_in_error(session, at.agent, second, 1, "another patient's")
         states = await session.scalars(select(Observation.state))
