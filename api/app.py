@@ -25,6 +25,7 @@ from api.settings import Settings, load
 from api.wiring import Wiring, wired
 from authz.templates import load_all
 from identity.routes import routes as routes_of_identity
+from identity.scim.routes import routes as routes_of_scim
 
 log = structlog.get_logger("api")
 
@@ -67,6 +68,7 @@ def create_app(settings: Settings) -> Starlette:
         Route("/readyz", ready.answer),
         Route("/metrics", metrics.answer),
         *routes_of_identity(lambda: running[0][0].doors),
+        *routes_of_scim(lambda: running[0][0].directories),
     ]
     return Starlette(
         routes=routes,

@@ -26,6 +26,7 @@ from identity.discovery import Homes
 from identity.keys import KeyCache
 from identity.registry import Registry
 from identity.routes import Doors
+from identity.scim.routes import Directories
 from identity.tokens import Tokens
 
 # The role has these as its own settings too; a connection through a pooler may come without them.
@@ -42,6 +43,7 @@ class Wiring:
     keyring: Keyring
     actors: ActorLoader
     doors: Doors
+    directories: Directories
     rates: Rates
     refusals: Tally
     compiling: Tally
@@ -85,6 +87,7 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
             actors = ActorLoader(tokens, pipeline, arrive=Arrivals(cell, client).arrive)
             keyring = Keyring(FileKeyProvider(Path(key_file)), cell)
             doors = Doors(registry, tokens, cell, Homes(control))
+            directories = Directories(registry, cell, settings.public_url)
             refusals, compiling = Tally(settings.refusals), Tally(settings.compile_seconds)
             presences = Presences(actors, feeds, settings.streams)
             watching = asyncio.create_task(presences.watch())
@@ -95,6 +98,7 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
                 keyring,
                 actors,
                 doors,
+                directories,
                 rates,
                 refusals,
                 compiling,

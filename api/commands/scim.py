@@ -1,0 +1,88 @@
+"""`caretree scim …`: bearer tokens for directories that push people and groups."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.cli import fail
+from api.settings import Settings, load
+from domain.audit import Agent
+from domain.database import engine
+from domain.errors import DomainError
+from identity.registry import Registry
+from identity.scim.tokens import SCOPES, make_token, revoke_token, tokens_of
+from identity.sync import cell_session
+
+app = typer.Typer(add_completion=False, help="Bearer tokens for directories.", no_args_is_help=True)
+console = Console(highlight=False, soft_wrap=True)
+T = TypeVar("T")
+Of = Annotated[str, typer.Option("--tenant", help="The slug of the health system.")]
+
+
+@app.command()
+def token(
+    tenant: Of,
+    name: Annotated[str, typer.Option(help="What it is for.")] = "directory",
+    days: Annotated[int, typer.Option(min=1, max=730, help="So long it opens.")] = 365,
+    scope: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(SCOPES)}.")] = None,
+) -> None:
+    """Make a token and print it, once; several may live at the same time."""
+    lasts = dt.timedelta(days=days)
+    made = _run(
+        tenant, lambda s, agent: make_token(s, agent, name, scopes=scope or SCOPES, lasts=lasts)
+    )
+    console.print(made.text, markup=False)
+
+
+@app.command("list")
+def list_(tenant: Of) -> None:
+    """List the tokens of a health system, without their texts."""
+    table = Table("id", "name", "scopes", "made", "expires", "last used", "state")
+    now = dt.datetime.now(dt.UTC)
+    for row in _run(tenant, lambda session, agent: tokens_of(session, agent.tenant_id)):
+        state = "revoked" if row.revoked_at else "expired" if row.expires_at <= now else "live"
+        used = f"{row.last_used_at:%Y-%m-%d %H:%M}" if row.last_used_at else "never"
+        made, ends = f"{row.created_at:%Y-%m-%d}", f"{row.expires_at:%Y-%m-%d}"
+        table.add_row(str(row.id), row.name, " ".join(row.scopes), made, ends, used, state)
+    console.print(table)
+
+
+@app.command()
+def revoke(tenant: Of, token_id: Annotated[UUID, typer.Argument(help="As `list` has it.")]) -> None:
+    """Refuse a token from the next request on."""
+    _run(tenant, lambda session, agent: revoke_token(session, agent, token_id))
+    console.print("The token is revoked.")
+
+
+def _run(slug: str, work: Callable[[AsyncSession, Agent], Awaitable[T]]) -> T:
+    """Carry the work out in the health system's cell; what is refused is a sentence and exit code 1."""
+    try:
+        return asyncio.run(_in_cell(load(), slug, work))
+    except DomainError as error:
+        fail(error.message)
+        raise
+
+
+async def _in_cell(
+    settings: Settings, slug: str, work: Callable[[AsyncSession, Agent], Awaitable[T]]
+) -> T:
+    cell = engine(settings.required("database_url"), application="caretree-scim", size=1)
+    control = engine(settings.control_url(), application="caretree-scim", size=1)
+    try:
+        entry = await Registry(control).by_slug(slug)
+        if entry is None:
+            fail(f"There is no active health system {slug!r}.")
+            raise SystemExit(1)
+        agent = Agent(tenant_id=entry.tenant_id, now=dt.datetime.now(dt.UTC))
+        async with cell_session(cell, entry.tenant_id) as session:
+            return await work(session, agent)
+    finally:
+        await cell.dispose()
+        await control.dispose()

@@ -1,0 +1,222 @@
+"""The protocol's core with what this product decides: who may do what, how bodies are read, what is not done its way."""
+
+from http import HTTPStatus
+from typing import Any, TypeVar, cast
+
+import orjson
+from pydantic import ValidationError
+from scim2_models import (
+    BaseModel,
+    Context,
+    Error,
+    ForbiddenException,
+    InvalidSyntaxException,
+    PayloadTooLargeException,
+    Resource,
+    ResourceType,
+    SearchRequest,
+)
+from scim2_server.bulk import BulkPlan
+from scim2_server.conditions import Conditions
+from scim2_server.handler import AsyncScimHandler
+from scim2_server.requests import ScimRequest
+from scim2_server.responses import ScimResponse
+from scim2_server.routing import Operation, Target
+from scim2_server.service import ScimService
+
+from identity.scim import dialects, reading
+from identity.scim.filters import check_size
+from identity.scim.groups import Step
+from identity.scim.kinds import KINDS, Kind
+from identity.scim.patches import steps_of
+from identity.scim.refusals import body_of, invalid, refusal, refused
+from identity.scim.schemas import MAX_MEMBERS, PROVIDER
+from identity.scim.storage import Directory
+from identity.scim.tokens import GROUPS, READ, USERS, Bearer
+
+Model = TypeVar("Model", bound=BaseModel)
+_READS = (Operation.query, Operation.search, Operation.search_with_body)
+LIST = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
+
+
+class Protocol(ScimService):
+    """What is decided about a request without looking at the database."""
+
+    def authorize(self, request: ScimRequest, target: Target, resource_type: ResourceType) -> None:
+        """Raises ForbiddenException where the token's scopes do not allow it."""
+        bearer: Bearer = request.subject
+        writes = USERS if resource_type.name == "User" else GROUPS
+        allowed = {READ, USERS, GROUPS} if target.operation in _READS else {writes}
+        if not bearer.scopes & allowed:
+            raise refused(ForbiddenException, "The token's scopes do not allow this.")
+
+    def read_body(
+        self, model: type[Model], body: bytes, content_type: str | None, scim_ctx: Context
+    ) -> Model:
+        """A body in whatever dialect, validated. Raises SCIMException."""
+        sent = self.decode_body(body, content_type)
+        said = dialects.patch(sent) if scim_ctx is Context.RESOURCE_PATCH_REQUEST else None
+        try:
+            return model.model_validate(said or dialects.whole(sent), scim_ctx=scim_ctx)
+        except ValidationError as error:
+            raise invalid(error) from None
+
+    def decode_body(self, body: bytes, content_type: str | None) -> Any:
+        """The JSON of a body, an object. Raises InvalidSyntaxException, UnsupportedMediaTypeException."""
+        self.ensure_json(content_type)
+        try:
+            found = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            raise refused(InvalidSyntaxException, "The body is no JSON.") from None
+        if not isinstance(found, dict):
+            raise refused(InvalidSyntaxException, "The body is a JSON object.")
+        check_members(found)
+        return found
+
+    def read_search(self, resource_types: list[ResourceType], payload: Any) -> Any:
+        """A search, its filter of a size that somebody may have written. Raises InvalidFilterException."""
+        named = {name.lower(): said for name, said in payload.items()}
+        if isinstance(named.get("filter"), str):
+            check_size(named["filter"])
+        return super().read_search(resource_types, payload)
+
+    def read_bulk(self, body: bytes, content_type: str | None) -> BulkPlan:
+        """A bulk request, each of its operations in whatever dialect. Raises SCIMException."""
+        self.ensure_bulk_payload_size(len(body))
+        sent = self.decode_body(body, content_type)
+        listed = next((v for k, v in sent.items() if k.lower() == "operations"), None)
+        for operation in listed if isinstance(listed, list) else []:
+            if isinstance(operation, dict) and isinstance(operation.get("data"), dict):
+                patched = str(operation.get("method", "")).upper() == "PATCH"
+                rewrite = dialects.patch if patched else dialects.whole
+                operation["data"] = rewrite(operation["data"])
+        return super().read_bulk(orjson.dumps(sent), content_type)
+
+    def apply_replacement(
+        self, current: Any, replacement: Any, conditions: Conditions
+    ) -> Resource[Any] | None:
+        """As the core does; but a PUT without `active` does not let in who was shut out."""
+        if "active" in type(replacement).model_fields and replacement.active is None:
+            replacement.active = current.active
+        return super().apply_replacement(current, replacement, conditions)
+
+    def patch_response(
+        self, base_url: str, resource: Resource[Any], response_parameters: Any
+    ) -> ScimResponse:
+        """The user as they are now, which some directories read (RFC 7644, section 3.5.2, allows it)."""
+        published = self.publish(base_url, resource)
+        context = Context.RESOURCE_REPLACEMENT_RESPONSE
+        return self.resource_response(published, context, response_parameters)
+
+    @staticmethod
+    def error_of(exception: Exception) -> Error:
+        """The error's body, with a sentence of ours."""
+        meant = refusal(exception)
+        if meant is None:
+            return Error(status=500, detail="This did not work, by a fault of ours.")
+        return body_of(meant)
+
+    def error_response(self, exception: Exception) -> ScimResponse:
+        """The error's answer, whatever was raised."""
+        return super().error_response(refusal(exception) or exception)
+
+
+def check_members(body: dict[str, Any]) -> None:
+    """Raises PayloadTooLargeException for more members in one list than one request may have."""
+    for name, said in body.items():
+        if name.lower() == "members" and isinstance(said, list) and len(said) > MAX_MEMBERS:
+            raise refused(PayloadTooLargeException, f"At most {MAX_MEMBERS} members at once.")
+
+
+class Exchange(AsyncScimHandler):
+    """One request. Groups are changed set by set, and read without models; the rest is the core's way."""
+
+    storage: Directory
+
+    async def query(self, request: ScimRequest) -> ScimResponse:
+        """Read a resource."""
+        with self.service.provider:
+            target = self.service.route(request, Operation.query)
+            resource_type = self.service.resource_type_at(cast(str, target.endpoint))
+            self.service.authorize(request, target, resource_type)
+            asked = self.service.read_response_parameters(resource_type, request.query)
+            kind = KINDS[str(resource_type.name)]
+            if not reading.is_plain(asked, kind):
+                return await super().query(request)
+            directory = self.storage
+            body, version = await reading.plain_one(
+                directory.session, directory.agent.tenant_id, kind, target.resource_id or "",
+                reading.keeps(asked, kind.relation), request.base_url,
+            )  # fmt: skip
+            headers = {"ETag": version}
+            if not self.service.read_conditions(request).check(version, "GET"):
+                return ScimResponse(HTTPStatus.NOT_MODIFIED, None, headers)
+            headers["Content-Location"] = body["meta"]["location"]
+            return ScimResponse(HTTPStatus.OK, body, headers)
+
+    async def search(self, request: ScimRequest) -> ScimResponse:
+        """Search with GET."""
+        with self.service.provider:
+            target = self.service.route(request, Operation.search)
+            types = self.service.searched_types(target.endpoint)
+            self.service.authorized_types(request, target, types)
+            asked, _ = self.service.read_search_query(types, request.query)
+            kinds = [KINDS[str(t.name)] for t in types]
+            if not all(reading.is_plain(asked, kind) for kind in kinds):
+                return await super().search(request)
+            return await self._plain_page(request, kinds, asked)
+
+    async def _plain_page(
+        self, request: ScimRequest, kinds: list[Kind], asked: SearchRequest[Any]
+    ) -> ScimResponse:
+        directory = self.storage
+        async with directory.operation():
+            page = await reading.search(
+                directory.session, directory.agent.tenant_id, kinds, asked, request.base_url
+            )
+        told = {
+            "schemas": [LIST],
+            "totalResults": page.total,
+            "startIndex": asked.start_index or 1,
+            "itemsPerPage": len(page.resources),
+            "Resources": page.resources,
+        }
+        return ScimResponse(HTTPStatus.OK, told)
+
+    async def patch(self, request: ScimRequest) -> ScimResponse:
+        """Change a resource; a group without reading who is in it, answered by 204 (section 3.5.2)."""
+        with self.service.provider:
+            target = self.service.route(request, Operation.patch)
+            resource_type = self.service.resource_type_at(cast(str, target.endpoint))
+            if resource_type.name != "Group":
+                return await super().patch(request)
+            self.service.authorize(request, target, resource_type)
+            body = self.service.decode_body(request.body, request.header("Content-Type"))
+            steps = steps_of(dialects.patch(body))
+            async with self.storage.operation():
+                version = await self._steps(
+                    target.resource_id or "", steps, self.service.read_conditions(request)
+                )
+            return ScimResponse(HTTPStatus.NO_CONTENT, None, {"ETag": version})
+
+    async def _steps(self, group_id: str, steps: list[Step], conditions: Conditions) -> str:
+        changed = await self.storage.patch_group(
+            group_id, steps, lambda version: conditions.check(version, "PATCH")
+        )
+        return reading.etag(changed.row.version)
+
+    async def patch_resource(
+        self, resource_type: ResourceType, resource_id: str, patch_op: Any, conditions: Conditions
+    ) -> Resource[Any]:
+        """As the core does; a group, within a bulk request, set by set."""
+        if resource_type.name != "Group":
+            return await super().patch_resource(resource_type, resource_id, patch_op, conditions)
+        steps = steps_of(dialects.patch(patch_op.model_dump()))
+        await self._steps(resource_id, steps, conditions)
+        without = self.service.read_response_parameters(
+            resource_type, {"excludedAttributes": "members"}
+        )
+        return await self.storage.get(resource_type, resource_id, response_parameters=without)
+
+
+PROTOCOL = Protocol(PROVIDER)

@@ -1,0 +1,170 @@
+"""`/{tenant}/scim/v2`: where a directory pushes. One request is one transaction; what is refused changes nothing."""
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from scim2_models import (
+    InvalidFilterException,
+    InvalidSyntaxException,
+    InvalidValueException,
+    PayloadTooLargeException,
+    UnauthorizedException,
+)
+from scim2_server.requests import ScimRequest
+from scim2_server.responses import SCIM_MEDIA_TYPE, ScimResponse
+from scim2_server.service import SEARCH_REQUEST_PARAMETERS
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from domain.audit import Agent
+from domain.database import code_of
+from domain.model import new_id
+from identity.registry import Registry
+from identity.scim.limits import Limit
+from identity.scim.protocol import PROTOCOL, Exchange
+from identity.scim.refusals import Later, refusal, refused
+from identity.scim.schemas import MAX_BYTES
+from identity.scim.storage import Directory
+from identity.scim.tokens import bearer_of
+from identity.sync import cell_session
+
+log = logging.getLogger(__name__)
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+SECONDS = 30.0
+"""How long a body may take to arrive."""
+TRIES = 4
+"""So often a request is carried out that meets others (serialization, deadlock)."""
+_NAMES = {name.lower(): name for name in SEARCH_REQUEST_PARAMETERS}
+
+
+@dataclass(frozen=True)
+class Directories:
+    """What the routes work with, of a process that is running. `cell` as the API's role; `public_url` is ours."""
+
+    registry: Registry
+    cell: AsyncEngine
+    public_url: str
+    limit: Limit = field(default_factory=Limit)
+
+
+def routes(directories: Callable[[], Directories]) -> list[Route]:
+    """The routes; `directories` is asked at each request."""
+
+    async def answer(request: Request) -> Response:
+        return await _answer(directories(), request)
+
+    return [
+        Route("/{tenant}/scim/v2", answer, methods=METHODS),
+        Route("/{tenant}/scim/v2/{path:path}", answer, methods=METHODS),
+    ]
+
+
+async def _answer(directories: Directories, request: Request) -> Response:
+    slug = request.path_params["tenant"]
+    asked = ScimRequest(
+        method=request.method,
+        # Never from the Host header, which the sender writes.
+        base_url=f"{directories.public_url.rstrip('/')}/{slug}/scim/v2",
+        path="/" + request.path_params.get("path", ""),
+        headers=list(request.headers.items()),
+    )
+    try:
+        answer = await _served(directories, request, slug, asked)
+    except Exception as error:
+        meant = refusal(error)
+        if meant is None:
+            log.error("a request of a directory failed: %s", type(error).__qualname__)
+        answer = PROTOCOL.error_response(error)
+        if isinstance(meant, Later):
+            answer.headers["Retry-After"] = str(meant.seconds)
+    return _response(asked, answer)
+
+
+async def _served(
+    directories: Directories, request: Request, slug: str, asked: ScimRequest
+) -> ScimResponse:
+    entry = await directories.registry.by_slug(slug)
+    if entry is None:
+        raise UnauthorizedException()
+    asked.query = _query(request)
+    asked.body = await _body(request)
+    for attempt in range(1, TRIES + 1):
+        try:
+            return await _once(directories, entry.tenant_id, asked)
+        except DBAPIError as error:
+            if code_of(error) != "TRY_AGAIN" or attempt == TRIES:
+                raise
+            await asyncio.sleep(0.02 * attempt)
+    raise AssertionError
+
+
+async def _once(directories: Directories, tenant_id: Any, asked: ScimRequest) -> ScimResponse:
+    """One transaction: whose word it is, whether it is too often, and what it asks for."""
+    agent = Agent(tenant_id=tenant_id, now=dt.datetime.now(dt.UTC), request_id=new_id())
+    async with cell_session(directories.cell, tenant_id) as session:
+        bearer = await bearer_of(session, tenant_id, asked.header("Authorization"), agent.now)
+        if bearer is None:
+            raise UnauthorizedException()
+        directories.limit.count(tenant_id, _cost(asked))
+        asked.subject = bearer
+        directory = Directory(session, agent, bearer.token_id)
+        return await Exchange(PROTOCOL, directory).handle(asked)
+
+
+def _cost(asked: ScimRequest) -> int:
+    """A bulk request counts as often as it has operations."""
+    if asked.path.strip("/") != "Bulk":
+        return 1
+    return max(1, asked.body.count(b'"method"'))
+
+
+def _query(request: Request) -> dict[str, str]:
+    """The parameters under the RFC's names, whatever their case: a `Filter` that is dropped shows everybody."""
+    out: dict[str, str] = {}
+    for sent, value in request.query_params.multi_items():
+        name = _NAMES.get(sent.lower(), sent)
+        wrong = InvalidFilterException if name == "filter" else InvalidValueException
+        if "\0" in value:
+            raise refused(wrong, "A value has no character of number 0.")
+        if name in out:
+            raise refused(wrong, "A parameter stands once.")
+        out[name] = value
+    return out
+
+
+async def _body(request: Request) -> bytes:
+    """The body. Raises PayloadTooLargeException, InvalidSyntaxException, InvalidValueException."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    raise refused(PayloadTooLargeException, f"At most {MAX_BYTES} bytes.")
+    except (TimeoutError, ClientDisconnect):
+        raise refused(InvalidSyntaxException, "The body did not arrive.") from None
+    if b"\\u0000" in body:
+        raise refused(InvalidValueException, "A value has no character of number 0.")
+    return bytes(body)
+
+
+def _response(asked: ScimRequest, answer: ScimResponse) -> Response:
+    headers = {**answer.headers, "Cache-Control": "no-store"}
+    wanted = f"{asked.header('Accept') or ''} {asked.header('Content-Type') or ''}".lower()
+    if "application/json" in wanted and "scim+json" not in wanted:
+        headers["Content-Type"] = "application/json"
+    else:
+        headers["Content-Type"] = SCIM_MEDIA_TYPE
+    body = b"" if answer.body is None else orjson.dumps(answer.body)
+    if answer.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
+        del headers["Content-Type"]
+    return Response(body, int(answer.status), headers)

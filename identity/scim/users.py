@@ -1,0 +1,246 @@
+"""A directory's users: each is a person of the health system, made, changed and shut out as by everybody else.
+
+The directory's word is kept beside the person (`scim_user`). Somebody whom it deleted and pushes anew is the same
+person again, found by external id or user name among the deleted; nobody else is ever taken for them, least of all by
+an e-mail address.
+"""
+
+import uuid
+from typing import Any
+
+from scim2_models import (
+    InvalidValueException,
+    Path,
+    PreconditionFailedException,
+    UniquenessException,
+)
+from sqlalchemy import Row, delete, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.audit import Agent
+from domain.people import Person
+from identity.provisioning import (
+    PersonDraft,
+    create_person,
+    deactivate_person,
+    known_as,
+    reactivate_person,
+    update_person,
+)
+from identity.role_mappings import SCIM
+from identity.scim.kinds import EMAILS, MEMBERS, USER_KIND, USERS
+from identity.scim.reading import Found, etag, related, resource, row_of
+from identity.scim.refusals import refused
+from identity.scim.roles import follow
+from identity.scim.schemas import CLINICAL, ENTERPRISE
+
+_APART = ("id", "meta", "groups", "password")
+"""What has a place of its own, or none: a password is not ours to keep."""
+_PERSON = ("user_name", "given_name", "family_name", "email")
+
+
+def document(made: Found) -> dict[str, Any]:
+    """The resource as it is kept: without what has a place of its own, and without schemas that nobody knows."""
+    told: dict[str, Any] = made.model_dump()
+    for name in (*_APART, "members"):
+        told.pop(name, None)
+    known = {str(type(made).__schema__), *map(str, type(made).get_extension_models())}
+    told["schemas"] = [u for u in told.get("schemas") or [] if u in known]
+    return told
+
+
+def key(model: Any, attribute: str, value: Any) -> str | None:
+    """A value in the form in which it is compared; nothing and empty text are nothing."""
+    if not value:
+        return None
+    bound = Path[model](attribute).resolve()
+    assert bound is not None, attribute
+    folded: str = bound.comparable(str(value))
+    return folded
+
+
+def _columns(made: Any, doc: dict[str, Any]) -> dict[str, Any]:
+    if not (made.user_name or "").strip():
+        raise refused(InvalidValueException, "userName must not be empty.")
+    model = type(made)
+    enterprise, clinical = doc.get(ENTERPRISE) or {}, doc.get(CLINICAL) or {}
+    number = f"{ENTERPRISE}:employeeNumber"
+    return {
+        "user_name": key(model, "userName", made.user_name),
+        "external_id": key(model, "externalId", made.external_id),
+        "employee_number": key(model, number, enterprise.get("employeeNumber")),
+        "npi": key(model, f"{CLINICAL}:npi", clinical.get("npi")),
+        "doc": doc,
+    }
+
+
+def draft_of(doc: dict[str, Any]) -> PersonDraft:
+    """The person that a resource describes. Names that were not said are taken from what was."""
+    said = doc.get("name") or {}
+    shown = (doc.get("displayName") or said.get("formatted") or "").split()
+    alone = str(doc["userName"]).split("@")[0]
+    alone = alone if any(c.isalpha() for c in alone) else f"user {alone}"
+    given = said.get("givenName") or (shown[0] if shown else alone)
+    family = said.get("familyName") or (shown[-1] if shown else alone)
+    return PersonDraft(str(doc["userName"]), given, family, email_of(doc))
+
+
+def email_of(doc: dict[str, Any]) -> str | None:
+    """The primary address, else the one at work, else the first."""
+    listed = [e for e in doc.get("emails") or [] if e.get("value")]
+
+    def rank(entry: dict[str, Any]) -> tuple[bool, bool]:
+        return not entry.get("primary"), str(entry.get("type", "")).lower() != "work"
+
+    return str(min(listed, key=rank)["value"]) if listed else None
+
+
+async def create(session: AsyncSession, agent: Agent, made: Any) -> Found:
+    """Make a person, or let one that the directory deleted return. Raises UniquenessException, DomainError."""
+    doc = document(made)
+    values = _columns(made, doc)
+    active = doc["active"] = made.active is not False
+    before = await _deleted(session, agent, values)
+    if before is not None:
+        row = await _write(session, agent, before.id, values, active=active, deleted_at=None)
+        await _person(session, agent, before.id, doc)
+        if active:
+            await reactivate_person(session, agent, before.id)
+        user_id = before.id
+    else:
+        await _must_be_free(session, agent, None, values)
+        person = await create_person(session, agent, draft_of(doc), source=(SCIM, ""))
+        user_id = person.id
+        stamps = {"created_at": agent.now, "updated_at": agent.now}
+        key_ = {"tenant_id": agent.tenant_id, "id": user_id}
+        made_row = insert(USERS).values(**key_, **values, **stamps, active=active)
+        row = (await session.execute(made_row.returning(*USERS.c))).one()
+        if not active:
+            await deactivate_person(session, agent, user_id)
+    await _addresses(session, agent, user_id, made)
+    await follow(session, agent, [user_id])
+    return resource(USER_KIND, row, None)
+
+
+async def replace(session: AsyncSession, agent: Agent, made: Any, expected: str | None) -> Found:
+    """Bring a user to a whole new state. Raises NotFoundException, PreconditionFailedException, UniquenessException."""
+    before = await row_of(session, agent.tenant_id, USER_KIND, made.id, lock=True)
+    _unchanged(before, expected)
+    doc = document(made)
+    values = _columns(made, doc)
+    active = before.active if made.active is None else bool(made.active)
+    row = await _write(session, agent, before.id, values, active=active)
+    await _addresses(session, agent, before.id, made)
+    await _person(session, agent, before.id, doc)
+    if before.active and not active:
+        await deactivate_person(session, agent, before.id)
+    if active and not before.active:
+        await reactivate_person(session, agent, before.id)
+    await follow(session, agent, [before.id])
+    groups = await related(session, agent.tenant_id, USER_KIND, [before.id])
+    return resource(USER_KIND, row, groups.get(before.id))
+
+
+async def remove(session: AsyncSession, agent: Agent, text: str, expected: str | None) -> uuid.UUID:
+    """Shut a person out and hide them from the directory; all that they did stays. Raises as `replace`."""
+    row = await row_of(session, agent.tenant_id, USER_KIND, text, lock=True)
+    _unchanged(row, expected)
+    here = (MEMBERS.c.tenant_id == agent.tenant_id, MEMBERS.c.member_id == row.id)
+    await session.execute(delete(MEMBERS).where(*here))
+    await session.execute(
+        update(USERS)
+        .where(USERS.c.tenant_id == agent.tenant_id, USERS.c.id == row.id)
+        .values(
+            active=False, deleted_at=agent.now, version=USERS.c.version + 1, updated_at=agent.now
+        )
+    )
+    await deactivate_person(session, agent, row.id)
+    await follow(session, agent, [row.id])
+    gone: uuid.UUID = row.id
+    return gone
+
+
+def _unchanged(row: Row[Any], expected: str | None) -> None:
+    if expected is not None and etag(row.version) != expected:
+        raise PreconditionFailedException()
+
+
+async def _deleted(session: AsyncSession, agent: Agent, values: dict[str, Any]) -> Row[Any] | None:
+    """Whom the directory deleted and means again: by external id, else by user name."""
+    alike = [USERS.c.user_name == values["user_name"]]
+    if values["external_id"]:
+        alike.append(USERS.c.external_id == values["external_id"])
+    found = await session.execute(
+        select(USERS)
+        .where(USERS.c.tenant_id == agent.tenant_id, USERS.c.deleted_at.isnot(None), or_(*alike))
+        .order_by(
+            USERS.c.external_id.is_not_distinct_from(values["external_id"]).desc(),
+            USERS.c.deleted_at.desc(),
+        )
+        .limit(1)
+        .with_for_update(key_share=True)
+    )
+    return found.one_or_none()
+
+
+async def _write(
+    session: AsyncSession, agent: Agent, user_id: uuid.UUID, values: dict[str, Any], **more: Any
+) -> Row[Any]:
+    await _must_be_free(session, agent, user_id, values)
+    written = await session.execute(
+        update(USERS)
+        .where(USERS.c.tenant_id == agent.tenant_id, USERS.c.id == user_id)
+        .values(**values, **more, version=USERS.c.version + 1, updated_at=agent.now)
+        .returning(*USERS.c)
+    )
+    return written.one()
+
+
+async def _must_be_free(
+    session: AsyncSession, agent: Agent, user_id: uuid.UUID | None, values: dict[str, Any]
+) -> None:
+    """Raises UniquenessException before the database does: an error of its own would end a bulk request."""
+    for column, name in (("user_name", "userName"), ("npi", "npi")):
+        if values[column] is not None and await session.scalar(
+            select(USERS.c.id).where(
+                USERS.c.tenant_id == agent.tenant_id,
+                USERS.c[column] == values[column],
+                USERS.c.id.is_distinct_from(user_id),
+            )
+        ):
+            raise refused(UniquenessException, f"Another user has this {name}.")
+
+
+async def _person(
+    session: AsyncSession, agent: Agent, user_id: uuid.UUID, doc: dict[str, Any]
+) -> None:
+    """Let the person be called what the directory says."""
+    person = await session.scalar(
+        select(Person)
+        .where(Person.tenant_id == agent.tenant_id, Person.id == user_id)
+        .with_for_update(key_share=True),
+        execution_options={"populate_existing": True},
+    )
+    assert person is not None  # the foreign key's word
+    draft = draft_of(doc)
+    said = {name: getattr(draft, name) for name in _PERSON}
+    said["user_name"] = known_as(draft.user_name)
+    new = {name: value for name, value in said.items() if value != getattr(person, name)}
+    if new:
+        await update_person(session, agent, user_id, person.version, **new)
+
+
+async def _addresses(session: AsyncSession, agent: Agent, user_id: uuid.UUID, made: Any) -> None:
+    """Keep the addresses by which directories look for somebody."""
+    model = type(made)
+    said = {key(model, "emails.value", e.value) for e in made.emails or [] if e.value}
+    here = (EMAILS.c.tenant_id == agent.tenant_id, EMAILS.c.user_id == user_id)
+    kept = set(await session.scalars(select(EMAILS.c.address).where(*here)))
+    if kept - said:
+        await session.execute(delete(EMAILS).where(*here, EMAILS.c.address.in_(kept - said)))
+    new = [
+        {"tenant_id": agent.tenant_id, "user_id": user_id, "address": address}
+        for address in sorted(filter(None, said - kept))
+    ]
+    if new:
+        await session.execute(insert(EMAILS), new)
