@@ -19,13 +19,14 @@ from domain.errors import IllegalMove, Invalid, NotFound
 from domain.identity_providers import IdentityLink, IdentityProvider
 from domain.model import new_id
 from domain.organization import OrgUnit
+from domain.people import Person
 from domain.plain_text import line
 from domain.role_mappings import Match, RoleMapping
 from domain.versions import change
-from identity.assertions import ENTITLING, asserted
+from identity.assertions import ENTITLING, Asserted, asserted
 from identity.deferral import defer_apply_rules
 from identity.grants import NeedsApproval, RoleDoesNotFit, UnknownRole, check_period, needs_approval
-from identity.role_mappings import IDP, SCIM, Source, apply_mappings
+from identity.role_mappings import IDP, SCIM, Source, apply_mappings, rules_of, wanted
 from identity.sync import cell_session
 
 _ANYTHING = frozenset("*? ")
@@ -66,11 +67,20 @@ async def add_rule(
     Raises Invalid (attribute, value, period, closed unit), UnknownRole, RoleDoesNotFit, NotFound (unit), and
     NeedsApproval for what two people have to agree on: no group of a directory gives that.
     """
-    assert agent.person_id is not None  # somebody answers for it
     await _check(session, agent, draft)
-    rule = RoleMapping(
+    rule = _made(agent, draft, rule_id or new_id())
+    session.add(rule)
+    record(session, agent, "tenant:configure", rule.id)
+    await session.flush()
+    await defer_apply_rules(session, agent.tenant_id, rule.source, rule.source_ref)
+    return rule
+
+
+def _made(agent: Agent, draft: RuleDraft, rule_id: uuid.UUID) -> RoleMapping:
+    assert agent.person_id is not None  # somebody answers for it
+    return RoleMapping(
         tenant_id=agent.tenant_id,
-        id=rule_id or new_id(),
+        id=rule_id,
         source=draft.source.kind,
         source_ref=draft.source.ref,
         attribute=draft.attribute,
@@ -83,11 +93,6 @@ async def add_rule(
         created_at=agent.now,
         updated_at=agent.now,
     )
-    session.add(rule)
-    record(session, agent, "tenant:configure", rule.id)
-    await session.flush()
-    await defer_apply_rules(session, agent.tenant_id, rule.source, rule.source_ref)
-    return rule
 
 
 async def _check(session: AsyncSession, agent: Agent, draft: RuleDraft) -> None:
@@ -121,6 +126,76 @@ async def end_rule(
     record(session, agent, "tenant:configure", rule.id)
     await defer_apply_rules(session, agent.tenant_id, rule.source, rule.source_ref)
     return changed
+
+
+@dataclass(frozen=True)
+class Change:
+    """Somebody who gains or loses a role at a node by a change of the rules."""
+
+    person_id: uuid.UUID
+    given_name: str
+    family_name: str
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a change of the rules brings with it, by what the provider last said of people."""
+
+    gaining: list[Change]
+    losing: list[Change]
+
+
+async def changes_of(
+    session: AsyncSession,
+    agent: Agent,
+    source: Source,
+    *,
+    adding: RuleDraft | None = None,
+    ending: RoleMapping | None = None,
+) -> Changes:
+    """Who would gain and who would lose if the rule were added or ended; nothing is done. Raises Invalid.
+
+    People whom SCIM speaks of are not among them.
+    """
+    if adding is not None:
+        await _check(session, agent, adding)
+    before = list(await rules_of(session, agent, source))
+    after = [rule for rule in before if ending is None or rule.id != ending.id]
+    if adding is not None:
+        after.append(_made(agent, adding, new_id()))
+    gaining, losing = [], []
+    for person, said in await _linked(session, agent, source):
+        has, will = (
+            {p for p, rule in wanted(rules, said).items() if rule.created_by != person.id}
+            for rules in (before, after)
+        )
+        told = Change(person.id, person.given_name, person.family_name)
+        if will - has:
+            gaining.append(told)
+        if has - will:
+            losing.append(told)
+    return Changes(gaining, losing)
+
+
+async def _linked(
+    session: AsyncSession, agent: Agent, source: Source
+) -> list[tuple[Person, Asserted]]:
+    """The active people whom a provider knows, by name, with what it last said of each."""
+    if source.kind != IDP:
+        return []
+    links = await session.scalars(
+        select(IdentityLink).where(
+            IdentityLink.tenant_id == agent.tenant_id,
+            IdentityLink.identity_provider_id == uuid.UUID(source.ref),
+        )
+    )
+    said = {link.person_id: asserted(link.asserted) for link in links}
+    people = await session.scalars(
+        select(Person)
+        .where(Person.tenant_id == agent.tenant_id, Person.id.in_(list(said)), Person.active)
+        .order_by(Person.family_name, Person.given_name, Person.id)
+    )
+    return [(person, said[person.id]) for person in people]
 
 
 async def apply_rules(cell: AsyncEngine, tenant_id: uuid.UUID, source: Source) -> None:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 
@@ -14,11 +14,12 @@ from api.graph.relay import GIVEN, After, Connection, First, Info, Node, root, v
 from api.plan.fetch import equal, page
 from api.plan.mapping import column, computed, enum_name, joined, one, table
 from api.plan.page import Listing
-from api.plan.write import Payload, Work, perform, perform_on
+from api.plan.write import Extra, Payload, Work, perform
 from domain.errors import NotFound
 from domain.role_mappings import Match
 from domain.role_mappings import RoleMapping as RoleMappings
-from identity.rules import RuleDraft, add_rule, end_rule, source_of
+from identity.role_mappings import Source
+from identity.rules import Change, Changes, RuleDraft, add_rule, changes_of, end_rule, source_of
 
 LISTING = Listing(RoleMappings, "tenant", "created_at", RoleMappings, descending=True)
 RULE = Payload("roleMapping", "RoleMapping", model=RoleMappings)
@@ -65,6 +66,9 @@ class AddRoleMappingInput:
     valid_until: dt.datetime | None = strawberry.field(
         default=None, description="When it gives nothing any more."
     )
+    preview: bool = strawberry.field(
+        default=False, description="Only answer what would change; nothing is done."
+    )
     idempotency_key: str | None = idempotency_key()
 
 
@@ -72,13 +76,58 @@ class AddRoleMappingInput:
 class EndRoleMappingInput:
     id: strawberry.ID = strawberry.field(description="The rule.")
     version: int = strawberry.field(description="The version that the change is based on.")
+    preview: bool = strawberry.field(
+        default=False, description="Only answer what would change; nothing is done."
+    )
     idempotency_key: str | None = idempotency_key()
 
 
-@value_type("The rule.")
+@value_type("Somebody who gains or loses a role by a change of the rules.")
+class RoleChange:
+    person: strawberry.ID = strawberry.field(description="The person.")
+    given_name: str = strawberry.field(description="Given names.")
+    family_name: str = strawberry.field(description="Family name.")
+
+
+@value_type("What a change of the rules brings with it, by what was last said of people.")
+class RoleMappingEffects:
+    gaining: list[RoleChange] = strawberry.field(description="Who will have the role.")
+    losing: list[RoleChange] = strawberry.field(description="Who will lose it.")
+
+
+@value_type("The rule, and what its change brings with it.")
 class RoleMappingPayload:
-    role_mapping: RoleMapping | None = strawberry.field(description="The rule.")
+    role_mapping: RoleMapping | None = strawberry.field(
+        description="The rule; null where it was only asked what adding it would change."
+    )
+    effects: RoleMappingEffects | None = strawberry.field(
+        description="What changes; null where a request is repeated that was carried out."
+    )
     user_errors: list[UserError] = payload_errors()
+
+
+def _answered(found: list[Changes]) -> Extra:
+    """What a change brings with it, worked out by the command before it is done."""
+
+    def one(change: Change) -> dict[str, Any]:
+        return {
+            "__typename": "RoleChange",
+            "person": f"Person:{change.person_id}",
+            "givenName": change.given_name,
+            "familyName": change.family_name,
+        }
+
+    async def extra(_: Work, __: uuid.UUID) -> dict[str, Any]:
+        if not found:
+            return {"effects": None}
+        told = {
+            "__typename": "RoleMappingEffects",
+            "gaining": [one(change) for change in found[0].gaining],
+            "losing": [one(change) for change in found[0].losing],
+        }
+        return {"effects": told}
+
+    return extra
 
 
 @strawberry.type
@@ -104,6 +153,8 @@ class Mutation:
     async def add_role_mapping(
         self, info: Info, input: Annotated[AddRoleMappingInput, GIVEN]
     ) -> RoleMappingPayload | None:
+        found: list[Changes] = []
+
         async def command(work: Work) -> uuid.UUID:
             unit = work.unit(input.unit, "unit")
             new = work.new_row(unit, person_id=None, role=input.role)
@@ -113,8 +164,9 @@ class Mutation:
             known, provider = local_id(input.identity_provider, "IdentityProvider")
             if not known:
                 raise NotFound(path=("identityProvider",))
+            source = await source_of(work.session, agent, provider)
             draft = RuleDraft(
-                await source_of(work.session, agent, provider),
+                source,
                 input.attribute,
                 input.match,
                 input.value,
@@ -122,14 +174,30 @@ class Mutation:
                 unit.id,
                 input.valid_until,
             )
+            found.append(await changes_of(work.session, agent, source, adding=draft))
+            if input.preview:
+                return work.new_id
             return (await add_rule(work.session, agent, draft, work.new_id)).id
 
-        return await perform(info._raw_info, "addRoleMapping", RULE, input, command)
+        return await perform(
+            info._raw_info, "addRoleMapping", RULE, input, command, extra=_answered(found)
+        )
 
     @root("tenant:configure", "End a rule: what it gave is taken away at once.")
     async def end_role_mapping(
         self, info: Info, input: Annotated[EndRoleMappingInput, GIVEN]
     ) -> RoleMappingPayload | None:
-        return await perform_on(
-            info._raw_info, "endRoleMapping", RULE, input, "tenant:configure", end_rule
+        found: list[Changes] = []
+
+        async def command(work: Work) -> uuid.UUID:
+            rule = await work.load(RoleMappings, input.id, "RoleMapping")
+            agent = await work.require("tenant:configure", rule)
+            source = Source(rule.source, rule.source_ref)
+            found.append(await changes_of(work.session, agent, source, ending=rule))
+            if input.preview:
+                return rule.id
+            return (await end_rule(work.session, agent, rule, input.version)).id
+
+        return await perform(
+            info._raw_info, "endRoleMapping", RULE, input, command, extra=_answered(found)
         )

@@ -244,3 +244,43 @@ async def test_a_description_is_given_or_published(office: Office) -> None:
     # Nobody else makes us fetch anything.
     nurse = await refused(office, office.here.person("nurse@a"), "addIdentityProvider", **OIDC)
     assert nurse.outcome == "FORBIDDEN"
+
+
+async def test_what_a_rule_would_change_is_told_before_it_is_made(office: Office) -> None:
+    one = admin(office)
+    nurse, other, gone = (newcomer(office) for _ in range(3))
+    of = providers.provider(office.here.tenant)
+    office.here.save(of)
+    for who in (nurse, gone, one):
+        office.here.save(providers.link(of, who, asserted={"groups": ["nurses"]}))
+    office.here.save(providers.link(of, other, asserted={"groups": ["choir"]}))
+    office.change("update person set active = false where id = %s", gone.id)
+    rule = {
+        "identityProvider": f"IdentityProvider:{of.id}",
+        "attribute": "groups",
+        "value": "NURSES",
+        "role": "nurse",
+        "unit": office.here.unit("a"),
+    }
+    office.snapshot()
+    text = (
+        "mutation($input: %s!) { %s(input: $input) { roleMapping { id }"
+        " effects { gaining { person } losing { person } } userErrors { code } } }"
+    )
+    adding = text % ("AddRoleMappingInput", "addRoleMapping")
+    before = office.snapshot()
+    asked = await office.ask(one, adding, {"input": rule | {"preview": True}})
+    assert asked.data["roleMapping"] is None, asked.body
+    # Neither who makes the rule, nor who has left, nor who is in another group.
+    told = {"gaining": [{"person": f"Person:{nurse.id}"}], "losing": []}
+    assert asked.data["effects"] == told
+    assert office.snapshot() == before
+    made = await office.ask(one, adding, {"input": rule})
+    assert made.data["effects"] == told
+    twice = await office.ask(one, adding, {"input": rule | {"value": "nurses", "preview": True}})
+    assert twice.data["effects"] == {"gaining": [], "losing": []}
+    ending = text % ("EndRoleMappingInput", "endRoleMapping")
+    node = {"id": made.data["roleMapping"]["id"], "version": 1}
+    ended = await office.ask(one, ending, {"input": node | {"preview": True}})
+    assert ended.data["effects"] == {"gaining": [], "losing": told["gaining"]}
+    assert (await office.ask(one, ending, {"input": node})).outcome == "DONE"
