@@ -1,0 +1,155 @@
+"""Groups over SCIM: changed set by set, each change of a membership followed by the roles that the rules give."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from identity.scim.schemas import MAX_MEMBERS
+from tests.identity.scim.conftest import Corp, where
+
+pytestmark = pytest.mark.anyio
+NOBODY = "00000000-0000-7000-8000-000000000000"
+
+
+def add(*members: str) -> dict[str, Any]:
+    return {"op": "add", "path": "members", "value": [{"value": m} for m in members]}
+
+
+async def members(corp: Corp, group: dict[str, Any]) -> set[str]:
+    read = await corp.ask("GET", where(group))
+    return {m["value"] for m in read.json().get("members", [])}
+
+
+async def test_members_come_and_go_with_their_roles(corp: Corp) -> None:
+    corp.rule("Nurses", "nurse")
+    nora, otto = [(await corp.user(name))["id"] for name in ("nora", "otto")]
+    group = await corp.group("Nurses")
+    done = await corp.patch(where(group), add(nora, otto))
+    assert (done.status_code, done.content, done.headers["etag"]) == (204, b"", 'W/"2"')
+    assert await members(corp, group) == {nora, otto}
+    assert [await corp.roles(p) for p in (nora, otto)] == [["nurse"], ["nurse"]]
+    again = await corp.patch(where(group), add(nora))
+    assert again.headers["etag"] == 'W/"2"', "nothing changed"
+    one = {"op": "remove", "path": f'members[value eq "{nora}"]'}
+    assert (await corp.patch(where(group), one)).status_code == 204
+    assert [await corp.roles(p) for p in (nora, otto)] == [[], ["nurse"]]
+    told = (await corp.ask("GET", "/Users", params={"filter": 'userName eq "otto"'})).json()
+    assert [g["display"] for g in told["Resources"][0]["groups"]] == ["Nurses"]
+    assert (await corp.patch(where(group), {"op": "remove", "path": "members"})).status_code == 204
+    assert await members(corp, group) == set()
+    assert await corp.roles(otto) == []
+
+
+async def test_a_group_without_a_rule_gives_nothing(corp: Corp) -> None:
+    corp.rule("Nurses", "nurse")
+    nora = (await corp.user("nora"))["id"]
+    await corp.group("Nurses of another house", nora)
+    assert await corp.roles(nora) == []
+
+
+async def test_a_move_between_clinics_is_one_change(corp: Corp) -> None:
+    corp.rule("East", "nurse")
+    corp.rule("West", "front_desk", unit_id=corp.tree.clinics[1].id)
+    nora = (await corp.user("nora"))["id"]
+    east, west = await corp.group("East", nora), await corp.group("West")
+    operations = [
+        {"method": "PATCH", "path": where(east), "data": {"Operations": [{"op": "remove", "path": "members", "value": [{"value": nora}]}]}},
+        {"method": "PATCH", "path": where(west), "data": {"Operations": [add(nora)]}},
+    ]  # fmt: skip
+    schema = "urn:ietf:params:scim:api:messages:2.0:BulkRequest"
+    for operation in operations:
+        operation["data"]["schemas"] = ["urn:ietf:params:scim:api:messages:2.0:PatchOp"]  # type: ignore[index]  # a dict
+    done = await corp.ask("POST", "/Bulk", {"schemas": [schema], "Operations": operations})
+    assert [o["status"] for o in done.json()["Operations"]] == ["200", "200"], done.text
+    assert await corp.roles(nora) == ["front_desk"]
+
+
+async def test_a_group_in_a_group_and_a_new_name(corp: Corp) -> None:
+    corp.rule("All nurses", "nurse")
+    nora = (await corp.user("nora"))["id"]
+    inner = await corp.group("Ward 3", nora)
+    outer = await corp.group("Everybody", inner["id"])
+    assert await corp.roles(nora) == []
+    name = {"op": "replace", "value": {"displayName": "All nurses"}}
+    assert (await corp.patch(where(outer), name)).status_code == 204
+    assert await corp.roles(nora) == ["nurse"]
+    assert (await corp.ask("DELETE", where(outer))).status_code == 204
+    assert await corp.roles(nora) == []
+    assert (await corp.ask("GET", where(outer))).status_code == 404
+    assert (await corp.group("All nurses"))["id"] != outer["id"]
+
+
+async def test_a_removal_with_more_than_a_value_still_removes(corp: Corp) -> None:
+    """`"$ref": null` beside the value made a condition of it that nobody met, answered 204."""
+    nora = (await corp.user("nora"))["id"]
+    group = await corp.group("Nurses", nora)
+    value = [{"value": nora, "$ref": None, "display": "Nora"}]
+    gone = await corp.patch(where(group), {"op": "remove", "path": "members", "value": value})
+    assert gone.status_code == 204
+    assert await members(corp, group) == set()
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind"),
+    [
+        (add(NOBODY), "invalidValue"),
+        (add("nora"), "invalidValue"),
+        ({"op": "add", "path": "members", "value": ["x"]}, "invalidValue"),
+        ({"op": "add", "path": "members[", "value": []}, "invalidPath"),
+        ({"op": "add", "path": "nobody", "value": "x"}, "invalidPath"),
+        ({"op": "give", "path": "members"}, "invalidSyntax"),
+        ({"op": "remove"}, "noTarget"),
+        ({"op": "replace", "value": "x"}, "invalidValue"),
+        ({"op": "replace", "path": "displayName", "value": 7}, "invalidValue"),
+        ({"op": "remove", "path": "displayName"}, "invalidValue"),
+        ("x", "invalidSyntax"),
+    ],
+)
+async def test_what_cannot_be_done_changes_nothing(
+    corp: Corp, operation: dict[str, Any], kind: str
+) -> None:
+    nora = (await corp.user("nora"))["id"]
+    group = await corp.group("Nurses")
+    answer = await corp.patch(where(group), add(nora), operation)
+    assert (answer.status_code, answer.json()["scimType"]) == (400, kind), answer.text
+    assert await members(corp, group) == set()
+
+
+async def test_two_groups_of_one_name(corp: Corp) -> None:
+    await corp.group("Nurses")
+    answer = await corp.ask("POST", "/Groups", {"displayName": "NURSES"})
+    assert (answer.status_code, answer.json()["scimType"]) == (409, "uniqueness")
+
+
+async def test_many_at_once_lose_nobody(corp: Corp) -> None:
+    corp.rule("Nurses", "nurse")
+    people = [(await corp.user(f"nurse{i}"))["id"] for i in range(6)]
+    group = await corp.group("Nurses")
+    done = await asyncio.gather(*(corp.patch(where(group), add(p)) for p in people))
+    assert [a.status_code for a in done] == [204] * 6
+    assert await members(corp, group) == set(people)
+    assert [await corp.roles(p) for p in people] == [["nurse"]] * 6
+
+
+async def test_more_members_than_one_request_may_have(corp: Corp) -> None:
+    group = await corp.group("Nurses")
+    many = add(*[NOBODY] * (MAX_MEMBERS + 1))
+    for answer in (
+        await corp.patch(where(group), many),
+        await corp.ask("POST", "/Groups", {"displayName": "x", "members": many["value"]}),
+    ):
+        assert answer.status_code == 413
+
+
+async def test_a_put_brings_the_group_to_what_it_says(corp: Corp) -> None:
+    nora, otto = [(await corp.user(name))["id"] for name in ("nora", "otto")]
+    group = await corp.group("Nurses", nora)
+    body = {"displayName": "Nurses", "externalId": "g-1", "members": [{"value": otto}]}
+    answer = await corp.ask("PUT", where(group), body)
+    assert (answer.status_code, answer.json()["externalId"]) == (200, "g-1")
+    assert await members(corp, group) == {otto}
+    without = {"excludedAttributes": "members"}
+    assert "members" not in (await corp.ask("GET", where(group), params=without)).json()
+    found = {"filter": f'members.value eq "{otto}" and externalId eq "g-1"'}
+    assert (await corp.ask("GET", "/Groups", params=found)).json()["totalResults"] == 1
