@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+import identity.reminders
 from domain.database import engine
 from domain.key_providers import FileKeyProvider
 from domain.patients import Channel, Patient
@@ -195,6 +197,22 @@ async def test_the_chain_goes_on_and_ends_with_the_last_rule(clinic: Clinic) -> 
     await clinic.run("delete from procrastinate_jobs where task_name = :task", task=LOOK)
     await clinic.look()
     assert await clinic.run(query, task=LOOK) == [(0,)]
+
+
+async def test_the_chain_goes_on_where_the_workers_clock_is_behind(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs come by the database's clock: judged by another one, a look could find itself too early and be the last."""
+
+    class Behind(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> "Behind":
+            return cls.fromtimestamp(time.time() - 2, tz)
+
+    clinic.visit()
+    monkeypatch.setattr(identity.reminders.dt, "datetime", Behind)
+    await clinic.look()
+    assert [state for state, *_ in await clinic.told()] == ["due"]
 
 
 @pytest.mark.parametrize(
