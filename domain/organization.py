@@ -69,6 +69,7 @@ class Tenant(Stamped, Base):
     """A health system as its cell knows it. `tree_version` rises with every change of the tree.
 
     `second_approval`: two administrators have to agree on who administers and who watches over them.
+    `session_idle`, `session_max`: seconds that a login lasts without use, and at the most.
 
     `currency_digits` is how many of an amount's digits are minor units (ISO 4217: USD 2, JPY 0, KWD 3).
     """
@@ -82,6 +83,9 @@ class Tenant(Stamped, Base):
         one_of("jit_mode", JitMode),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
         CheckConstraint("currency_digits between 0 and 4", name="currency_digits"),
+        CheckConstraint(
+            "session_idle between 60 and session_max and session_max <= 86400", name="session"
+        ),
     )
 
     slug: Mapped[str]
@@ -94,6 +98,8 @@ class Tenant(Stamped, Base):
     mfa_policy: Mapped[str] = mapped_column(server_default="none")
     second_approval: Mapped[bool] = mapped_column(server_default="true")
     jit_mode: Mapped[str] = mapped_column(server_default="restricted")
+    session_idle: Mapped[int] = mapped_column(server_default="1800")
+    session_max: Mapped[int] = mapped_column(server_default="36000")
     tree_version: Mapped[int] = mapped_column(server_default="1")
     settings: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
 

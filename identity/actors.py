@@ -28,7 +28,7 @@ from identity.tokens import LEEWAY, Token, Tokens, fingerprint
 _PERSON = """\
 select json_build_object('id', p.id, 'user_name', p.user_name, 'version', p.version,
     'tokens_valid_from', p.tokens_valid_from, 'tenant_version', t.version,
-    'tree_version', t.tree_version, 'mfa_policy', t.mfa_policy,
+    'tree_version', t.tree_version, 'mfa_policy', t.mfa_policy, 'session_max', t.session_max,
     'policy_variant', t.policy_variant, 'viewer_clinical', t.viewer_clinical,
     'practitioner_id', (select r.id from practitioner r
         where r.tenant_id = $1::uuid and r.person_id = p.id and r.active),
@@ -112,6 +112,7 @@ class Member:
     tree: Tree
     policy: Policy
     mfa_policy: str
+    session_max: int
     tokens_valid_from: dt.datetime | None
     version: int
     tenant_version: int
@@ -261,12 +262,15 @@ def admit(token: Token, member: Member, now: float) -> Actor:
     issued_at = _moment(token.issued_at)
     if member.tokens_valid_from is not None and issued_at < member.tokens_valid_from:
         raise NotAdmitted()
+    over = token.auth_time + member.session_max + LEEWAY
+    if now >= over:  # the realm may have been told of the limit after it made the token
+        raise NotAdmitted()
     instant = _moment(now)
     grants = counting(member.grants, member.tree, instant)
     shown = is_shown(token.acr, token.amr)
     if not shown and needs_second_factor(grants, member.mfa_policy):
         raise MfaRequired()
-    ends = _moment(token.expires_at + LEEWAY)
+    ends = _moment(min(token.expires_at + LEEWAY, over))
     change = next_change(member.grants, instant)
     return Actor(
         tenant_id=token.issuer.tenant_id,
@@ -298,6 +302,7 @@ def _member(row: dict[str, Any], tree: Tree, policy: Policy) -> Member:
         tree=tree,
         policy=policy,
         mfa_policy=row["mfa_policy"],
+        session_max=row["session_max"],
         tokens_valid_from=_instant(row["tokens_valid_from"]),
         version=row["version"],
         tenant_version=row["tenant_version"],

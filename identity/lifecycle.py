@@ -13,15 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from authz.grants import SECOND_FACTOR
 from domain.audit import Agent, record
 from domain.control import IdentityCluster, RegistryState, TenantEntry
-from domain.errors import NotFound
+from domain.errors import Invalid, NotFound
 from domain.organization import JitMode, MfaPolicy, Tenant, TenantState
 from domain.people import Person, RoleGrant
 from identity.deferral import defer_sync, defer_sync_tenant
 from identity.drift import drift
 from identity.keycloak import Realm
-from identity.realms import SERVICE_ACCOUNTS, RealmPlan
+from identity.realms import LONGEST_SESSION, SERVICE_ACCOUNTS, RealmPlan
 from identity.sync import cell_session
 from identity.tenants import Platform, Progress, silent
+
+SHORTEST_IDLE = 60
 
 
 async def suspend_tenant(platform: Platform, slug: str, progress: Progress = silent) -> UUID:
@@ -105,6 +107,35 @@ async def set_jit_mode(session: AsyncSession, agent: Agent, mode: JitMode) -> No
     record(session, agent, "tenant:configure", agent.tenant_id)
 
 
+async def set_session_limits(session: AsyncSession, agent: Agent, idle: int, longest: int) -> None:
+    """Change for how many seconds logins last without use, and at the most.
+
+    Who has been in for longer is out with the next request; the idle time is the realm's to keep, when a token is
+    renewed. Raises NotFound, Invalid (SESSION_LIMITS).
+    """
+    if not SHORTEST_IDLE <= idle <= longest <= LONGEST_SESSION:
+        raise Invalid(
+            "A login lasts a day at the most, and its idle time, a minute or more, is within that.",
+            code="SESSION_LIMITS",
+        )
+    found = await session.scalar(
+        update(Tenant)
+        .where(Tenant.tenant_id == agent.tenant_id)
+        .values(
+            session_idle=idle,
+            session_max=longest,
+            version=Tenant.version + 1,
+            updated_at=agent.now,
+        )
+        .returning(Tenant.tenant_id),
+        execution_options={"synchronize_session": False},
+    )
+    if found is None:
+        raise NotFound()
+    record(session, agent, "tenant:configure", agent.tenant_id)
+    await defer_sync_tenant(session, agent.tenant_id)
+
+
 async def drift_of(platform: Platform, slug: str) -> list[str]:
     """In which points the realm is not what the template and the platform say. Raises NotFound, KeycloakFailure."""
     tenant_id, url, name = await _entry(platform.control, slug)
@@ -115,6 +146,8 @@ async def drift_of(platform: Platform, slug: str) -> list[str]:
         name=name,
         tenant_id=tenant_id,
         mfa=MfaPolicy(tenant.mfa_policy),
+        session_idle=tenant.session_idle,
+        session_max=tenant.session_max,
         portal_redirects=portals.redirects,
         admin_redirects=portals.admin_redirects,
         backchannel_logout=f"{portals.backchannel_logout}/{name}",

@@ -154,6 +154,19 @@ async def apply_mfa_policy(realm: Realm, policy: MfaPolicy) -> None:
         await realm.add_composites(default, [await realm.role(MARKER)])
 
 
+async def apply_session_limits(realm: Realm, idle: int, longest: int) -> None:
+    """Let logins last so many seconds without use, and at the most."""
+    limits = {
+        "ssoSessionIdleTimeout": idle,
+        "ssoSessionMaxLifespan": longest,
+        "clientSessionIdleTimeout": idle,
+        "clientSessionMaxLifespan": longest,
+    }
+    found = await realm.read()
+    if any(found.get(name) != seconds for name, seconds in limits.items()):
+        await realm.update(limits)
+
+
 async def _disable_unused_clients(realm: Realm) -> None:
     for client in await realm.clients():
         if client["clientId"] in UNUSED_CLIENTS and client["enabled"]:

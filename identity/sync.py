@@ -20,7 +20,7 @@ from domain.people import Person, RoleGrant
 from identity.keycloak import Json, Realm
 from identity.keycloak_failures import Conflict, NotFound
 from identity.mfa import is_marked
-from identity.realms import MARKER, apply_mfa_policy
+from identity.realms import MARKER, apply_mfa_policy, apply_session_limits
 
 
 class UserTaken(Exception):
@@ -203,8 +203,9 @@ async def subject_of(cell: AsyncEngine, tenant_id: UUID, person_id: UUID) -> str
 
 
 async def sync_tenant(cell: AsyncEngine, realm: Realm, tenant_id: UUID) -> None:
-    """Let the realm's default role follow the MFA policy. `realm` speaks as svc-policy."""
+    """Let the realm follow the MFA policy and the limits of sessions. `realm` speaks as svc-policy."""
     async with cell_session(cell, tenant_id) as session:
         tenant = await session.get(Tenant, tenant_id)
     if tenant is not None and tenant.state == TenantState.ACTIVE:
         await apply_mfa_policy(realm, MfaPolicy(tenant.mfa_policy))
+        await apply_session_limits(realm, tenant.session_idle, tenant.session_max)

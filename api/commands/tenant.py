@@ -25,6 +25,7 @@ from identity.lifecycle import (
     set_jit_mode,
     set_mfa_policy,
     set_second_approval,
+    set_session_limits,
     suspend_tenant,
 )
 from identity.platform import listed, open_platform, portals_at
@@ -166,6 +167,19 @@ def jit(
     """Say whose first logins through an identity provider make people."""
     _change(slug, lambda session, agent: set_jit_mode(session, agent, mode))
     console.print(f"[bold]{slug}[/]: logins make people: {mode.value}.")
+
+
+@app.command()
+def sessions(
+    slug: Slug,
+    idle: Annotated[int, typer.Option(help="Minutes without use after which a login ends.")] = 30,
+    longest: Annotated[int, typer.Option(help="Minutes that a login lasts at the most.")] = 600,
+) -> None:
+    """Say how long logins last."""
+    _change(
+        slug, lambda session, agent: set_session_limits(session, agent, idle * 60, longest * 60)
+    )
+    console.print(f"[bold]{slug}[/]: logins last {idle} minutes idle, {longest} at the most.")
 
 
 def _change(slug: str, command: Callable[[AsyncSession, Agent], Awaitable[None]]) -> None:

@@ -41,7 +41,15 @@ ANSWER = {"paid_minor", "adjusted_minor", "patient_minor"}
 ONLY = {
     "role_grant": {"valid_until", "version", "updated_at"},
     "grant_request": {"state", "decided_by", "decided_at", "grant_id", "version", "updated_at"},
-    "tenant": {"state", "mfa_policy", "second_approval", "jit_mode", "tree_version"}
+    "tenant": {
+        "state",
+        "mfa_policy",
+        "second_approval",
+        "jit_mode",
+        "tree_version",
+        "session_idle",
+        "session_max",
+    }
     | {"version", "updated_at"},
     "identity_link": {"asserted", "version", "updated_at"},
     "identity_provider": {"name", "vendor", "state", "endpoints", "certificates", "attributes"}

@@ -13,16 +13,20 @@ from sqlalchemy import Executable, insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from authz.actor import Actor
+from domain.audit import Agent
 from domain.control import IdentityCluster, TenantEntry
 from domain.database import engine
+from domain.errors import Invalid
 from domain.organization import MfaPolicy, OrgUnit, Tenant
 from domain.people import Person, RevokedSession, RoleGrant
 from domain.pipeline import Pipeline
 from identity.actors import ActorLoader, stamp
 from identity.errors import MfaRequired, NotAdmitted, Refusal, TokenRefused, Unauthenticated
 from identity.keys import KeyCache
+from identity.lifecycle import set_session_limits
 from identity.registry import Registry
-from identity.tokens import Tokens
+from identity.sync import cell_session
+from identity.tokens import LEEWAY, Tokens
 from tests import make
 from tests.database import Database
 from tests.identity.forge import Authority, KeyServer, served
@@ -226,6 +230,36 @@ async def test_access_ends_with_the_next_request(
     assert refused.value.reason is Refusal.NOT_ADMITTED
     with pytest.raises(NotAdmitted):
         await house.loader.actor(bearer)
+
+
+async def test_a_login_ends_when_it_has_lasted_long_enough(
+    house: House, app_engine: AsyncEngine
+) -> None:
+    begun = now() - 500
+    bearer = house.token(auth_time=begun)
+    actor = await house.loader.actor(bearer)
+    agent = Agent(tenant_id=house.nurse.tenant_id, now=dt.datetime.now(dt.UTC))
+    async with cell_session(app_engine, agent.tenant_id) as session:
+        await set_session_limits(session, agent, 300, 600)
+    assert not await house.stands(actor)
+    again = await house.loader.actor(bearer, fresh=True)
+    assert again.valid_until == dt.datetime.fromtimestamp(begun + 600 + LEEWAY, dt.UTC)
+    with pytest.raises(NotAdmitted):
+        await house.loader.actor(house.token(auth_time=begun - 200))
+    house.clock.ahead = 131
+    with pytest.raises(NotAdmitted):
+        await house.loader.actor(bearer)
+    assert await house.loader.actor(house.token(auth_time=now(), jti="2")), "a new login is let in"
+
+
+@pytest.mark.parametrize(("idle", "longest"), [(59, 600), (601, 600), (600, 86_401)])
+async def test_limits_that_no_login_can_have(
+    house: House, app_engine: AsyncEngine, idle: int, longest: int
+) -> None:
+    agent = Agent(tenant_id=house.nurse.tenant_id, now=dt.datetime.now(dt.UTC))
+    with pytest.raises(Invalid):
+        async with cell_session(app_engine, agent.tenant_id) as session:
+            await set_session_limits(session, agent, idle, longest)
 
 
 async def test_a_changed_grant_counts_with_the_next_request(house: House) -> None:

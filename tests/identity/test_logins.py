@@ -14,9 +14,9 @@ from domain.organization import MfaPolicy
 from domain.people import Person
 from identity.errors import MfaRequired, Refusal, TokenRefused
 from identity.grants import GrantDraft, give_grant, revoke_grant
-from identity.lifecycle import set_mfa_policy
+from identity.lifecycle import drift_of, set_mfa_policy, set_session_limits
 from identity.provisioning import PersonDraft, create_person
-from identity.realms import SVC_IDENTITY
+from identity.realms import SVC_IDENTITY, SVC_POLICY
 from identity.sync import FirstLogin, cell_session, set_first_login
 from identity.tenants import MadeTenant
 from tests.identity.browser import Browser, LoginFailed
@@ -146,6 +146,27 @@ async def test_a_tightened_policy_reaches_open_sessions(world: World) -> None:
     async with browser(made) as nora:
         await nora.login("nora", PASSWORD)
         assert nora.trail == ["password"]
+
+
+async def test_the_realm_follows_the_limits_of_sessions(world: World) -> None:
+    made = await world.tenant()
+    agent = Agent(tenant_id=made.tenant_id, now=datetime.now(UTC))
+    async with cell_session(world.platform.cell, made.tenant_id) as session:
+        await set_session_limits(session, agent, 120, 900)
+
+    async def differing() -> list[str]:
+        return [f for f in await drift_of(world.platform, made.slug) if "Session" in f]
+
+    assert len(await differing()) == 4, "the job has not run yet"
+    await world.work()
+    assert await differing() == []
+    realm = await world.platform.accounts.realm(made.tenant_id, SVC_POLICY)
+    found = await realm.read()
+    assert (found["ssoSessionIdleTimeout"], found["ssoSessionMaxLifespan"]) == (120, 900)
+    async with browser(made) as admin:
+        tokens = await admin.login("admin", PASSWORD)
+        # The refresh token says for how long the realm keeps a login without use.
+        assert 0 < tokens["refresh_expires_in"] <= 120
 
 
 async def test_the_admin_portal_cannot_be_entered_with_a_password_alone(world: World) -> None:

@@ -451,6 +451,8 @@ CHANGED = {
         "mfa_policy",
         "second_approval",
         "jit_mode",
+        "session_idle",
+        "session_max",
         "tree_version",
         "version",
         "updated_at",
