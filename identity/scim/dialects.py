@@ -14,7 +14,10 @@ KNOWN = {urn.lower(): urn for urn in (USER, GROUP, ENTERPRISE, CLINICAL)}
 _OPERATION = ("op", "path", "value")
 _TRUTHS = {"true": True, "false": False}
 _MANAGER = f"{ENTERPRISE}:manager"
-_SELECTED = re.compile(r'^(\w+)\[(\w+) eq "([^"]*)"\]\.(\w+) eq ".*"$', re.IGNORECASE)
+_AFTER_BRACKETS = re.compile(
+    r'("(?:[^"\\]|\\.)*")|(\w+)\[([^\[\]]+)\](?:\.(\w+))?\s+(eq|ne|co|sw|ew)\s+("(?:[^"\\]|\\.)*")',
+    re.IGNORECASE,
+)
 _STRINGS = frozenset({"employeenumber", "costcenter", "externalid", "npi", "licence"})
 """Attributes of which numbers are sent."""
 PATCH_SCHEMA = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
@@ -66,7 +69,6 @@ def _operation(sent: Any) -> list[Any]:
     if isinstance(path, str):
         if path.lower() in READ_ONLY:
             return []
-        named["path"] = _path(path)
         if "value" in named:
             named["value"] = _valued(str(named.get("op", "")), path, named["value"])
             if named["value"] is None and named.get("op") in ("add", "replace"):
@@ -75,12 +77,15 @@ def _operation(sent: Any) -> list[Any]:
     return [named]
 
 
-def _path(path: str) -> str:
-    """A path without the value that some repeat in it (`emails[type eq "work"].value eq "x"`)."""
-    found = _SELECTED.match(path)
-    if found:
-        return f'{found[1]}[{found[2]} eq "{found[3]}"].{found[4]}'
-    return path
+def sought(text: str) -> str:
+    """A filter with its comparisons after brackets drawn into them (`emails[type eq "work"].value eq "x"`)."""
+
+    def drawn(found: re.Match[str]) -> str:
+        if found[1]:
+            return found[1]  # a string, whatever it looks like
+        return f"{found[2]}[({found[3]}) and {found[4] or 'value'} {found[5]} {found[6]}]"
+
+    return _AFTER_BRACKETS.sub(drawn, text)
 
 
 def _pathless(named: dict[str, Any]) -> list[Any]:

@@ -75,10 +75,13 @@ class Protocol(ScimService):
 
     def read_search(self, resource_types: list[ResourceType], payload: Any) -> Any:
         """A search, its filter of a size that somebody may have written. Raises InvalidFilterException."""
-        named = {name.lower(): said for name, said in payload.items()}
-        if isinstance(named.get("filter"), str):
-            check_size(named["filter"])
-        return super().read_search(resource_types, payload)
+        told = {}
+        for name, said in payload.items():
+            if name.lower() == "filter" and isinstance(said, str):
+                check_size(said)
+                said = dialects.sought(said)
+            told[name] = said
+        return super().read_search(resource_types, told)
 
     def read_bulk(self, body: bytes, content_type: str | None) -> BulkPlan:
         """A bulk request, each of its operations in whatever dialect. Raises SCIMException."""
