@@ -318,7 +318,9 @@ async def test_blocks_are_written_with_their_appointment(here: World, held: Open
     alone.add(make.block(visit))
     with pytest.raises(Unguarded):
         await alone.flush()
-    assert list(await session.scalars(select(AppointmentBlock))) == []
+    assert list(await session.scalars(select(AppointmentBlock))) == [block], (
+        "it is read with its visit"
+    )
 
 
 @pytest.mark.anyio
