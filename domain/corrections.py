@@ -17,6 +17,7 @@ from domain.codings import Coding
 from domain.errors import IllegalMove, Invalid
 from domain.model import new_id
 from domain.observations import (
+    PUT_RIGHT,
     Finding,
     Observation,
     ObservationState,
@@ -29,7 +30,6 @@ from domain.versions import change
 
 DONE = frozenset({ObservationState.FINAL, ObservationState.AMENDED, ObservationState.CORRECTED})
 """States of a result that is put right by a further version; before, it is brought on (`observations.update`)."""
-PUT_RIGHT = frozenset({ObservationState.AMENDED, ObservationState.CORRECTED})
 
 
 async def correct(
@@ -46,7 +46,7 @@ async def correct(
     """The version of a final finding that holds from now on, with another value or other components.
 
     Amended: something is added; corrected: it was wrong. Code, time, panel and place stay. Raises Invalid (A_COMPONENT,
-    REPLACED), IllegalMove, StaleVersion. Writes observation.
+    A_PANEL, REPLACED), IllegalMove, StaleVersion. Writes observation.
     """
     if state not in PUT_RIGHT or ObservationState(observation.state) not in DONE:
         raise IllegalMove("observation", observation.state, state.value)
@@ -54,6 +54,8 @@ async def correct(
         raise Invalid(
             "A component is put right with its finding.", path=("id",), code="A_COMPONENT"
         )
+    if await _parts(session, observation, Part.MEMBER):
+        raise Invalid("The findings of a panel are put right.", path=("id",), code="A_PANEL")
     if observation.replaced_by_id is not None:
         raise Invalid("A later version of this holds.", path=("id",), code="REPLACED")
     code = Coding(observation.code_system, observation.code, observation.display)
@@ -74,18 +76,20 @@ async def correct(
     session.add_all(finding_row(agent, at, new_id(), p, made, Part.COMPONENT) for p in parts)
     await session.flush()
     replaced = await change(session, agent, observation, version, replaced_by_id=made)
-    for each in await _components(session, replaced):
+    for each in await _parts(session, replaced, Part.COMPONENT):
         await change(session, agent, each, each.version, replaced_by_id=made)
     audit(session, agent, "observation:correct", made, replaced.id, clinic_id=at.clinic_id)
     return fresh
 
 
-async def _components(session: AsyncSession, observation: Observation) -> Sequence[Observation]:
+async def _parts(
+    session: AsyncSession, observation: Observation, part: Part
+) -> Sequence[Observation]:
     found = await session.scalars(
         select(Observation).where(
             Observation.tenant_id == observation.tenant_id,
             Observation.part_of_id == observation.id,
-            Observation.part == Part.COMPONENT.value,
+            Observation.part == part.value,
         )
     )
     return found.all()

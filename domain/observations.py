@@ -17,7 +17,7 @@ from domain.audit import record as audit
 from domain.chart_entries import Spot, at_encounter
 from domain.codings import ANSWERS, FINDINGS, LOINC, Coding, coded
 from domain.encounters import Encounter, follows_encounter
-from domain.errors import Invalid, Several
+from domain.errors import IllegalMove, Invalid, Several
 from domain.model import OfPatient, Stamped, in_a_row, new_id, one_of
 from domain.moments import past
 from domain.plain_text import optional_line, optional_passage
@@ -68,8 +68,8 @@ class Part(StrEnum):
 
 OPEN = frozenset({ObservationState.REGISTERED, ObservationState.PRELIMINARY})
 """States in which a value is still awaited or may change; what is final is struck out and recorded anew."""
-
-
+PUT_RIGHT = frozenset({ObservationState.AMENDED, ObservationState.CORRECTED})
+"""States of a version that took the place of another (`corrections.py`)."""
 RESULTS = frozenset({ObservationState.PRELIMINARY, ObservationState.FINAL})
 """States that say something."""
 
@@ -277,6 +277,8 @@ async def update(
         raise Invalid(
             "What is final is struck out and recorded anew.", path=("value",), code="FINAL"
         )
+    if state in PUT_RIGHT:  # says that something else holds, and not what
+        raise IllegalMove("observation", observation.state, state.value)
     moved = revised(observation, state)
     if (state is None or state in RESULTS) and await _lacks(session, observation, value):
         raise Invalid("A result has a value.", path=("value",))

@@ -261,7 +261,13 @@ async def test_an_awaited_result_comes_and_then_stays(
         with pytest.raises(IllegalMove):
             await observations.update(session, at.agent, row, 2, state=ObservationState.REGISTERED)
         with pytest.raises(StaleVersion):
-            await observations.update(session, at.agent, row, 1, state=ObservationState.AMENDED)
+            await observations.update(session, at.agent, row, 1)
+        for state in (
+            ObservationState.AMENDED,
+            ObservationState.CORRECTED,
+        ):  # without another value
+            with pytest.raises(IllegalMove):
+                await observations.update(session, at.agent, row, 2, state=state)
 
 
 def test_what_a_range_means() -> None:

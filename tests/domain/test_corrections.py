@@ -81,6 +81,15 @@ async def test_components_are_put_right_with_their_finding(
         assert set(states) == {struck.state} == {"entered-in-error"}
 
 
+async def test_a_panel_is_put_right_by_its_members(
+    at: Stage, app_engine: AsyncEngine, visit: Encounter
+) -> None:
+    """It says nothing itself, and another version of it would have none of them."""
+    async with acting(app_engine, at.tenant_id) as session:
+        panel, _ = await observations.record(session, at.agent, visit, [PULSE], panel=VITALS)
+        assert await refused(correct(session, at.agent, panel, 1, CORRECTED, SLOWER)) == "A_PANEL"
+
+
 @pytest.mark.parametrize("state", ["registered", "preliminary", "cancelled", "unknown"])
 async def test_only_what_is_final_is_put_right(
     at: Stage, app_engine: AsyncEngine, visit: Encounter, database: Database, state: str
