@@ -182,9 +182,12 @@ class Conversation(BaseGraphQLTransportWSHandler[Any, Any]):
         if message["type"] == "subscribe" and name not in self.operations:
             try:
                 body.check_depth(payload)
-                self.asked[name] = body.asked(payload or {})
+                asked = body.asked(payload or {})
             except Problem as problem:
                 return problem.message
+            # What was refused, or ended before it began, is taken by nobody.
+            self.asked = {k: v for k, v in self.asked.items() if k in self.operations}
+            self.asked[name] = asked
             message["payload"] = {"query": ""}  # what is asked for is kept already
         return None
 

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from api.http import body
-from api.http.sockets import OPERATIONS
+from api.http.sockets import OPERATIONS, Conversation
 from api.live.feeds import Feeds
 from api.live.presences import OF_PERSON, Presences
 from identity.errors import AccountHeld, Cause, MfaRequired, NotAdmitted, Refusal, TokenRefused
@@ -244,6 +244,34 @@ async def test_one_connection_has_a_bounded_number_of_operations() -> None:
         await talk.send({"id": "0", "type": "complete"})
         await talk.subscribe(COUNT, "more")
         assert told(await talk.receive()) == 1
+
+
+async def test_what_was_refused_or_never_begun_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a connection could fill the process with what it asks for beyond its operations."""
+    began: list[Conversation] = []
+    made = Conversation.__init__
+
+    def kept(self: Conversation, *given: Any) -> None:
+        made(self, *given)
+        began.append(self)
+
+    monkeypatch.setattr(Conversation, "__init__", kept)
+    async with connected(app()) as talk:
+        await talk.let_in()
+        for number in range(OPERATIONS):
+            await talk.subscribe("subscription { count(pause: 60) }", str(number))
+        for number in range(OPERATIONS):
+            await talk.subscribe(COUNT, f"more {number}")
+        await talk.send({"id": "0", "type": "complete"})
+        for number in range(OPERATIONS):
+            await talk.subscribe(COUNT, f"never {number}")
+            await talk.send({"id": f"never {number}", "type": "complete"})
+        for _ in range(OPERATIONS):
+            assert (await talk.receive())["type"] == "error"
+        await talk.send({"type": "ping"})
+        while (await talk.receive())["type"] != "pong":
+            pass
+        assert len(began[0].asked) <= 1
 
 
 ORIGINS = [
