@@ -18,7 +18,6 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-import identity.reminders
 from domain.database import engine
 from domain.key_providers import FileKeyProvider
 from domain.patients import Channel, Patient
@@ -210,7 +209,7 @@ async def test_the_chain_goes_on_where_the_workers_clock_is_behind(
             return cls.fromtimestamp(time.time() - 2, tz)
 
     clinic.visit()
-    monkeypatch.setattr(identity.reminders.dt, "datetime", Behind)
+    monkeypatch.setattr(dt, "datetime", Behind)
     await clinic.look()
     assert [state for state, *_ in await clinic.told()] == ["due"]
 
