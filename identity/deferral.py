@@ -27,6 +27,7 @@ SYNC_PROVIDER = "identity:sync_provider"
 APPLY_RULES = "identity:apply_rules"
 CHECK_DOMAIN = "identity:check_domain"
 REFRESH_PROVIDER = "identity:refresh_provider"
+TELL_REFUSALS = "identity:tell_refusals"
 
 
 class _JobToDefer(UserDefinedType[Any]):
@@ -96,6 +97,13 @@ async def defer_check_domain(session: AsyncSession, tenant_id: UUID, domain_id: 
 async def defer_refresh_provider(session: AsyncSession, tenant_id: UUID, provider_id: UUID) -> None:
     """Read a provider's description again once the caller's transaction is committed."""
     await _defer(session, REFRESH_PROVIDER, tenant_id, [{"provider_id": str(provider_id)}])
+
+
+async def defer_tell_refusals(
+    session: AsyncSession, tenant_id: UUID, test_id: UUID, at: datetime
+) -> None:
+    """Tell, at an instant, why the realm refused the logins of a test."""
+    await _defer(session, TELL_REFUSALS, tenant_id, [{"test_id": str(test_id)}], at)
 
 
 async def _defer(

@@ -31,6 +31,7 @@ from identity.deferral import (
     SYNC_PERSON_LATER,
     SYNC_PROVIDER,
     SYNC_TENANT,
+    TELL_REFUSALS,
     defer_sync,
 )
 from identity.domains import Lookup, check_domain, look_up
@@ -44,6 +45,7 @@ from identity.housekeeping import (
     look_after,
 )
 from identity.keycloak_failures import Invalid, NotFound
+from identity.login_events import tell_refusals
 from identity.providers import Fetch, refresh
 from identity.realms import SVC_IDENTITY, SVC_POLICY
 from identity.reminders import LOOK, SEND, Notifiers, look_through, send
@@ -147,6 +149,15 @@ async def _refresh_provider(
     await refresh(resources.cell, UUID(tenant_id), UUID(provider_id), resources.fetch)
 
 
+async def _tell_refusals(
+    context: procrastinate.JobContext, *, tenant_id: str, test_id: str
+) -> None:
+    resources = _resources(context)
+    tenant = UUID(tenant_id)
+    realm = await resources.accounts.realm(tenant, SVC_IDENTITY)
+    await tell_refusals(resources.cell, realm, tenant, UUID(test_id))
+
+
 async def _check_domain(
     context: procrastinate.JobContext, *, tenant_id: str, domain_id: str
 ) -> None:
@@ -214,6 +225,7 @@ def make_app(dsn: str) -> procrastinate.App:
         APPLY_RULES: _apply_rules,
         CHECK_DOMAIN: _check_domain,
         REFRESH_PROVIDER: _refresh_provider,
+        TELL_REFUSALS: _tell_refusals,
         LOOK_AFTER: look_after,
         RELEASE_HOLDS: release_holds,
         LOOK: look_through,

@@ -9,8 +9,9 @@ Identity providers of a realm are in `identity/brokers.py`, what can fail in `id
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -309,6 +310,13 @@ class Realm:
         """Take a mapper away."""
         path = f"identity-provider/instances/{quote(alias, safe='')}/mappers/{mapper_id}"
         await self._ask("remove mapper", lambda: self._delete(path))
+
+    async def refusals(self, kinds: Iterable[str], since: datetime) -> list[str]:
+        """The different codes of refused logins of these kinds since an instant, in order of the alphabet."""
+        asked = {"type": list(kinds), "dateFrom": f"{since:%Y-%m-%d}", "max": 200}
+        found = await self._ask("list events", lambda: self._admin.a_get_events(dict(asked)))
+        begun = since.timestamp() * 1000
+        return sorted({str(event.get("error", "")) for event in found if event["time"] >= begun})
 
     async def _post(self, path: str) -> Any:
         answer = await self._connection.a_raw_post(f"admin/realms/{self.name}/{path}", data="{}")

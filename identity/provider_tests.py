@@ -2,7 +2,7 @@
 
 The login is a real one, through the realm, with the settings that everybody will log in by. The realm refuses what
 is wrong with signature, issuer, audience and times, so a login that arrives here has passed those; one that does not
-arrive leaves an event there, which `identity/login_events.py` reads.
+arrive leaves an event there, which `identity/login_events.py` tells.
 """
 
 from collections.abc import Iterator

@@ -29,7 +29,7 @@ from domain.sealing import TenantKeys
 from domain.versions import change
 from identity.assertions import check_map
 from identity.brokers import SECRET
-from identity.deferral import defer_end_sessions, defer_sync_provider
+from identity.deferral import defer_end_sessions, defer_sync_provider, defer_tell_refusals
 from identity.metadata import Described, certificate, described, is_here
 from identity.provisioning import Oneself
 from identity.sync import cell_session
@@ -37,6 +37,8 @@ from identity.vendors import check_issuer, speaks
 
 Fetch = Callable[[str], Awaitable[str]]
 TEST_LASTS = dt.timedelta(minutes=15)
+TOLD_AFTER = (20, 60, 180, 600, 900)
+"""Seconds after the beginning of a test at which it is told what the realm refused."""
 _MOVES = {
     ProviderState.ACTIVE: (ProviderState.TESTED, ProviderState.SUSPENDED),
     ProviderState.SUSPENDED: (ProviderState.ACTIVE,),
@@ -249,6 +251,9 @@ async def start_test(
     await session.flush()
     await defer_sync_provider(session, agent.tenant_id, provider.id)
     await defer_sync_provider(session, agent.tenant_id, provider.id, at=until)
+    for seconds in TOLD_AFTER:
+        moment = agent.now + dt.timedelta(seconds=seconds)
+        await defer_tell_refusals(session, agent.tenant_id, test.id, moment)
     return test
 
 

@@ -27,6 +27,7 @@ from domain.people import Person
 from identity.errors import AccountHeld, Cause, NotAdmitted
 from identity.held import link_held
 from identity.keycloak_failures import NotFound
+from identity.login_events import tell_refusals
 from identity.providers import ProviderDraft, activate, add_provider, start_test, suspend
 from identity.provisioning import PersonDraft, create_person
 from identity.realms import SVC_IDENTITY
@@ -58,7 +59,8 @@ class Connected:
 
     async def rows(self, model: type[M], **values: object) -> list[M]:
         async with cell_session(self.world.platform.cell, self.made.tenant_id) as session:
-            return list(await session.scalars(select(model).filter_by(**values)))
+            found = select(model).filter_by(**values)
+            return sorted(await session.scalars(found), key=lambda row: str(getattr(row, "id", "")))
 
     async def provider(self) -> IdentityProvider:
         (found,) = await self.rows(IdentityProvider, id=self.provider_id)
@@ -85,12 +87,28 @@ class Connected:
         (root,) = await self.rows(OrgUnit, id=self.made.root_unit_id)
         await self.save(providers.rule(admin, group, role, root, await self.provider()))
 
+    async def refusing(self) -> None:
+        """A try that the realm refuses says so, and the provider stays a draft."""
+        await self.step(start_test, (await self.provider()).version)
+        (test,) = await self.rows(ProviderTest)
+        await self.hospital.hire("ruth")
+        await self.hospital.change_client(self.made.issuer, **{"saml.assertion.signature": "false"})
+        with pytest.raises(LoginFailed):
+            await self.token("ruth")
+        realm = await self.world.platform.accounts.realm(self.made.tenant_id, SVC_IDENTITY)
+        (told,) = await tell_refusals(self.world.platform.cell, realm, self.made.tenant_id, test.id)
+        assert (told.name, told.passed) == ("signature", False)
+        (test,) = await self.rows(ProviderTest)
+        assert test.steps == [str(told)]
+        assert (await self.provider()).state == "draft"
+        await self.hospital.change_client(self.made.issuer, **{"saml.assertion.signature": "true"})
+
     async def open(self) -> None:
         """Try it, and let people in."""
         await self.step(start_test, (await self.provider()).version)
         await self.hospital.hire("tess")
         assert await self.held("tess") is Cause.TESTED
-        (test,) = await self.rows(ProviderTest)
+        test = (await self.rows(ProviderTest))[-1]
         assert test.passed, test.steps
         await self.step(activate, (await self.provider()).version)
 
@@ -172,6 +190,7 @@ async def test_the_same_by_saml(saml: Connected) -> None:
     await saml.hospital.hire("nora", "nurses", "choir")
     await saml.prove()
     await saml.rule("nurses", "nurse")
+    await saml.refusing()
     await saml.open()
     nora = await saml.come("nora")
     assert [(g.role, g.source) for g in nora.grants] == [("nurse", "idp")]
