@@ -2,11 +2,13 @@
 
 Keycloak tells caches not to keep its keys; asking it for each token would make every request wait for it. So keys
 are fresh for ten minutes, and serve up to a day while the issuer cannot be reached. A key id that is not among them
-means a rotation: one more fetch, at most each 30 s for an issuer, however many requests ask at once.
+means a rotation: one more fetch, at once, so that nobody is refused over it; but two a minute for an issuer at the most,
+however many requests ask and whatever ids they invent.
 """
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +24,8 @@ MAX_BYTES = 64 * 1024
 SECONDS = 3.0
 FRESH = 600.0
 STALE = 86_400.0
-AGAIN = 30.0
+MOST, WITHIN = 2, 60.0
+"""Fetches from an issuer, in so many seconds."""
 AGAIN_WITHOUT_ANY = 2.0
 
 Keys = dict[str, ECKey]
@@ -37,6 +40,7 @@ class _Entry:
     keys: Keys = field(default_factory=dict)
     fetched: float = float("-inf")
     tried: float = float("-inf")
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=MOST))
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -59,8 +63,7 @@ class KeyCache:
         known = entry.keys.get(kid)
         if known is not None and now - entry.fetched < FRESH:
             return known
-        pause = AGAIN if entry.keys else AGAIN_WITHOUT_ANY
-        if entry.lock.locked() or now - entry.tried >= pause:
+        if entry.lock.locked() or _may_ask(entry, now):
             await self._refresh(entry, url, now)
         if self._clock() - entry.fetched >= STALE:
             raise IdentityUnavailable("The issuer's key set")
@@ -76,6 +79,7 @@ class KeyCache:
             except (httpx.HTTPError, TimeoutError, _Unusable):
                 pass
             entry.tried = self._clock()
+            entry.recent.append(entry.tried)
 
     async def _fetch(self, url: str) -> Keys:
         async with (
@@ -90,6 +94,12 @@ class KeyCache:
                 if len(body) > MAX_BYTES:
                     raise _Unusable
         return signing_keys(bytes(body))
+
+
+def _may_ask(entry: _Entry, now: float) -> bool:
+    if not entry.keys:
+        return now - entry.tried >= AGAIN_WITHOUT_ANY
+    return len(entry.recent) < MOST or now - entry.recent[0] >= WITHIN
 
 
 def signing_keys(body: bytes) -> Keys:

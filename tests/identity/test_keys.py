@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from identity.errors import IdentityUnavailable
-from identity.keys import AGAIN, AGAIN_WITHOUT_ANY, FRESH, MAX_BYTES, STALE, KeyCache
+from identity.keys import AGAIN_WITHOUT_ANY, FRESH, MAX_BYTES, STALE, WITHIN, KeyCache
 from tests.identity.forge import Authority, Clock, KeyServer, served
 
 pytestmark = pytest.mark.anyio
@@ -61,19 +61,34 @@ async def test_many_requests_make_one_fetch(
     assert server.asked == 1
 
 
-async def test_a_rotation_is_noticed_and_junk_costs_one_fetch_each_half_minute(
+async def test_a_rotation_under_load_refuses_nobody(
+    cache: KeyCache, server: KeyServer, authority: Authority, clock: Clock
+) -> None:
+    """Right after the keys were fetched, too; tokens of the old key and of the new one come together."""
+    assert await cache.key(server.url, authority.kid)
+    old, new = (authority.key_set(kid=kid) for kid in (authority.kid, "key-2"))
+    server.body = json.dumps({"keys": json.loads(old)["keys"] + json.loads(new)["keys"]}).encode()
+    server.delay = 0.02
+    clock.now += 1
+    kids = (authority.kid, "key-2")
+    assert all(await asyncio.gather(*(cache.key(server.url, kids[n % 2]) for n in range(200))))
+    assert server.asked == 2
+
+
+async def test_junk_costs_two_fetches_a_minute(
     cache: KeyCache, server: KeyServer, authority: Authority, clock: Clock
 ) -> None:
     assert await cache.key(server.url, authority.kid)
-    for number in range(20):
+    for number in range(60):
         assert await cache.key(server.url, f"unknown-{number}") is None
-    assert server.asked == 1
+        assert await cache.key(server.url, authority.kid)
+        clock.now += 0.9
+    assert server.asked == 2
     server.body = authority.key_set(kid="key-2")
-    clock.now += AGAIN
+    clock.now += WITHIN
     assert await cache.key(server.url, "key-2")
-    assert server.asked == 2
+    assert server.asked == 3
     assert await cache.key(server.url, authority.kid) is None
-    assert server.asked == 2
 
 
 async def test_an_outage_is_bridged_for_a_day(
@@ -87,7 +102,7 @@ async def test_an_outage_is_bridged_for_a_day(
     with pytest.raises(IdentityUnavailable):
         await cache.key(server.url, authority.kid)
     server.status = "200 OK"
-    clock.now += AGAIN
+    clock.now += WITHIN
     assert await cache.key(server.url, authority.kid)
 
 
