@@ -23,8 +23,10 @@ from domain.reminders import Endpoint, Message, NotTaken, Refused
 
 SECONDS = 15.0
 KIND = "appointment.reminder"
-EMBEDDING = (ipaddress.ip_network("64:ff9b::/32"), ipaddress.ip_network("2002::/16"))
-"""IPv6 networks whose addresses mean an IPv4 address (RFC 6052, RFC 8215, RFC 3056): nobody sees which by the flags."""
+UNICAST = ipaddress.ip_network("2000::/3")
+"""All that IANA has given out of IPv6 (RFC 4291 section 2.4): elsewhere are NAT64, site-local addresses, IPv4 in IPv6."""
+SIX_TO_FOUR = ipaddress.ip_network("2002::/16")
+"""IPv6 addresses that mean an IPv4 address (RFC 3056): nobody sees which by the flags."""
 GONE = 410
 
 
@@ -108,7 +110,7 @@ def is_public(address: str) -> bool:
     if isinstance(number, ipaddress.IPv6Address):
         if number.ipv4_mapped is not None:
             return is_public(str(number.ipv4_mapped))
-        if any(number in network for network in EMBEDDING):
+        if number not in UNICAST or number in SIX_TO_FOUR:
             return False
     return number.is_global and not number.is_multicast
 
