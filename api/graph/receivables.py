@@ -199,7 +199,7 @@ def _asked(info: Info, clinic: strawberry.ID, on: dt.date | None) -> dict[str, A
         return None
     zone = ZoneInfo(node.zone or "UTC")
     day = on or dt.datetime.now(zone).date()
-    return {"clinic": node.id, "day": day, "until": midnights(day, zone)[1], "zone": zone.key}
+    return {"clinic": node.id, "day": day, "until": midnights(day, zone, "on")[1], "zone": zone.key}
 
 
 @strawberry.type

@@ -69,10 +69,14 @@ class DayClosed(DomainError):
         super().__init__("This day is closed already.", path=("day",))
 
 
-def midnights(day: dt.date, zone: ZoneInfo) -> tuple[dt.datetime, dt.datetime]:
-    """The instants at which a day begins and ends there: 23 to 25 hours apart."""
-    end = day + dt.timedelta(days=1)
-    return dt.datetime.combine(day, dt.time(), zone), dt.datetime.combine(end, dt.time(), zone)
+def midnights(day: dt.date, zone: ZoneInfo, path: str = "day") -> tuple[dt.datetime, dt.datetime]:
+    """The instants at which a day begins and ends there: 23 to 25 hours apart. Raises Invalid at the ends of time."""
+    try:
+        days = day, day + dt.timedelta(days=1)
+        begin, end = (dt.datetime.combine(d, dt.time(), zone).astimezone(dt.UTC) for d in days)
+    except OverflowError:
+        raise Invalid("The day is out of range.", path=(path,)) from None
+    return begin, end
 
 
 async def day_sums(

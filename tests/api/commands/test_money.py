@@ -287,3 +287,12 @@ async def test_a_posting_is_undone_once(office: Office) -> None:
     await done(office, scene.asker, "correctPosting", **given)
     again = await office.do(scene.asker, "correctPosting", **given)
     assert again.user_error["code"] == "ALREADY_REVERSED"
+
+
+async def test_a_day_at_the_end_of_time_is_refused(office: Office) -> None:
+    scene, given = at(office), {"clinic": office.here.unit("a"), "day": "9999-12-31"}
+    assert refused(await office.do(scene.asker, "closeDay", **given)) == ("INVALID", ["day"])
+    for field, inside in (("receivables", "total{amount}"), ("debtors", "edges{cursor}")):
+        text = f"query($clinic:ID! $day:Date){{{field}(clinic:$clinic on:$day){{{inside}}}}}"
+        found = await office.ask(scene.asker, text, given)
+        assert found.error["code"] == "BAD_USER_INPUT", found.body
