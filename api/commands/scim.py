@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.cli import fail
@@ -44,7 +44,15 @@ def token(
 @app.command("list")
 def list_(tenant: Of) -> None:
     """List the tokens of a health system, without their texts."""
-    table = Table("id", "name", "scopes", "made", "expires", "last used", "state")
+    table = Table(
+        Column("id", min_width=36, no_wrap=True),
+        "name",
+        "scopes",
+        "made",
+        "expires",
+        "last used",
+        "state",
+    )
     now = dt.datetime.now(dt.UTC)
     for row in _run(tenant, lambda session, agent: tokens_of(session, agent.tenant_id)):
         state = "revoked" if row.revoked_at else "expired" if row.expires_at <= now else "live"

@@ -11,7 +11,7 @@ from typing import Any
 from typing import cast as cast_to
 
 from scim2_models import InvalidFilterException
-from scim2_models.path import CompareOperator, LogicalOperator
+from scim2_models.path import AttrPath, CompareOperator, Comparison, LogicalExpr, LogicalOperator
 from scim2_models.path.resolution import (
     AttributeBinding,
     # The attributes inside of brackets have no public way of being resolved.
@@ -157,8 +157,13 @@ class Conditions(FilterVisitor[Condition]):
                 InvalidFilterException, "Only a list attribute takes a filter in brackets."
             )
         within = _Within(self, bound)
-        condition = within.visit(node.val_filter)
-        return self.entries(bound, condition)
+        found = self.entries(bound, within.visit(node.val_filter))
+        address = _address_in(node.val_filter) if bound.urn == f"{USER}:emails" else None
+        if address is None:
+            return found
+        value = self.resolve(AttrPath("emails", "value"), comparing=True)
+        assert value is not None
+        return and_(_has_address(value, address), found)
 
 
 class _Within(FilterVisitor[Condition]):
@@ -249,6 +254,16 @@ def _has_address(bound: AttributeBinding, said: Any) -> Condition:
         EMAILS.c.address == address,
     )
     return exists(found.correlate(USERS))
+
+
+def _address_in(node: Any) -> str | None:
+    """The address that an entry must have to satisfy a filter in brackets, where it names one."""
+    if isinstance(node, LogicalExpr) and node.op == LogicalOperator.and_:
+        return next(filter(None, map(_address_in, node.terms)), None)
+    named = isinstance(node, Comparison) and str(node.attr_path).lower() == "value"
+    if named and node.op is CompareOperator.eq and isinstance(node.value, str):
+        return node.value
+    return None
 
 
 def _part(bound: AttributeBinding) -> str | None:

@@ -100,7 +100,7 @@ async def patch(
         "display_name": name,
         "display_key": key(GROUP_KIND.model, "displayName", name),
         "external_id": key(GROUP_KIND.model, "externalId", external),
-        "doc": doc,
+        "doc": {name: said for name, said in doc.items() if said is not None},
     }
     return await _change(session, agent, before, values, moves)
 

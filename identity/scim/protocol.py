@@ -28,7 +28,7 @@ from identity.scim import dialects, reading
 from identity.scim.filters import check_size
 from identity.scim.groups import Step
 from identity.scim.kinds import KINDS, Kind
-from identity.scim.patches import steps_of
+from identity.scim.patches import steps_of, whole
 from identity.scim.refusals import body_of, invalid, refusal, refused
 from identity.scim.schemas import MAX_MEMBERS, PROVIDER
 from identity.scim.storage import Directory
@@ -201,6 +201,34 @@ class Exchange(AsyncScimHandler):
                     target.resource_id or "", steps, self.service.read_conditions(request)
                 )
             return ScimResponse(HTTPStatus.NO_CONTENT, None, {"ETag": version})
+
+    async def replace(self, request: ScimRequest) -> ScimResponse:
+        """Bring a resource to a whole new state; a group set by set, for it may have ten thousand members."""
+        with self.service.provider:
+            target = self.service.route(request, Operation.replace)
+            resource_type = self.service.resource_type_at(cast(str, target.endpoint))
+            if resource_type.name != "Group":
+                return await super().replace(request)
+            self.service.authorize(request, target, resource_type)
+            asked = self.service.read_response_parameters(resource_type, request.query)
+            kind, content_type = KINDS["Group"], request.header("Content-Type")
+            body = self.service.decode_body(request.body, content_type)
+            named = {name: said for name, said in body.items() if name.lower() == "members"}
+            rest = orjson.dumps({name: said for name, said in body.items() if name not in named})
+            made: Any = self.service.read_replacement(resource_type, rest, content_type)
+            listed = next(iter(named.values()), None)
+            steps = whole(made.display_name, made.external_id, listed)
+            group_id, directory = target.resource_id or "", self.storage
+            async with directory.operation():
+                await self._steps(group_id, steps, self.service.read_conditions(request))
+            if not reading.is_plain(asked, kind):
+                found = await directory.get(resource_type, group_id, response_parameters=asked)
+                return self.service.replacement_response(request.base_url, found, asked)
+            told, version = await reading.plain_one(
+                directory.session, directory.agent.tenant_id, kind, group_id,
+                reading.keeps(asked, kind.relation), request.base_url,
+            )  # fmt: skip
+            return ScimResponse(HTTPStatus.OK, told, {"ETag": version})
 
     async def _steps(self, group_id: str, steps: list[Step], conditions: Conditions) -> str:
         changed = await self.storage.patch_group(

@@ -31,6 +31,8 @@ async def follow(session: AsyncSession, agent: Agent, people: Iterable[uuid.UUID
     not take away the last of an office.
     """
     ids = sorted(set(people))
+    if not ids:
+        return 0
     rules = await rules_of(session, agent, DIRECTORY)
     held = await _held(session, agent, ids)
     if not rules and not held:

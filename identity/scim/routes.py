@@ -116,15 +116,17 @@ async def _once(directories: Directories, tenant_id: Any, asked: ScimRequest) ->
             raise UnauthorizedException()
         directories.limit.count(tenant_id, _cost(asked))
         asked.subject = bearer
-        directory = Directory(session, agent, bearer.token_id)
+        directory = Directory(session, agent, bearer.token_id, several=_is_bulk(asked))
         return await Exchange(PROTOCOL, directory).handle(asked)
 
 
 def _cost(asked: ScimRequest) -> int:
     """A bulk request counts as often as it has operations."""
-    if asked.path.strip("/") != "Bulk":
-        return 1
-    return max(1, asked.body.count(b'"method"'))
+    return max(1, asked.body.count(b'"method"')) if _is_bulk(asked) else 1
+
+
+def _is_bulk(asked: ScimRequest) -> bool:
+    return asked.path.strip("/") == "Bulk"
 
 
 def _query(request: Request) -> dict[str, str]:

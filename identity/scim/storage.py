@@ -1,7 +1,7 @@
 """The storage of the protocol's core: one health system, one transaction, one directory's word."""
 
 import uuid
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from scim2_models import Resource, ResourceType
@@ -19,13 +19,17 @@ TOLD = 1_000
 class Directory(AsyncScimStorage):
     """What a directory sees of a health system. Commits nothing; `session` is bound to the agent's health system.
 
-    `token_id` is in every audit event. Reading without response parameters locks the row: a write follows.
+    `token_id` is in every audit event. Reading without response parameters locks the row: a write follows. Of `several`
+    operations in one request each is a part of the transaction that can fail alone.
     """
 
-    def __init__(self, session: AsyncSession, agent: Agent, token_id: uuid.UUID) -> None:
+    def __init__(
+        self, session: AsyncSession, agent: Agent, token_id: uuid.UUID, *, several: bool = False
+    ) -> None:
         self.session = session
         self.agent = agent
         self.token_id = token_id
+        self.several = several
 
     async def get(
         self,
@@ -102,5 +106,5 @@ class Directory(AsyncScimStorage):
         record(self.session, self.agent, f"scim:{action}", *named, self.token_id)
 
     def operation(self) -> AbstractAsyncContextManager[Any]:
-        """One operation: what fails in it leaves nothing, and a bulk request goes on."""
-        return self.session.begin_nested()
+        """One operation: of several, what fails in it leaves nothing, and a bulk request goes on."""
+        return self.session.begin_nested() if self.several else nullcontext()

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from identity.scim.limits import Limit
-from identity.scim.schemas import MAX_BYTES
+from identity.scim.schemas import CLINICAL, MAX_BYTES
 from identity.scim.tokens import make_token, revoke_token
 from tests.database import Database
 from tests.identity.scim.conftest import Corp, opened, where
@@ -151,3 +151,22 @@ async def test_each_change_leaves_its_event(corp: Corp) -> None:
         ("scim:change_group", [grouped, user, token]),
         ("scim:delete_user", [user, token]),
     ]
+
+
+async def test_of_a_bulk_request_what_fails_leaves_nothing(corp: Corp) -> None:
+    await corp.user("nora", **{CLINICAL: {"npi": "1"}})
+    operations = [
+        {"method": "POST", "path": "/Users", "bulkId": "a", "data": {"userName": "otto"}},
+        {"method": "POST", "path": "/Users", "bulkId": "b", "data": {"userName": "nora"}},
+        {"method": "POST", "path": "/Users", "bulkId": "c", "data": {"userName": "x y"}},
+        {"method": "POST", "path": "/Users", "bulkId": "d", "data": {"userName": "cora"}},
+        {"method": "POST", "path": "/Groups", "bulkId": "e", "data": {"displayName": "G", "members": [{"value": "bulkId:a"}]}},
+    ]  # fmt: skip
+    schema = "urn:ietf:params:scim:api:messages:2.0:BulkRequest"
+    body = {"schemas": [schema], "Operations": operations}
+    answer = await corp.ask("POST", "/Bulk", body)
+    told = answer.json()["Operations"]
+    assert [o["status"] for o in told] == ["201", "409", "400", "201", "201"], answer.text
+    found = (await corp.ask("GET", "/Users", params={"sortBy": "userName"})).json()["Resources"]
+    assert [u["userName"] for u in found] == ["cora", "nora", "otto"]
+    assert [g["display"] for g in found[2]["groups"]] == ["G"]
