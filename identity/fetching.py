@@ -5,7 +5,6 @@ just these, whatever the DNS says a moment later. TLS is checked against the nam
 """
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from identity.metadata import MAX_BYTES, MetadataRefused, address
+from identity.webhooks import is_public
 
 SECONDS = 5.0
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -51,19 +51,12 @@ async def fetched(
 
 async def _pinned(host: str, port: int, resolver: Resolve, here: bool) -> str:
     """An address of the host, once all of them are looked at: one that leads inside spoils the name."""
-    found = [ipaddress.ip_address(text) for text in await resolver(host, port)]
+    found = await resolver(host, port)
     if not found:
         raise MetadataRefused("The address has a host that nobody knows.")
-    if not here and not all(map(_is_public, found)):
+    if not here and not all(map(is_public, found)):
         raise MetadataRefused("The address leads inside a network.")
-    return str(found[0])
-
-
-def _is_public(found: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    inner = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
-    if inner is not None and not _is_public(inner):
-        return False
-    return found.is_global and not found.is_multicast and not found.is_reserved
+    return found[0]
 
 
 async def _got(url: str, host: str, to: str, transport: httpx.AsyncBaseTransport | None) -> str:

@@ -27,6 +27,8 @@ from identity.assertions import ENTITLING, Asserted, asserted
 from identity.deferral import defer_apply_rules
 from identity.grants import NeedsApproval, RoleDoesNotFit, UnknownRole, check_period, needs_approval
 from identity.role_mappings import IDP, SCIM, Source, apply_mappings, rules_of, wanted
+from identity.scim.kinds import USERS
+from identity.scim.roles import DIRECTORY, values_of
 from identity.sync import cell_session
 
 _ANYTHING = frozenset("*? ")
@@ -199,11 +201,12 @@ async def _linked(
 
 
 async def apply_rules(cell: AsyncEngine, tenant_id: uuid.UUID, source: Source) -> None:
-    """Apply a provider's rules to everybody it knows, by what it last said; each in a transaction of their own.
+    """Apply the rules of a source to everybody it speaks of, by what it last said; each in a transaction of their own.
 
-    Safe to repeat. People whom SCIM speaks of are its own to go through (`scim` has no links here).
+    Safe to repeat.
     """
-    if source.kind != IDP:
+    if source.kind == SCIM:
+        await _apply_to_directory(cell, tenant_id)
         return
     links = select(IdentityLink.person_id, IdentityLink.asserted).where(
         IdentityLink.tenant_id == tenant_id,
@@ -218,3 +221,16 @@ async def apply_rules(cell: AsyncEngine, tenant_id: uuid.UUID, source: Source) -
             told = (await session.execute(one)).one()
             agent = Agent(tenant_id=tenant_id, now=dt.datetime.now(dt.UTC))
             await apply_mappings(session, agent, person_id, source, asserted(told.asserted))
+
+
+async def _apply_to_directory(cell: AsyncEngine, tenant_id: uuid.UUID) -> None:
+    """As `apply_rules`, for everybody whom a directory pushed and who is not deleted there."""
+    pushed = select(USERS.c.id).where(USERS.c.tenant_id == tenant_id, USERS.c.deleted_at.is_(None))
+    async with cell_session(cell, tenant_id) as session:
+        people = (await session.scalars(pushed.order_by(USERS.c.id))).all()
+    for person_id in people:
+        async with cell_session(cell, tenant_id) as session:
+            said = await values_of(session, tenant_id, [person_id])
+            agent = Agent(tenant_id=tenant_id, now=dt.datetime.now(dt.UTC))
+            values = said.get(person_id, {})
+            await apply_mappings(session, agent, person_id, DIRECTORY, values)

@@ -47,7 +47,7 @@ async def test_the_connection_goes_to_the_address_that_was_looked_at() -> None:
     [
         *("127.0.0.1", "10.1.2.3", "172.16.0.9", "192.168.1.1", "169.254.169.254", "100.64.0.1"),
         *("0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "fe80::1", "fc00::7"),
-        *("::ffff:10.0.0.1", "2002:a00:1::1", "ff02::1"),
+        *("::ffff:10.0.0.1", "2002:a00:1::1", "ff02::1", "fec0::1", "64:ff9b::a00:1", "::a00:1"),
     ],
 )
 async def test_a_name_that_leads_inside_is_not_followed(inside: str) -> None:

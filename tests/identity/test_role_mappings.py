@@ -219,7 +219,6 @@ async def test_a_change_of_the_rules_reaches_everybody_without_a_login(house: Ho
         )
     await apply_rules(house.cell, tenant_id, source)
     assert await house.held() == set()
-    await apply_rules(house.cell, tenant_id, Source(SCIM))
 
 
 async def test_two_logins_at_once_give_each_role_once(house: House) -> None:

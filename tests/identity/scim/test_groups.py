@@ -4,7 +4,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from identity.role_mappings import SCIM, Source
+from identity.rules import apply_rules
 from identity.scim.schemas import MAX_MEMBERS
 from tests.identity.scim.conftest import Corp, where
 
@@ -153,3 +156,17 @@ async def test_a_put_brings_the_group_to_what_it_says(corp: Corp) -> None:
     assert "members" not in (await corp.ask("GET", where(group), params=without)).json()
     found = {"filter": f'members.value eq "{otto}" and externalId eq "g-1"'}
     assert (await corp.ask("GET", "/Groups", params=found)).json()["totalResults"] == 1
+
+
+async def test_a_change_of_the_rules_reaches_whom_a_directory_pushed(corp: Corp) -> None:
+    nora = (await corp.user("nora"))["id"]
+    await corp.group("Nurses", nora)
+    rule = corp.rule("Nurses", "nurse")
+    assert await corp.roles(nora) == []
+    await apply_rules(corp.app, corp.tenant_id, Source(SCIM))
+    assert await corp.roles(nora) == ["nurse"]
+    async with corp.owner.begin() as connection:
+        over = text("update role_mapping set ended_at = now() where id = :r")
+        await connection.execute(over, {"r": rule.id})
+    await apply_rules(corp.app, corp.tenant_id, Source(SCIM))
+    assert await corp.roles(nora) == []
