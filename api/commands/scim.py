@@ -8,7 +8,6 @@ from uuid import UUID
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.cli import fail
@@ -44,22 +43,14 @@ def token(
 @app.command("list")
 def list_(tenant: Of) -> None:
     """List the tokens of a health system, without their texts."""
-    table = Table(
-        Column("id", min_width=36, no_wrap=True),
-        "name",
-        "scopes",
-        "made",
-        "expires",
-        "last used",
-        "state",
-    )
     now = dt.datetime.now(dt.UTC)
     for row in _run(tenant, lambda session, agent: tokens_of(session, agent.tenant_id)):
         state = "revoked" if row.revoked_at else "expired" if row.expires_at <= now else "live"
-        used = f"{row.last_used_at:%Y-%m-%d %H:%M}" if row.last_used_at else "never"
-        made, ends = f"{row.created_at:%Y-%m-%d}", f"{row.expires_at:%Y-%m-%d}"
-        table.add_row(str(row.id), row.name, " ".join(row.scopes), made, ends, used, state)
-    console.print(table)
+        used = f"used {row.last_used_at:%Y-%m-%d %H:%M}" if row.last_used_at else "never used"
+        dates = f"made {row.created_at:%Y-%m-%d}, expires {row.expires_at:%Y-%m-%d}, {used}"
+        console.print(
+            f"{row.id}  {state}  {row.name} ({' '.join(row.scopes)}): {dates}", markup=False
+        )
 
 
 @app.command()

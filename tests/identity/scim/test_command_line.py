@@ -51,7 +51,7 @@ def test_a_token_is_printed_once_listed_without_its_text_and_revoked(
     assert text not in listed.stdout
     assert listed.stdout.count("live") == 2
     line = next(line for line in listed.stdout.splitlines() if "Entra" in line)
-    token_id = line.split()[1]
+    token_id = line.split()[0]
     assert run(database, "revoke", "--tenant", slug, token_id).exit_code == 0
     assert status(database, slug, text) == 401
     assert status(database, slug, second) == 200
