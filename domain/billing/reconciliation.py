@@ -172,7 +172,8 @@ async def _enter(
     paid = await paid_for(session, agent, claim)
     if amount > 0:
         received = await received_for(session, agent, claim)
-        await _pay(session, at, claim, received + amount - paid, reference)
+        # Not what somebody undid of an earlier payment, which is more than was posted.
+        await _pay(session, at, claim, min(amount, received + amount - paid), reference)
     elif -amount > paid:
         message = "More is taken back than was paid for the claim."
         raise Invalid(message, path=("amount",), code="ABOVE_PAID")

@@ -193,6 +193,19 @@ async def test_what_somebody_undid_comes_in_again_with_the_payment(
     await adds_up(app_engine, at, claim, 19_990)
 
 
+async def test_a_payment_brings_no_more_than_itself(
+    at: Stage, app_engine: AsyncEngine, database: Database, case: Case
+) -> None:
+    """What somebody undid of an earlier payment stays undone."""
+    claim = await filed(app_engine, at, case)
+    await sent(app_engine, at, payment(detail(claim, 100)))
+    async with acting(app_engine, at.tenant_id) as session:
+        posting = (await session.scalars(select(Posting))).one()
+        await reverse(session, somebody_else(at, database), posting)
+    await sent(app_engine, at, payment(detail(claim, 50)))
+    await adds_up(app_engine, at, claim, 5_000)
+
+
 async def test_every_entry_that_is_wrong_is_named_and_nothing_is_taken(
     at: Stage, app_engine: AsyncEngine, case: Case
 ) -> None:
