@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent
 from domain.errors import Invalid
+from domain.organization import Tenant
 from domain.people import Person, RoleGrant
-from identity.administrators import LastAdministrator, LastPrivacyOfficer
+from identity.administrators import OFFICES, LastAdministrator, LastPrivacyOfficer
 from identity.assertions import ENTITLING, Asserted, asserted
 from identity.role_mappings import SCIM, Source, apply_mappings, rules_of, wanted
 from identity.scim.kinds import GROUPS, MEMBERS, USERS
@@ -34,11 +35,12 @@ async def follow(session: AsyncSession, agent: Agent, people: Iterable[uuid.UUID
     if not ids:
         return 0
     rules = await rules_of(session, agent, DIRECTORY)
-    held = await _held(session, agent, ids)
-    if not rules and not held:
+    if not rules and not await _held(session, agent, ids):
         return 0
+    # Before anything is read that decides: two changes of one person would each miss the other's, and undo it.
+    active = await _locked(session, agent, ids, tenant=any(r.role in OFFICES for r in rules))
+    held = await _held(session, agent, ids)
     said = await values_of(session, agent.tenant_id, ids)
-    active = await _active(session, agent, ids)
     changed = 0
     for person_id in ids:
         values = said.get(person_id, {})
@@ -144,12 +146,18 @@ async def _held(
     return out
 
 
-async def _active(
-    session: AsyncSession, agent: Agent, people: Collection[uuid.UUID]
+async def _locked(
+    session: AsyncSession, agent: Agent, people: Collection[uuid.UUID], *, tenant: bool
 ) -> set[uuid.UUID]:
-    found = await session.scalars(
-        select(Person.id).where(
-            Person.tenant_id == agent.tenant_id, Person.id.in_(people), Person.active
+    """Lock these people, and the health system before them where an office may change; answers who is active."""
+    if tenant:
+        await session.execute(
+            select(Tenant.tenant_id).where(Tenant.tenant_id == agent.tenant_id).with_for_update()
         )
+    rows = await session.execute(
+        select(Person.id, Person.active)
+        .where(Person.tenant_id == agent.tenant_id, Person.id.in_(people))
+        .order_by(Person.id)
+        .with_for_update(key_share=True)
     )
-    return set(found)
+    return {person_id for person_id, active in rows if active}

@@ -102,6 +102,7 @@ async def create(session: AsyncSession, agent: Agent, made: Any) -> Found:
     active = doc["active"] = made.active is not False
     before = await _deleted(session, agent, values)
     if before is not None:
+        await _leave(session, agent, before.id)  # where a group was pushed as they were deleted
         row = await _write(session, agent, before.id, values, active=active, deleted_at=None)
         await _person(session, agent, before.id, doc)
         if active:
@@ -145,8 +146,7 @@ async def remove(session: AsyncSession, agent: Agent, text: str, expected: str |
     """Shut a person out and hide them from the directory; all that they did stays. Raises as `replace`."""
     row = await row_of(session, agent.tenant_id, USER_KIND, text, lock=True)
     _unchanged(row, expected)
-    here = (MEMBERS.c.tenant_id == agent.tenant_id, MEMBERS.c.member_id == row.id)
-    await session.execute(delete(MEMBERS).where(*here))
+    await _leave(session, agent, row.id)
     await session.execute(
         update(USERS)
         .where(USERS.c.tenant_id == agent.tenant_id, USERS.c.id == row.id)
@@ -158,6 +158,11 @@ async def remove(session: AsyncSession, agent: Agent, text: str, expected: str |
     await follow(session, agent, [row.id])
     gone: uuid.UUID = row.id
     return gone
+
+
+async def _leave(session: AsyncSession, agent: Agent, user_id: uuid.UUID) -> None:
+    here = (MEMBERS.c.tenant_id == agent.tenant_id, MEMBERS.c.member_id == user_id)
+    await session.execute(delete(MEMBERS).where(*here))
 
 
 def _unchanged(row: Row[Any], expected: str | None) -> None:

@@ -170,3 +170,36 @@ async def test_a_change_of_the_rules_reaches_whom_a_directory_pushed(corp: Corp)
         await connection.execute(over, {"r": rule.id})
     await apply_rules(corp.app, corp.tenant_id, Source(SCIM))
     assert await corp.roles(nora) == []
+
+
+async def test_one_person_into_many_groups_at_once_has_all_their_roles(corp: Corp) -> None:
+    """Each change looks at all groups of the person: one that missed another's would take its role away."""
+    wanted = ["biller", "clinic_admin", "front_desk", "nurse", "provider"]
+    nora = (await corp.user("nora"))["id"]
+    for role in wanted:
+        corp.rule(role, role)
+    groups = [await corp.group(role) for role in wanted]
+    for _ in range(3):
+        done = await asyncio.gather(*(corp.patch(where(g), add(nora)) for g in groups))
+        assert [a.status_code for a in done] == [204] * len(wanted)
+        assert await corp.roles(nora) == wanted
+        gone = {"op": "remove", "path": "members"}
+        done = await asyncio.gather(*(corp.patch(where(g), gone) for g in groups))
+        assert [a.status_code for a in done] == [204] * len(wanted)
+        assert await corp.roles(nora) == []
+
+
+async def test_a_search_by_post(corp: Corp) -> None:
+    nora = await corp.user("nora")
+    await corp.group("Nurses", nora["id"])
+    schema = "urn:ietf:params:scim:api:messages:2.0:SearchRequest"
+    for path, asked, total in (
+        ("/.search", "meta.resourceType pr", 2),
+        ("/Users/.search", 'userName eq "nora"', 1),
+        ("/Groups/.search", f'members.value eq "{nora["id"]}"', 1),
+    ):
+        body = {"schemas": [schema], "filter": asked}
+        answer = await corp.ask("POST", path, body)
+        assert answer.json()["totalResults"] == total, answer.text
+        wrong = await corp.ask("POST", path, body | {"filter": 'nobody eq "x"'})
+        assert (wrong.status_code, wrong.json()["scimType"]) == (400, "invalidFilter")
