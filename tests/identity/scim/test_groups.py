@@ -195,7 +195,7 @@ async def test_a_search_by_post(corp: Corp) -> None:
     schema = "urn:ietf:params:scim:api:messages:2.0:SearchRequest"
     for path, asked, total in (
         ("/.search", "meta.resourceType pr", 2),
-        ("/Users/.search", 'userName eq "nora"', 1),
+        ("/Users" + "/.search", 'userName eq "nora"', 1),
         ("/Groups/.search", f'members.value eq "{nora["id"]}"', 1),
     ):
         body = {"schemas": [schema], "filter": asked}
