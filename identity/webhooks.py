@@ -22,6 +22,9 @@ import orjson
 from domain.reminders import Endpoint, Message, NotTaken, Refused
 
 SECONDS = 15.0
+REST = 30.0
+"""Seconds for which an address that did not answer in time is left alone, then tried by one message: else one health
+system's receiver that hangs would keep every worker, and everybody's reminders, waiting."""
 KIND = "appointment.reminder"
 UNICAST = ipaddress.ip_network("2000::/3")
 """All that IANA has given out of IPv6 (RFC 4291 section 2.4): elsewhere are NAT64, site-local addresses, IPv4 in IPv6."""
@@ -43,6 +46,7 @@ class Webhooks:
         self._plain = plain
         self._tls = tls or ssl.create_default_context()
         self._clock = clock
+        self._resting: dict[str, float] = {}
 
     async def send(self, message: Message) -> None:
         """Hand a message over. Raises NotTaken; Refused for an address that is not written to, and 410 (Gone)."""
@@ -50,15 +54,28 @@ class Webhooks:
         if endpoint is None:
             raise Refused
         body = told(message)
+        self._may_be_asked(endpoint.url)
         try:
             async with asyncio.timeout(SECONDS):
                 status = await self._posted(endpoint, message, body)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError):
+        except (httpx.TimeoutException, TimeoutError):
+            self._resting[endpoint.url] = time.monotonic() + REST
             raise NotTaken from None
+        except (httpx.HTTPError, httpx.InvalidURL, OSError):
+            raise NotTaken from None
+        self._resting.pop(endpoint.url, None)
         if status == GONE:
             raise Refused
         if not 200 <= status < 300:
             raise NotTaken
+
+    def _may_be_asked(self, url: str) -> None:
+        """Raises NotTaken for an address that rests; of one that has rested this message is the only one to try."""
+        now = time.monotonic()
+        if self._resting.get(url, 0.0) > now:
+            raise NotTaken
+        if url in self._resting:
+            self._resting[url] = now + REST
 
     async def _posted(self, endpoint: Endpoint, message: Message, body: bytes) -> int:
         url = urlsplit(endpoint.url)

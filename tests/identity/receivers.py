@@ -63,11 +63,12 @@ async def postbox(**options: Any) -> AsyncIterator[Postbox]:
 
 @dataclass
 class Hook:
-    """An HTTP server: each request's head and body; `status` is what it answers."""
+    """An HTTP server: each request's head and body; `status` is what it answers, `silent` what it waits for before."""
 
     port: int = 0
     status: str = "204 No Content"
     more: str = ""
+    silent: asyncio.Event | None = None
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
 
@@ -85,6 +86,8 @@ async def hook(tls: ssl.SSLContext | None = None) -> AsyncIterator[Hook]:
             body = await reader.readexactly(int(headers.get("content-length", "0")))
             kept.paths.append(head[0].split()[1])
             kept.requests.append(({k.lower(): v for k, v in exact.items()}, body))
+            if kept.silent is not None:
+                await kept.silent.wait()
             writer.write(f"HTTP/1.1 {kept.status}\r\n{kept.more}content-length: 0\r\n\r\n".encode())
             await writer.drain()
         finally:

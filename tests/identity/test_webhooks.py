@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from domain.reminders import Endpoint, NotTaken, Refused
+from identity import webhooks
 from identity.webhooks import Webhooks, is_public, signature
 from tests.identity.messages import ID, certificate, message
 from tests.identity.receivers import free_port, hook
@@ -140,6 +141,36 @@ async def test_only_success_is_taken_and_nobody_is_led_elsewhere(
             await Webhooks(plain=True).send(to(f"http://localhost:{taken.port}/"))
     assert isinstance(told.value, Refused) is refused
     assert taken.paths == ["/"]
+
+
+async def test_who_does_not_answer_in_time_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Left alone for a while, then tried by one; whoever answers again has everything again."""
+    monkeypatch.setattr(webhooks, "SECONDS", 0.3)
+    sender, silent = Webhooks(plain=True), asyncio.Event()
+    async with hook() as taken:
+        taken.silent = silent
+        url = f"http://localhost:{taken.port}/"
+
+        async def refused(times: int) -> None:
+            answers = (sender.send(to(url)) for _ in range(times))
+            told = await asyncio.gather(*answers, return_exceptions=True)
+            assert [type(answer) for answer in told] == [NotTaken] * times
+
+        await refused(1)
+        await refused(20)
+        assert len(taken.requests) == 1
+        sender._resting[url] = 0.0  # it has rested
+        await refused(20)
+        assert len(taken.requests) == 2
+        async with hook() as other:
+            await sender.send(to(f"http://localhost:{other.port}/"))
+        silent.set()
+        sender._resting[url] = 0.0
+        for _ in range(2):
+            await sender.send(to(url))
+        assert len(taken.requests) == 4
 
 
 async def test_nobody_there_is_another_time() -> None:
