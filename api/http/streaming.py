@@ -30,7 +30,8 @@ async def answers(
     endpoint: GraphQLEndpoint, presence: Presence, asked: Asked
 ) -> AsyncGenerator[bytes, None]:
     """The answers of an operation, each the JSON of a response. Raises Problem, and whatever ends a subscription."""
-    task = endpoint.task(asked, presence.actor, presence.token, new_id())
+    actor = await present(endpoint, presence)
+    task = endpoint.task(asked, actor, presence.token, new_id())
     task.presence = presence
     endpoint.documents.cost(task.operation, task.variables)
     if not task.operation.is_subscription:

@@ -1,6 +1,8 @@
 """The conversation over a websocket, word by word (PROTOCOL.md of graphql-ws), and who may begin one."""
 
 import asyncio
+import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -10,9 +12,10 @@ from api.http import body
 from api.http.sockets import OPERATIONS, Conversation
 from api.live.feeds import Feeds
 from api.live.presences import OF_PERSON, Presences
+from authz.actor import Actor
 from identity.errors import AccountHeld, Cause, MfaRequired, NotAdmitted, Refusal, TokenRefused
 from tests.api.http.talk import INIT, Closed, Talk, connected, talking
-from tests.api.http.tiny import OWN, SECRET, Everybody, anybody, app
+from tests.api.http.tiny import ACTOR, OWN, RENAMED, SECRET, Everybody, anybody, app
 
 pytestmark = pytest.mark.anyio
 COUNT = "subscription { count }"
@@ -272,6 +275,28 @@ async def test_what_was_refused_or_never_begun_is_not_kept(monkeypatch: pytest.M
         while (await talk.receive())["type"] != "pong":
             pass
         assert len(began[0].asked) <= 1
+
+
+@pytest.mark.parametrize(
+    "query", ['mutation { rename(name: "late") { name } }', "{ patient(id: 1) { name } }", COUNT]
+)
+async def test_nothing_is_run_for_whom_time_has_put_out(query: str) -> None:
+    """Also before anybody has looked who still stands: by HTTP they would not have come in."""
+    over = replace(ACTOR, valid_until=dt.datetime.now(dt.UTC))
+    asked: list[str] = []
+
+    async def once(bearer: str, *, fresh: bool = False) -> Actor:
+        asked.append(bearer)
+        if len(asked) > 1:
+            raise TokenRefused(Refusal.EXPIRED)
+        return over
+
+    before = list(RENAMED)
+    async with connected(app(once)) as talk:
+        await talk.let_in()
+        await talk.subscribe(query)
+        assert await talk.closed() == (4403, "UNAUTHENTICATED")
+    assert before == RENAMED
 
 
 ORIGINS = [
