@@ -16,6 +16,7 @@ from domain.errors import Invalid
 from domain.keys import ExternalReference
 from domain.locks import hold
 from domain.organization import Tenant
+from domain.plain_text import identifier
 
 LARGEST = 5_000_000
 """Bytes of a resource."""
@@ -46,9 +47,11 @@ def _loaded(raw: bytes) -> dict[str, Any] | None:
 
 def identity(resource: Json) -> tuple[str, str]:
     """The lasting name of the resource: system and value of its first identifier. Raises Invalid."""
-    for identifier in parts(resource, "identifier"):
-        system, value = identifier.get("system"), identifier.get("value")
+    for given in parts(resource, "identifier"):
+        system, value = given.get("system"), given.get("value")
         if isinstance(system, str) and isinstance(value, str) and system and value:
+            for text in (system, value):  # kept as it was written, by which it is known again
+                identifier(text, "identifier")
             return system, value
     raise Invalid("It has no identifier by which it is known again.", path=("identifier",))
 

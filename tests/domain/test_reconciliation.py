@@ -206,6 +206,18 @@ async def test_a_payment_brings_no_more_than_itself(
     await adds_up(app_engine, at, claim, 5_000)
 
 
+@pytest.mark.parametrize("wrong", ["P\0", "P" * 201, "P\u200b"])
+@pytest.mark.parametrize("part", ["system", "value"])
+async def test_a_name_that_cannot_be_kept_is_refused(
+    at: Stage, app_engine: AsyncEngine, case: Case, part: str, wrong: str
+) -> None:
+    claim = await filed(app_engine, at, case)
+    named = {"system": "urn:payer", "value": "P-1"} | {part: wrong}
+    with pytest.raises(Invalid) as refused:
+        await sent(app_engine, at, payment(detail(claim, 1), identifier=[named]))
+    assert refused.value.path == ("identifier",)
+
+
 async def test_every_entry_that_is_wrong_is_named_and_nothing_is_taken(
     at: Stage, app_engine: AsyncEngine, case: Case
 ) -> None:

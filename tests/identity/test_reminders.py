@@ -224,6 +224,7 @@ async def test_the_chain_goes_on_where_the_workers_clock_is_behind(
         ("update patient set reminder_opt_outs = '{email}' where tenant_id = :t", "opted-out"),
         ("update patient set email = null where tenant_id = :t", "unreachable"),
         ("update patient set deceased_on = '2026-01-01' where tenant_id = :t", "unreachable"),
+        ("update patient set active = false where tenant_id = :t", "unreachable"),
         ("update patient set sensitivity = 1 where tenant_id = :t", "unreachable"),
         ("update appointment set starts_at = now() + interval '4 minutes' where tenant_id = :t", "too-late"),
     ],
