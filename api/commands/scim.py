@@ -22,6 +22,7 @@ from identity.sync import cell_session
 app = typer.Typer(add_completion=False, help="Bearer tokens for directories.", no_args_is_help=True)
 console = Console(highlight=False, soft_wrap=True)
 T = TypeVar("T")
+NAME = "scim"
 Of = Annotated[str, typer.Option("--tenant", help="The slug of the health system.")]
 
 
