@@ -10,7 +10,8 @@ from uuid import UUID
 
 import procrastinate
 from psycopg import AsyncConnection
-from sqlalchemy import text
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.appointments import release_expired
 from domain.audit import Agent
@@ -47,4 +48,10 @@ async def release_holds(context: procrastinate.JobContext, *, tenant_id: str) ->
     cell = context.additional_context["identity"].cell
     async with cell_session(cell, tenant) as session:
         await session.execute(text("select set_config('app.write_appointment', '*', true)"))
-        await release_expired(session, Agent(tenant_id=tenant, now=dt.datetime.now(dt.UTC)))
+        await release_expired(session, await nobody(session, tenant))
+
+
+async def nobody(session: AsyncSession, tenant_id: UUID) -> Agent:
+    """The agent of a job, by the database's clock: jobs come by that, and one that is behind it finds nothing due."""
+    now: dt.datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    return Agent(tenant_id=tenant_id, now=now)

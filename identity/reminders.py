@@ -14,7 +14,7 @@ from uuid import UUID
 
 import procrastinate
 from psycopg import AsyncConnection
-from sqlalchemy import func, select, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from domain.audit import Agent
@@ -31,7 +31,7 @@ from domain.reminders import (
     look,
     watch,
 )
-from identity.calendar import QUEUE, defer
+from identity.calendar import QUEUE, defer, nobody
 from identity.sync import cell_session
 
 LOOK = "reminders:look"
@@ -57,7 +57,7 @@ async def look_through(context: procrastinate.JobContext, *, tenant_id: str) -> 
     """Write down what comes due in a health system in the next minutes, and have it sent then."""
     tenant = UUID(tenant_id)
     async with _session(context, tenant) as session:
-        looked = await look(session, await _agent(session, tenant))
+        looked = await look(session, await nobody(session, tenant))
         if looked is None:
             return
         await _defer_sends(session, tenant, looked.due)
@@ -73,14 +73,14 @@ async def send(context: procrastinate.JobContext, *, tenant_id: str, reminder_id
     resources = context.additional_context["identity"]
     keys = await resources.keys.of(tenant)
     async with _session(context, tenant) as session:
-        begun = await begin(session, await _agent(session, tenant), keys, reminder)
+        begun = await begin(session, await nobody(session, tenant), keys, reminder)
         if isinstance(begun, dt.datetime):
             await _defer_sends(session, tenant, [(reminder, begun)])
     if not isinstance(begun, Attempt):
         return
     ended = await _handed_over(resources.notifiers, begun)
     async with _session(context, tenant) as session:
-        again_at = await finish(session, await _agent(session, tenant), begun, ended)
+        again_at = await finish(session, await nobody(session, tenant), begun, ended)
         if again_at is not None:
             await _defer_sends(session, tenant, [(reminder, again_at)])
 
@@ -130,9 +130,3 @@ async def _session(
         for name in _SIGHT:
             await session.execute(text("select set_config(:name, '*', true)"), {"name": name})
         yield session
-
-
-async def _agent(session: AsyncSession, tenant_id: UUID) -> Agent:
-    """Nobody, by the clock by which jobs come: by one that is behind it a look would be too early, and the last."""
-    now: dt.datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
-    return Agent(tenant_id=tenant_id, now=now)
