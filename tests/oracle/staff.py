@@ -1,8 +1,10 @@
-"""Roles that were asked for: waiting, lapsed, declined and approved, for people of all kinds."""
+"""Roles that were asked for: waiting, lapsed, declined and approved, for people of all kinds; and their sessions."""
 
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from domain.logins import LoginSession
+from domain.people import RevokedSession
 from tests import make, who
 
 if TYPE_CHECKING:
@@ -10,6 +12,9 @@ if TYPE_CHECKING:
 
 RECEIVERS = ("nurse", "clinic_admin", "nobody", "system_viewer", "biller", "auditor")
 BEGUN = dt.datetime(2025, 9, 3, 8, 0, tzinfo=dt.UTC)
+HOURS = (1, 3, 5, 30)
+"""Since a session began; it lasts a day."""
+ENDED = 5
 FAR = dt.datetime(2099, 1, 5, 9, 0, tzinfo=dt.UTC)
 
 
@@ -41,3 +46,22 @@ def requests(system: "System", now: dt.datetime) -> None:
             **decided,
         )
         system.add(request)
+
+
+def sessions(system: "System", now: dt.datetime) -> None:
+    """Add sessions to the rows of a health system: of everybody two that stand, one that was ended, one too old."""
+    for name, person in system.people.items():
+        for ago in HOURS:
+            sid = f"{name} {ago} {system.key('session')}"
+            session = LoginSession(
+                tenant_id=person.tenant_id,
+                id=system.key(f"session {name} {ago}"),
+                person_id=person.id,
+                sid=sid,
+                client="portal",
+                started_at=now - dt.timedelta(hours=ago),
+            )
+            system.add(session)
+            if ago == ENDED:
+                until = now + dt.timedelta(hours=1)
+                system.add(RevokedSession(tenant_id=person.tenant_id, sid=sid, until=until))

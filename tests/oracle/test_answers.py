@@ -21,6 +21,7 @@ from tests.oracle.money_roots import EVERY_ROOT
 from tests.oracle.stage import Stage
 
 pytestmark = pytest.mark.anyio
+LOGIN = "{id client startedAt current}"
 of_the_cast = pytest.mark.parametrize("one", who.CAST, ids=lambda one: one.name)
 
 
@@ -50,6 +51,11 @@ async def test_the_house_and_oneself(stage: Stage, one: who.Who) -> None:
     me = everything("Person", 0)
     grants = "{id role unitId unitName validFrom validUntil}"
     await stage.check(one, f"{{viewer{{userName me{me} grants{grants}}}}}")
+    for other in who.CAST:
+        whose = {"p": f"Person:{stage.systems[0].people[other.name].id}"}
+        await stage.check(
+            one, f"query($p:ID!){{mine:sessions{LOGIN} sessions(person:$p){LOGIN}}}", whose
+        )
     for place in who.NODES:
         node = {"n": stage.unit(place)}
         rooms = everything("BookableResource", 1)

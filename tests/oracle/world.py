@@ -99,6 +99,7 @@ class System(Charts):
                 self._practitioner(one.name, person)
         staff.requests(self, now)
         providers.rows(self, now)
+        staff.sessions(self, now)
         self._person("gone", active=False, subject=None)
         self._practitioner("guest", None, active=False)
 

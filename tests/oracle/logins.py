@@ -1,0 +1,68 @@
+"""Sessions with which people have come: one's own, or those of somebody whom one manages."""
+
+import datetime as dt
+from typing import Any
+
+from tests.oracle.roots import NOTHING, Picked, Values, parse
+from tests.oracle.rules import Sight
+from tests.oracle.shapes import Arguments, plain
+
+HIGHEST = 3
+RANKS = {
+    "regional_director": 2,
+    "clinic_admin": 1,
+    "provider": 0,
+    "nurse": 0,
+    "front_desk": 0,
+    "biller": 0,
+}
+"""By "May grant" of the specification: who gives a role stands above it; whom only the highest give, stands highest."""
+
+
+def _outranked(sight: Sight, person: Any) -> bool:
+    """Whether the person holds a role that stands above those by which the asker administers its node."""
+    now = sight.rows.now
+    for grant in sight.rows.where("role_grant", "person_id", person.id):
+        if grant.valid_until is None or grant.valid_until > now:
+            line = sight.line(grant.unit_id)
+            over = [
+                HIGHEST if role == "system_admin" else RANKS[role]
+                for role, node in sight.held
+                if role in ("system_admin", "regional_director", "clinic_admin") and node in line
+            ]
+            if RANKS.get(grant.role, HIGHEST) > max(over, default=-1):
+                return True
+    return False
+
+
+def sessions(sight: Sight, args: Arguments) -> Picked:
+    """The root field: those that stand, the latest first."""
+    said = args.get("person")
+    whose = sight.person_id if said is None else parse(said, "Person")
+    person = sight.rows.get("person", whose) if whose else None
+    if person is None:
+        return NOTHING
+    managed = sight.may("person:manage", person) and not _outranked(sight, person)
+    if person.id != sight.person_id and not managed:
+        return NOTHING
+    ended = {row.sid for row in sight.rows.all("revoked_session")}
+    since = sight.rows.now - dt.timedelta(days=1)
+    standing = [
+        row
+        for row in sight.rows.where("login_session", "person_id", person.id)
+        if row.started_at > since and row.sid not in ended
+    ]
+    return Picked(
+        [
+            Values(
+                "LoginSession",
+                {
+                    "id": f"LoginSession:{row.id}",
+                    "client": row.client,
+                    "startedAt": plain(row.started_at),
+                    "current": False,
+                },
+            )
+            for row in sorted(standing, key=lambda row: row.started_at, reverse=True)
+        ]
+    )
