@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from domain.billing import (
     PostingKind,
 )
 from domain.billing.adjudication import PAID_BY_PAYER
-from domain.billing.allocations import settle_invoices
+from domain.billing.allocations import open_lines, settle_invoices
 from domain.imports.answers import Answer, Explained, Parts, explained
 from domain.imports.bill_rows import CLOSED, closed_days, day_at, lock_accounts, lock_days
 from domain.imports.faults import Fault, Faults
@@ -75,7 +75,7 @@ async def insert_answers(work: Work, drafts: Sequence[tuple[Draft, Answered]]) -
     accounts = {(claim.clinic_id, claim.patient_id) for _, _, claim in told}
     await lock_days(work, (clinic_id for clinic_id, _ in accounts))
     await lock_accounts(work, accounts)
-    book = _Book(work, await _lines(work, set(claims)))
+    book = _Book(work, await _lines(work, set(claims)), await _open(work, accounts))
     book.closed = await closed_days(work, ((c.clinic_id, a.answered_at) for _, a, c in told))
     faults: list[Fault] = []
     for made, answered, claim in told:
@@ -116,12 +116,26 @@ async def _lines(work: Work, claim_ids: set[uuid.UUID]) -> dict[uuid.UUID, list[
     return found
 
 
-class _Book:
-    """Gathers the rows of many answers."""
+async def _open(
+    work: Work, accounts: Iterable[tuple[uuid.UUID, uuid.UUID]]
+) -> dict[uuid.UUID, int]:
+    """What is open of each line of these accounts: others may have paid since a claim was imported."""
+    found: dict[uuid.UUID, int] = {}
+    for clinic_id, patient_id in sorted(accounts):
+        lines = await open_lines(work.session, work.agent, clinic_id, patient_id)
+        found |= {line_id: line.open_minor for line_id, line in lines.items()}
+    return found
 
-    def __init__(self, work: Work, lines: dict[uuid.UUID, list[Line]]) -> None:
+
+class _Book:
+    """Gathers the rows of many answers. `open_`: by line."""
+
+    def __init__(
+        self, work: Work, lines: dict[uuid.UUID, list[Line]], open_: dict[uuid.UUID, int]
+    ) -> None:
         self._work = work
         self._lines = lines
+        self._open = open_
         self._answered: set[uuid.UUID] = set()
         self.closed: set[tuple[uuid.UUID, dt.date]] = set()
         self._steps: list[dict[str, Any]] = []
@@ -185,13 +199,14 @@ class _Book:
         invoice_id = next((line.invoice_id for line in billed.values()), None)
         shared = key | place | {"claim_id": claim.id, "invoice_id": invoice_id}
         shared |= {"reference": told.reference, "posted_at": told.answered_at}
-        left = {id_: line.total_minor for id_, line in billed.items()}
+        amounts = {id_: line.total_minor for id_, line in billed.items()}
+        left = {id_: self._open.get(id_, 0) for id_ in billed}
         by_line = {id_: found.items.get(line.sequence) for id_, line in billed.items()}
         paid = {i: parts.paid for i, parts in by_line.items() if parts}
         adjusted = {i: parts.adjusted for i, parts in by_line.items() if parts}
-        amounts = dict(left)
         self._post(shared | payment, found.whole.paid, paid or left, amounts, left)
         self._post(shared | adjustment, found.whole.adjusted, adjusted or left, amounts, left)
+        self._open |= left
 
     def _post(
         self,

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from domain.billing import DailyClose
 from domain.imports.answers import Answer, Parts, Said, explained
@@ -112,6 +112,34 @@ async def test_an_answer_comes_later(target: Target) -> None:
     reason = ("ExplanationOfBenefit", "its claim is not waiting for an answer")
     assert dict(second.tally.skipped) == {reason: 1}
     assert filled(target)["posting"] == 2
+
+
+PAY = """\
+with paid as (
+    insert into posting (tenant_id, id, clinic_id, unit_id, patient_id, kind, amount_minor, method, posted_at)
+    select tenant_id, id, clinic_id, unit_id, patient_id, 'payment', amount_minor, 'card', now()
+    from invoice_line where tenant_id = :t)
+insert into allocation (tenant_id, id, clinic_id, unit_id, patient_id, posting_id, posting_minor, invoice_line_id,
+    line_minor, amount_minor, allocated_at)
+select tenant_id, id, clinic_id, unit_id, patient_id, id, amount_minor, id, amount_minor, amount_minor, now()
+from invoice_line where tenant_id = :t
+"""
+
+
+async def test_what_the_patient_has_paid_meanwhile_takes_no_more(target: Target) -> None:
+    """The payer's money is credit then; no line is paid twice."""
+    await target.take(billed(BOOK[0]))
+    with target.database.owner_engine.begin() as owner:
+        owner.execute(text(PAY), {"t": target.tenant_id})
+    report = await target.take(bundle(BOOK[1]))
+    assert report.failed == 0, report.problems
+    over = """select sum(a.amount_minor) - l.amount_minor from allocation a
+        join invoice_line l on l.tenant_id = a.tenant_id and l.id = a.invoice_line_id
+        where a.tenant_id = :t group by l.id, l.amount_minor"""
+    assert [extra for (extra,) in target.rows(over)] == [0, 0, 0]
+    posted = "select sum(amount_minor) from posting where tenant_id = :t"
+    assert target.one(posted) == (24_510 + 9_608 + 1_000,)
+    assert target.one("select state from invoice where tenant_id = :t") == ("balanced",)
 
 
 async def test_all_paid_is_a_zero_balance(target: Target) -> None:
