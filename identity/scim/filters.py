@@ -4,13 +4,14 @@ A condition is never null, so that `not` has two values. An attribute that no se
 ignored: a filter that is dropped shows the whole directory.
 """
 
+import base64
 import datetime as dt
 import operator
 from collections.abc import Callable
 from typing import Any
 from typing import cast as cast_to
 
-from scim2_models import InvalidFilterException
+from scim2_models import BaseModel, InvalidFilterException
 from scim2_models.path import AttrPath, CompareOperator, Comparison, LogicalExpr, LogicalOperator
 from scim2_models.path.resolution import (
     AttributeBinding,
@@ -152,10 +153,9 @@ class Conditions(FilterVisitor[Condition]):
         bound = self.resolve(node.attr_path, comparing=False)
         if bound is None:
             return false()
-        if not bound.is_multivalued:
-            raise refused(
-                InvalidFilterException, "Only a list attribute takes a filter in brackets."
-            )
+        host: Any = bound.field_type
+        if not bound.is_multivalued or not (isinstance(host, type) and issubclass(host, BaseModel)):
+            raise refused(InvalidFilterException, "Only a list of objects is filtered in brackets.")
         within = _Within(self, bound)
         found = self.entries(bound, within.visit(node.val_filter))
         address = _address_in(node.val_filter) if bound.urn == f"{USER}:emails" else None
@@ -215,7 +215,9 @@ def compare(stored: Stored, bound: AttributeBinding, op: CompareOperator, said: 
         if op is CompareOperator.eq:
             return value.is_(None)
         return value.isnot(None) if op is CompareOperator.ne else false()
-    if isinstance(expected, str):
+    if isinstance(expected, bytes):
+        expected = base64.b64encode(expected).decode()
+    elif isinstance(expected, str):
         expected = bound.comparable(str(expected))
         if not stored.folded and not isinstance(value.type, Boolean | AnyDateTime):
             value = folded(value, bound)
