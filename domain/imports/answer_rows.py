@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from domain.billing import (
     AdjustmentGroup,
@@ -76,6 +76,7 @@ async def insert_answers(work: Work, drafts: Sequence[tuple[Draft, Answered]]) -
     await lock_days(work, (clinic_id for clinic_id, _ in accounts))
     await lock_accounts(work, accounts)
     book = _Book(work, await _lines(work, set(claims)), await _open(work, accounts))
+    book.paid = await _paid(work, set(claims))
     book.closed = await closed_days(work, ((c.clinic_id, a.answered_at) for _, a, c in told))
     faults: list[Fault] = []
     for made, answered, claim in told:
@@ -127,6 +128,21 @@ async def _open(
     return found
 
 
+async def _paid(work: Work, claim_ids: set[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """What was posted of the payer's money for these claims when it came; what somebody undid of it stays undone."""
+    query = (
+        select(Posting.claim_id, func.sum(Posting.amount_minor))
+        .where(
+            Posting.tenant_id == work.agent.tenant_id,
+            Posting.claim_id.in_(claim_ids),
+            Posting.kind == PostingKind.PAYMENT.value,
+        )
+        .group_by(Posting.claim_id)
+    )
+    rows = await work.session.execute(query)
+    return {claim_id: int(amount) for claim_id, amount in rows if claim_id is not None}
+
+
 class _Book:
     """Gathers the rows of many answers. `open_`: by line."""
 
@@ -138,6 +154,7 @@ class _Book:
         self._open = open_
         self._answered: set[uuid.UUID] = set()
         self.closed: set[tuple[uuid.UUID, dt.date]] = set()
+        self.paid: dict[uuid.UUID, int] = {}
         self._steps: list[dict[str, Any]] = []
         self._postings: list[dict[str, Any]] = []
         self._allocations: list[dict[str, Any]] = []
@@ -204,7 +221,8 @@ class _Book:
         by_line = {id_: found.items.get(line.sequence) for id_, line in billed.items()}
         paid = {i: parts.paid for i, parts in by_line.items() if parts}
         adjusted = {i: parts.adjusted for i, parts in by_line.items() if parts}
-        self._post(shared | payment, found.whole.paid, paid or left, amounts, left)
+        fresh = max(0, found.whole.paid - self.paid.get(claim.id, 0))
+        self._post(shared | payment, fresh, paid or left, amounts, left)
         self._post(shared | adjustment, found.whole.adjusted, adjusted or left, amounts, left)
         self._open |= left
 

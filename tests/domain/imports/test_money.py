@@ -142,6 +142,24 @@ async def test_what_the_patient_has_paid_meanwhile_takes_no_more(target: Target)
     assert target.one("select state from invoice where tenant_id = :t") == ("balanced",)
 
 
+async def test_what_the_payer_has_paid_before_its_answer_is_not_posted_again(
+    target: Target,
+) -> None:
+    """As where both come one by one (`domain/billing/reconciliation.py`)."""
+    await target.take(billed(BOOK[0]))
+    with target.database.owner_engine.begin() as owner:
+        paid = """insert into posting (tenant_id, id, clinic_id, unit_id, patient_id, claim_id, kind, amount_minor,
+                method, posted_at)
+            select tenant_id, gen_random_uuid(), clinic_id, unit_id, patient_id, id, 'payment', 5000, 'payer', now()
+            from claim where tenant_id = :t"""
+        owner.execute(text(paid), {"t": target.tenant_id})
+    report = await target.take(bundle(BOOK[1]))
+    assert report.failed == 0, report.problems
+    posted = "select amount_minor from posting where tenant_id = :t and kind = 'payment' order by 1"
+    assert [amount for (amount,) in target.rows(posted)] == [4_608, 5_000]
+    assert report.money()["paid"]["stored"] == "96.08"
+
+
 async def test_all_paid_is_a_zero_balance(target: Target) -> None:
     await target.take(billed(claim(item(1, 50)), answer(said(1, 50))))
     assert target.one("select queue from claim where tenant_id = :t")[0] == "zero-balance"
