@@ -94,7 +94,8 @@ def together(checks: Sequence[Check]) -> bool:
 
 def whole_suite(*further: str) -> bool:
     """All tests, on several processes, where one module stays with one process; their servers are stopped after it."""
-    command = [*PYTEST, "-n", str(WORKERS), "--dist", "loadfile", *further]
+    order = ["--dist", "loadfile", "--no-loadscope-reorder"]  # tests/conftest.py orders them
+    command = [*PYTEST, "-n", str(WORKERS), *order, *further]
     try:
         return subprocess.run(command, cwd=CHECKOUT, check=False).returncode == 0
     finally:

@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,12 @@ from tests import database as databases
 from tests.database import Database
 
 OPEN = frozenset({"localhost", ""})
+LONGEST = (
+    "tests/oracle/test_mutations.py",
+    "tests/oracle/test_fuzz.py",
+    "tests/domain/test_books.py",
+)
+"""Few tests that take minutes. They begin first: at the end one process would run them while the others wait."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,6 +31,13 @@ def pytest_configure(config: pytest.Config) -> None:
     for registered in list(config.pluginmanager.get_plugins()):
         if type(registered).__module__.startswith("pytest_alembic"):
             config.pluginmanager.unregister(registered)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole modules in turn, the longest first, then by how many tests they hold."""
+    files = {item: item.nodeid.partition("::")[0] for item in items}
+    sizes = Counter(files.values())
+    items.sort(key=lambda item: (files[item] not in LONGEST, -sizes[files[item]], files[item]))
 
 
 @pytest.fixture(scope="session", autouse=True)
