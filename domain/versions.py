@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent
 from domain.changes import written
-from domain.errors import unchanged
+from domain.errors import NotFound, StaleVersion, unchanged
 
 
 class Versioned(Protocol):
@@ -46,3 +46,19 @@ async def change(session: AsyncSession, agent: Agent, row: Row, version: int, **
         return cast(Row, changed)
     current = await session.scalar(select(model.version).where(*here))
     raise unchanged(current, version)
+
+
+async def locked(session: AsyncSession, agent: Agent, row: Row, version: int) -> Row:
+    """The row as it is now, nobody else's until the end. Raises NotFound, StaleVersion with the present version."""
+    model = cast(Any, type(row))
+    present = await session.scalar(
+        select(model)
+        .where(model.tenant_id == agent.tenant_id, model.id == row.id)
+        .with_for_update(),
+        execution_options={"populate_existing": True},
+    )
+    if present is None:
+        raise NotFound()
+    if present.version != version:
+        raise StaleVersion(present.version)
+    return cast(Row, present)

@@ -46,6 +46,13 @@ OFFICES = frozenset(_VACANT)
 """Roles of which an active holder remains."""
 
 
+async def lock_offices(session: AsyncSession, agent: Agent) -> None:
+    """Lock the health system's row, before any person's: who holds an office changes under it alone."""
+    await session.execute(
+        select(Tenant.tenant_id).where(Tenant.tenant_id == agent.tenant_id).with_for_update()
+    )
+
+
 async def keep_filled(
     session: AsyncSession,
     agent: Agent,
@@ -60,9 +67,7 @@ async def keep_filled(
     last: also because the grant that was revoked while we waited may have ended after `agent.now`, which is older
     than the lock. Raises LastAdministrator, LastPrivacyOfficer.
     """
-    await session.execute(
-        select(Tenant.tenant_id).where(Tenant.tenant_id == agent.tenant_id).with_for_update()
-    )
+    await lock_offices(session, agent)
     holders = (
         select(RoleGrant.id)
         .join(

@@ -14,11 +14,11 @@ from authz.grants import fits
 from authz.session import every_grant
 from domain.approvals import LAPSES, AlreadyRequested, GrantRequest, RequestState
 from domain.audit import Agent, record
-from domain.errors import IllegalMove, Invalid, NotAllowed, NotFound, StaleVersion
+from domain.errors import IllegalMove, Invalid, NotAllowed
 from domain.model import new_id
 from domain.organization import OrgUnit
 from domain.people import Person, RoleGrant
-from domain.versions import change
+from domain.versions import change, locked
 from identity.administrators import SYSTEM_ADMIN
 from identity.grants import (
     GrantDraft,
@@ -141,16 +141,7 @@ async def _open(
     session: AsyncSession, agent: Agent, request: GrantRequest, version: int, to: RequestState
 ) -> GrantRequest:
     """The request, locked, if it still waits and has this version."""
-    present = await session.scalar(
-        select(GrantRequest)
-        .where(GrantRequest.tenant_id == agent.tenant_id, GrantRequest.id == request.id)
-        .with_for_update(),
-        execution_options={"populate_existing": True},
-    )
-    if present is None:
-        raise NotFound()
-    if present.version != version:
-        raise StaleVersion(present.version)
+    present = await locked(session, agent, request, version)
     if present.state != RequestState.PENDING:
         raise IllegalMove("request", present.state, to.value)
     return present

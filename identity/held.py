@@ -10,10 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent, record
-from domain.errors import IllegalMove, Invalid, NotFound, StaleVersion
+from domain.errors import IllegalMove, Invalid
 from domain.identity_providers import Decision, HeldAccount, IdentityLink
 from domain.people import Person
-from domain.versions import change
+from domain.versions import change, locked
 from identity.arrivals import introduce, link
 from identity.assertions import Assertion, asserted
 from identity.grants import PersonInactive
@@ -84,16 +84,7 @@ async def _open(
     session: AsyncSession, agent: Agent, held: HeldAccount, version: int, to: Decision
 ) -> HeldAccount:
     """The row, locked, if it still waits and has this version."""
-    present = await session.scalar(
-        select(HeldAccount)
-        .where(HeldAccount.tenant_id == agent.tenant_id, HeldAccount.id == held.id)
-        .with_for_update(),
-        execution_options={"populate_existing": True},
-    )
-    if present is None:
-        raise NotFound()
-    if present.version != version:
-        raise StaleVersion(present.version)
+    present = await locked(session, agent, held, version)
     if present.state != Decision.OPEN:
         raise IllegalMove("login", present.state, to.value)
     return present

@@ -21,7 +21,7 @@ from domain.errors import DomainError, Invalid
 from domain.organization import Tenant
 from domain.people import Person, RoleGrant, touch
 from domain.role_mappings import Match, RoleMapping
-from identity.administrators import OFFICES, keep_filled
+from identity.administrators import OFFICES, keep_filled, lock_offices
 from identity.assertions import Asserted
 from identity.deferral import defer_sync
 from identity.grants import GrantDraft, NeedsApproval, ToOneself, give_grant, revoke_grant
@@ -122,9 +122,7 @@ async def apply_mappings(
     done = Applied()
     held = await _held(session, agent, person_id, source)
     if any(grant.role in OFFICES for grant in held):  # the order of all who take two locks
-        await session.execute(
-            select(Tenant.tenant_id).where(Tenant.tenant_id == agent.tenant_id).with_for_update()
-        )
+        await lock_offices(session, agent)
     active = await session.scalar(
         select(Person.active)
         .where(Person.tenant_id == agent.tenant_id, Person.id == person_id)

@@ -13,7 +13,7 @@ from api.graph.organization import node_argument
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.payments import amount_of
 from api.graph.relay import GIVEN, After, Connection, First, Info, Within, root, value_type
-from api.plan.fetch import equal, page
+from api.plan.fetch import page
 from api.plan.mapping import parse_id
 from api.plan.page import Listing
 from api.plan.write import Payload, Work, perform, perform_on
@@ -76,7 +76,6 @@ class Query:
             node=unit,
             first=first,
             after=after,
-            filters=equal(values),
             values=values,
         )
 

@@ -26,7 +26,7 @@ from api.graph.relay import (
     root,
 )
 from api.plan.compile import Compiler
-from api.plan.fetch import equal, get, page
+from api.plan.fetch import get, page
 from api.plan.mapping import (
     Row,
     attribute,
@@ -196,6 +196,5 @@ class Query:
             node=unit,
             first=first,
             after=after,
-            filters=equal(values),
             values=values,
         )

@@ -10,7 +10,7 @@ from sqlalchemy import literal_column as raw
 from api.graph.identity_providers import IdentityProvider
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, After, Connection, First, Info, Node, root, value_type
-from api.plan.fetch import equal, page
+from api.plan.fetch import page
 from api.plan.mapping import column, computed, enum_name, joined, one, table
 from api.plan.page import Listing
 from api.plan.write import Payload, Work, perform, perform_on
@@ -77,8 +77,6 @@ class Query:
             node=None,
             first=first,
             after=after,
-            filters=equal({}),
-            values={},
         )
 
 

@@ -11,7 +11,7 @@ from api.graph.organization import OrgUnit, node_argument, unit_of
 from api.graph.people import Person
 from api.graph.relay import After, Connection, First, Info, Node, Within, root
 from api.plan.compile import Compiler
-from api.plan.fetch import equal, page
+from api.plan.fetch import page
 from api.plan.mapping import column, computed, enum_name, joined, one, parse_id, table
 from api.plan.page import Listing
 from domain.approvals import GrantRequest as GrantRequests
@@ -154,6 +154,5 @@ class Query:
             node=None,
             first=first,
             after=after,
-            filters=equal(values),
             values=values,
         )

@@ -12,7 +12,7 @@ from api.graph.identity_providers import IdentityProvider
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.people import Person
 from api.graph.relay import GIVEN, After, Connection, First, Info, Node, root, value_type
-from api.plan.fetch import equal, page
+from api.plan.fetch import page
 from api.plan.mapping import column, computed, enum_name, joined, one, table
 from api.plan.page import Listing
 from api.plan.write import Payload, Work, perform, perform_on
@@ -118,7 +118,6 @@ class Query:
             node=None,
             first=first,
             after=after,
-            filters=equal(values),
             values=values,
         )
 

@@ -10,7 +10,7 @@ from sqlalchemy import literal_column as raw
 from api.graph.encounters import local_id
 from api.graph.people import Person
 from api.graph.relay import After, Connection, First, Info, Node, root
-from api.plan.fetch import equal, page
+from api.plan.fetch import page
 from api.plan.mapping import column, computed, enum_name, joined, many, one, table
 from api.plan.page import Listing
 from domain.identity_providers import IdentityProvider as IdentityProviders
@@ -129,8 +129,6 @@ class Query:
             node=None,
             first=first,
             after=after,
-            filters=equal({}),
-            values={},
         )
 
     @root("tenant:read", "Logins through identity providers, the newest first.")
@@ -153,6 +151,5 @@ class Query:
             node=None,
             first=first,
             after=after,
-            filters=equal(values),
             values=values,
         )

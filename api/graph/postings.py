@@ -25,7 +25,7 @@ from api.graph.relay import (
     root,
     value_type,
 )
-from api.plan.fetch import equal, page
+from api.plan.fetch import page
 from api.plan.mapping import (
     column,
     computed,
@@ -125,7 +125,6 @@ class Query:
             node=unit,
             first=first,
             after=after,
-            filters=equal(values),
             values=values,
         )
 

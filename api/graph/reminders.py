@@ -10,7 +10,7 @@ from sqlalchemy import literal_column as raw
 from api.graph.organization import OrgUnit, node_argument, unit_of
 from api.graph.relay import After, Connection, First, Info, Node, Within, root
 from api.plan.compile import Compiler
-from api.plan.fetch import equal, listed, page
+from api.plan.fetch import listed, page
 from api.plan.mapping import Row, attribute, column, computed, enum_name, joined, one, table
 from api.plan.page import Listing
 from domain.patients import Channel as ReminderChannel
@@ -169,6 +169,5 @@ class Query:
             node=unit,
             first=first,
             after=after,
-            filters=equal(values),
             values=values,
         )

@@ -11,7 +11,7 @@ from api.graph.organization import OrgUnit, unit_of
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.people import Person
 from api.graph.relay import GIVEN, After, Connection, First, Info, Node, root, value_type
-from api.plan.fetch import equal, page
+from api.plan.fetch import page
 from api.plan.mapping import column, computed, enum_name, joined, one, table
 from api.plan.page import Listing
 from api.plan.write import Extra, Payload, Work, perform
@@ -142,8 +142,6 @@ class Query:
             node=None,
             first=first,
             after=after,
-            filters=equal({}),
-            values={},
         )
 
 

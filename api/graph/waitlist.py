@@ -16,7 +16,7 @@ from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.practitioners import Practitioner, practitioner_of
 from api.graph.relay import GIVEN, After, Connection, First, Info, Node, Within, root, value_type
 from api.graph.schedules import HealthcareService, service_of
-from api.plan.fetch import equal, page
+from api.plan.fetch import page
 from api.plan.mapping import (
     column,
     computed,
@@ -141,7 +141,6 @@ class Query:
             node=unit,
             first=first,
             after=after,
-            filters=equal(values),
             values=values,
         )
 

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -183,11 +184,13 @@ async def page(
     node: uuid.UUID | None,
     first: int,
     after: str | None,
-    filters: Filters,
+    filters: Filters | None = None,
     variant: Any = (),
-    values: Mapping[str, Any],
+    values: Mapping[str, Any] = MappingProxyType({}),
 ) -> Any:
     """A connection over what the actor may read within `node`; None where they may read nothing there.
+
+    Without `filters` the values are those of columns of the same names (`equal`).
 
     Raises Invalid for a page size out of bounds or a cursor that is not (or no longer) theirs.
     """
@@ -202,7 +205,7 @@ async def page(
     path = response_path(info)
 
     def build(c: Compiler, details: Details) -> Built:
-        pager = Pager(c, listing, within, filters, cursor is not None)
+        pager = Pager(c, listing, within, filters or equal(values), cursor is not None)
         type_ = get_named_type(info.return_type)
         assert isinstance(type_, GraphQLObjectType)
         statement, hidden = connection(pager, type_, details, path)

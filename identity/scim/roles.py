@@ -13,9 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent
 from domain.errors import Invalid
-from domain.organization import Tenant
 from domain.people import Person, RoleGrant
-from identity.administrators import OFFICES, LastAdministrator, LastPrivacyOfficer
+from identity.administrators import (
+    OFFICES,
+    LastAdministrator,
+    LastPrivacyOfficer,
+    lock_offices,
+)
 from identity.assertions import ENTITLING, Asserted, asserted
 from identity.role_mappings import SCIM, Source, apply_mappings, rules_of, wanted
 from identity.scim.kinds import GROUPS, MEMBERS, USERS
@@ -151,9 +155,7 @@ async def _locked(
 ) -> set[uuid.UUID]:
     """Lock these people, and the health system before them where an office may change; answers who is active."""
     if tenant:
-        await session.execute(
-            select(Tenant.tenant_id).where(Tenant.tenant_id == agent.tenant_id).with_for_update()
-        )
+        await lock_offices(session, agent)
     rows = await session.execute(
         select(Person.id, Person.active)
         .where(Person.tenant_id == agent.tenant_id, Person.id.in_(people))
