@@ -39,7 +39,8 @@ class IdentityProvider(Stamped, Identified):
     it. `endpoints` are addresses by the names of the specification; `certificates` (SAML) are PEM, the present one
     first. Its description is read again each day at `metadata_url`; `expires_at` is when nothing that it signs with, or
     the client's secret, counts any more. `attributes` says which of the provider's attributes supplies which of ours (`identity/assertions.py`).
-    `creates`: its logins may make people. Until `test_until` somebody may log in for a test.
+    `creates`: its logins may make people. `of_directory`: it proves the people whom the directory pushes, and its ids of
+    them are the directory's external ids. Until `test_until` somebody may log in for a test.
     """
 
     __tablename__ = "identity_provider"
@@ -67,6 +68,7 @@ class IdentityProvider(Stamped, Identified):
     client_secret_sealed: Mapped[bytes | None]
     attributes: Mapped[dict[str, Any]]
     creates: Mapped[bool] = mapped_column(server_default="true")
+    of_directory: Mapped[bool] = mapped_column(server_default="false")
     test_until: Mapped[dt.datetime | None]
     metadata_url: Mapped[str | None]
     metadata_read_at: Mapped[dt.datetime | None]
@@ -168,12 +170,13 @@ class ProviderTest(Stamped, Identified):
 
 
 class HeldReason(StrEnum):
-    """Why somebody whom a provider has proven was not let in by themselves: what an administrator decides about."""
+    """Why somebody whom a provider has proven, or a directory means, is nobody here: what an administrator decides about."""
 
     NOT_KNOWN = "NOT_KNOWN"
     NAME_TAKEN = "NAME_TAKEN"
     DOMAIN_NOT_PROVEN = "DOMAIN_NOT_PROVEN"
     INCOMPLETE = "INCOMPLETE"
+    AMBIGUOUS = "AMBIGUOUS"
 
 
 class Decision(StrEnum):
@@ -188,7 +191,7 @@ class Decision(StrEnum):
 class HeldAccount(Stamped, Identified):
     """Somebody whom a provider has proven and of whom nobody here knows who they are, or whether they may come in.
 
-    `person_id` is the person who has their user name, later the one whom they turned out to be.
+    Without a provider it is somebody whom a directory means, and `subject` is its id or name of them. `person_id` is the person who has their user name, later the one whom they turned out to be.
     """
 
     __tablename__ = "held_account"
@@ -217,12 +220,13 @@ class HeldAccount(Stamped, Identified):
             "uq_held_account_open",
             *("tenant_id", "identity_provider_id", "subject"),
             unique=True,
+            postgresql_nulls_not_distinct=True,
             postgresql_where="state = 'open'",
         ),
         Index("ix_held_account_tenant_created", "tenant_id", "created_at", "id"),
     )
 
-    identity_provider_id: Mapped[uuid.UUID]
+    identity_provider_id: Mapped[uuid.UUID | None]
     subject: Mapped[str]
     asserted: Mapped[dict[str, Any]]
     reason: Mapped[str]

@@ -44,7 +44,7 @@ class Person(Stamped, Identified):
 
     A token issued before `tokens_valid_from` is refused. `subject` is the `sub` of the tenant's issuer; it is
     null until the identity provider knows the person. `source` and `source_ref` say whose word their names and
-    address are, as grants say it.
+    address are, as grants say it. `shut_out`: an administrator did, and only an administrator lets them in again.
     """
 
     __tablename__ = "person"
@@ -62,6 +62,7 @@ class Person(Stamped, Identified):
     family_name: Mapped[str]
     email: Mapped[str | None]
     active: Mapped[bool] = mapped_column(server_default="true")
+    shut_out: Mapped[bool] = mapped_column(server_default="false")
     tokens_valid_from: Mapped[dt.datetime | None]
     source: Mapped[str] = mapped_column(server_default="local")
     source_ref: Mapped[str] = mapped_column(server_default="")

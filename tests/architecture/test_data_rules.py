@@ -51,11 +51,13 @@ ONLY = {
         "session_max",
     }
     | {"version", "updated_at"},
+    "person_sync": {"digest", "synced_at", "cause", "tried_at", "failed"},
+    "realm_check": {"finished_at", "people", "users", "repaired", "findings"},
     "identity_link": {"asserted", "version", "updated_at"},
     "identity_provider": {"name", "vendor", "state", "endpoints", "certificates", "attributes"}
     | {"client_id", "client_secret_sealed", "creates", "test_until", "version", "updated_at"}
-    | {"metadata_url", "metadata_read_at", "metadata_problem", "expires_at"},
-    "role_mapping": {"valid_until", "ended_at", "version", "updated_at"},
+    | {"of_directory", "metadata_url", "metadata_read_at", "metadata_problem", "expires_at"},
+    "role_mapping": {"valid_until", "ended_at", "created_by", "version", "updated_at"},
     "provider_test": {"finished_at", "passed", "steps", "version", "updated_at"},
     "held_account": {"asserted", "reason", "person_id", "state", "decided_by", "decided_at"}
     | {"version", "updated_at"},

@@ -106,6 +106,8 @@ def small(tree: make.Tree, doctor: Person) -> list[Base]:
             "client": "portal",
             "started_at": make.NOW,
         },
+        "person_sync": {"person_id": doctor.id, "tried_at": make.NOW},
+        "realm_check": {"id": new_id(), "started_at": make.NOW},
         "grant_request": {
             "id": new_id(),
             "person_id": doctor.id,
@@ -443,7 +445,7 @@ def test_what_is_written_once_cannot_be_changed(app: Connection, mine: System, n
 
 CHANGED = {
     "identity_link": {"asserted", "version", "updated_at"},
-    "role_mapping": {"valid_until", "ended_at", "version", "updated_at"},
+    "role_mapping": {"valid_until", "ended_at", "created_by", "version", "updated_at"},
     "role_grant": {"valid_until", "version", "updated_at"},
     "grant_request": {"state", "decided_by", "decided_at", "grant_id", "version", "updated_at"},
     "tenant": {
@@ -476,7 +478,7 @@ def test_what_no_command_changes_cannot_be_changed(
 
 
 DELETABLE = {"resource_assignment", "revoked_session", "idempotency"} | {
-    *("scim_email", "scim_membership", "login_session"),
+    *("scim_email", "scim_membership", "login_session", "realm_check"),
 }
 
 
