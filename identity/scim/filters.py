@@ -48,6 +48,8 @@ from identity.scim.schemas import USER
 Condition = ColumnElement[bool]
 LENGTH = 4_000
 DEPTH = 20
+SORTED = 200
+"""By so many characters texts are sorted: a cursor has what its page ended with."""
 _NFC: ColumnElement[Any] = literal_column("NFC")
 _ORDER: dict[CompareOperator, Callable[[Any, Any], Condition]] = {
     CompareOperator.gt: operator.gt,
@@ -313,7 +315,8 @@ def sort_key(kind: Kind, path: Any) -> ColumnElement[Any] | None:
     value = stored.value
     if isinstance(value.type, Boolean | AnyDateTime):
         return cast(value, Text) if isinstance(value.type, Boolean) else value
-    return (value if stored.folded else folded(value, bound)).collate("C")
+    text = value if stored.folded else folded(value, bound)
+    return func.left(text, SORTED, type_=Text).collate("C")
 
 
 def _first(kind: Kind, bound: AttributeBinding) -> ColumnElement[Any]:

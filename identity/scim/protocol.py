@@ -1,5 +1,6 @@
 """The protocol's core with what this product decides: who may do what, how bodies are read, what is not done its way."""
 
+import secrets
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
@@ -24,10 +25,10 @@ from scim2_server.responses import ScimResponse
 from scim2_server.routing import Operation, Target
 from scim2_server.service import ScimService
 
-from identity.scim import dialects, reading
+from identity.scim import dialects, reading, searching
 from identity.scim.filters import check_size
 from identity.scim.groups import Step
-from identity.scim.kinds import KINDS, Kind
+from identity.scim.kinds import KINDS
 from identity.scim.patches import steps_of, whole
 from identity.scim.refusals import body_of, invalid, refusal, refused
 from identity.scim.schemas import MAX_MEMBERS, PROVIDER
@@ -40,7 +41,10 @@ LIST = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 
 
 class Protocol(ScimService):
-    """What is decided about a request without looking at the database."""
+    """What is decided about a request without looking at the database. Cursors open with the `secret` that sealed them."""
+
+    def __init__(self, secret: bytes) -> None:
+        super().__init__(PROVIDER, secret=secret)
 
     def authorize(self, request: ScimRequest, target: Target, resource_type: ResourceType) -> None:
         """Raises ForbiddenException where the token's scopes do not allow it."""
@@ -162,29 +166,47 @@ class Exchange(AsyncScimHandler):
         with self.service.provider:
             target = self.service.route(request, Operation.search)
             types = self.service.searched_types(target.endpoint)
-            self.service.authorized_types(request, target, types)
-            asked, _ = self.service.read_search_query(types, request.query)
-            kinds = [KINDS[str(t.name)] for t in types]
-            if not all(reading.is_plain(asked, kind) for kind in kinds):
-                return await super().search(request)
-            return await self._plain_page(request, kinds, asked)
+            searched = self.service.authorized_types(request, target, types)
+            asked = self.service.read_search_query(types, request.query)
+            return await self._page(request.base_url, types, searched, *asked)
 
-    async def _plain_page(
-        self, request: ScimRequest, kinds: list[Kind], asked: SearchRequest[Any]
+    async def search_with_body(self, request: ScimRequest) -> ScimResponse:
+        """Search with POST on `.search`, of one type or at the root."""
+        with self.service.provider:
+            target = self.service.route(request, Operation.search_with_body)
+            types = self.service.searched_types(target.endpoint)
+            searched = self.service.authorized_types(request, target, types)
+            content_type = request.header("Content-Type")
+            asked = self.service.read_search_body(types, request.body, content_type)
+            return await self._page(request.base_url, types, searched, *asked)
+
+    async def _page(
+        self,
+        base_url: str,
+        types: list[ResourceType],
+        searched: list[ResourceType],
+        asked: SearchRequest[Any],
+        position: Any,
     ) -> ScimResponse:
-        directory = self.storage
-        async with directory.operation():
-            page = await reading.search(
-                directory.session, directory.agent.tenant_id, kinds, asked, request.base_url
-            )
+        """A page of the searched types; `types` are those that the address stands for, which a cursor is bound to."""
+        directory, kinds = self.storage, [KINDS[str(t.name)] for t in searched]
+        if not all(reading.is_plain(asked, kind) for kind in kinds):
+            page = await directory.search(searched, asked, position=position)
+            return self.service.search_response(base_url, types, page, asked)
+        page = await searching.search(
+            directory.session, directory.agent.tenant_id, kinds, asked, position, base_url
+        )
         told = {
             "schemas": [LIST],
             "totalResults": page.total,
-            "startIndex": asked.start_index or 1,
+            "startIndex": asked.start_index,
             "itemsPerPage": len(page.resources),
+            "nextCursor": self.service._seal(types, asked, page.next),
+            "previousCursor": self.service._seal(types, asked, page.previous),
             "Resources": page.resources,
         }
-        return ScimResponse(HTTPStatus.OK, told)
+        said = {name: value for name, value in told.items() if value is not None}
+        return ScimResponse(HTTPStatus.OK, said)
 
     async def patch(self, request: ScimRequest) -> ScimResponse:
         """Change a resource; a group without reading who is in it, answered by 204 (section 3.5.2)."""
@@ -250,4 +272,5 @@ class Exchange(AsyncScimHandler):
         return await self.storage.get(resource_type, resource_id, response_parameters=without)
 
 
-PROTOCOL = Protocol(PROVIDER)
+PROTOCOL = Protocol(secrets.token_bytes(32))
+"""Before it is known whose word a request is; no cursor opens with it."""

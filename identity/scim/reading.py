@@ -1,27 +1,18 @@
-"""Users and groups as the protocol's core wants them: found by id, searched, sorted, a page at a time."""
+"""Users and groups as the protocol's core wants them, and as the JSON that is answered: found by id, or many by their ids."""
 
 import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scim2_models import InvalidFilterException, Meta, NotFoundException, Resource, SearchRequest
-from scim2_server.storage import SearchPage
+from scim2_models import Meta, NotFoundException, Resource, SearchRequest
 from sqlalchemy import (
     ColumnElement,
     Row,
-    Select,
-    Text,
-    cast,
-    func,
-    literal,
-    null,
     select,
-    union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from identity.scim.filters import Conditions, sort_key
 from identity.scim.kinds import GROUP_KIND, GROUPS, KINDS, MEMBERS, Kind
 from identity.scim.refusals import refused
 
@@ -179,66 +170,14 @@ async def read(
     return resource(kind, row, entries)
 
 
-async def search(
-    session: AsyncSession,
-    tenant_id: uuid.UUID,
-    kinds: Sequence[Kind],
-    asked: SearchRequest[Any],
-    base: str | None = None,
-) -> SearchPage:
-    """A page of what a filter finds, by index; with a base URL as plain JSON. Raises InvalidFilterException."""
-    found = _matching(tenant_id, kinds, asked)
-    counted = select(func.count()).select_from(union_all(*found).subquery("matching"))
-    if asked.count == 0:
-        return SearchPage(await session.scalar(counted) or 0, [])
-    skipped = (asked.start_index or 1) - 1
-    matching = union_all(*found).subquery("matching")
-    key, last = matching.c.key, matching.c.id
-    falls = bool(asked.sort_by) and asked.sort_order == SearchRequest.SortOrder.descending
-    nulls = key.is_(None)
-    order = (nulls.desc(), key.desc(), last.desc()) if falls else (nulls, key, last)
-    page = select(matching.c.id, matching.c.kind).order_by(*(order if asked.sort_by else (last,)))
-    page = page.offset(skipped).limit(asked.count)
-    rows = [(name, of) for of, name in await session.execute(page)]
-    whole = asked.count is None or len(rows) < asked.count
-    if whole and (rows or not skipped):
-        total = skipped + len(rows)  # the last page tells it: nothing to count
-    else:
-        total = await session.scalar(counted) or 0
-    told = await _all(session, tenant_id, rows, asked, base)
-    return SearchPage(total, [told[of] for _, of in rows if of in told])
-
-
-def _matching(
-    tenant_id: uuid.UUID, kinds: Sequence[Kind], asked: SearchRequest[Any]
-) -> list[Select[Any]]:
-    """For each kind its rows that match: id, name of the kind, what they are sorted by."""
-    out, unknown = [], []
-    for kind in kinds:
-        conditions = Conditions(kind)
-        where = list(present(kind, tenant_id))
-        if asked.filter is not None:
-            where.append(conditions.visit(asked.filter.ast))
-        unknown.append(conditions.unknown)
-        key = sort_key(kind, asked.sort_by) if asked.sort_by else None
-        ordered = cast(null(), Text) if key is None else key
-        if len(kinds) > 1:
-            ordered = cast(ordered, Text)
-        name = literal(kind.name, Text).label("kind")
-        out.append(select(kind.table.c.id, name, ordered.label("key")).where(*where))
-    nobodys = set.intersection(*unknown)
-    if nobodys:
-        raise refused(InvalidFilterException, f"There is no attribute {min(nobodys)[:80]!r}.")
-    return out
-
-
-async def _all(
+async def several(
     session: AsyncSession,
     tenant_id: uuid.UUID,
     rows: Sequence[tuple[str, uuid.UUID]],
     asked: SearchRequest[Any],
     base: str | None,
 ) -> Mapping[uuid.UUID, Any]:
+    """Resources by their ids, of each kind in two statements; with a base URL as plain JSON."""
     out: dict[uuid.UUID, Any] = {}
     for name, kind in KINDS.items():
         ids = [of for what, of in rows if what == name]

@@ -25,6 +25,9 @@ ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 AGAIN = 2
 """Seconds after which a request that met another one, or a database that was away, may come again."""
 PLAIN = {
+    "expiredCursor": "The cursor has expired: begin the search anew.",
+    "invalidCount": "With a cursor goes the count that it was answered to.",
+    "invalidCursor": "The cursor is none of this search.",
     "invalidFilter": "The filter cannot be understood.",
     "invalidPath": "The path cannot be understood, or names no attribute.",
     "invalidSyntax": "The body is no JSON of the form that the request asks for.",

@@ -30,7 +30,7 @@ from domain.database import code_of
 from domain.model import new_id
 from identity.registry import Registry
 from identity.scim.limits import Limit
-from identity.scim.protocol import PROTOCOL, Exchange
+from identity.scim.protocol import PROTOCOL, Exchange, Protocol
 from identity.scim.refusals import Later, refusal, refused
 from identity.scim.schemas import MAX_BYTES
 from identity.scim.storage import Directory
@@ -117,7 +117,7 @@ async def _once(directories: Directories, tenant_id: Any, asked: ScimRequest) ->
         directories.limit.count(tenant_id, _cost(asked))
         asked.subject = bearer
         directory = Directory(session, agent, bearer.token_id, several=_is_bulk(asked))
-        return await Exchange(PROTOCOL, directory).handle(asked)
+        return await Exchange(Protocol(bearer.secret), directory).handle(asked)
 
 
 def _cost(asked: ScimRequest) -> int:

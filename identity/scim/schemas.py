@@ -32,6 +32,8 @@ MAX_MEMBERS = 10_000
 MAX_OPERATIONS = 1_000
 MAX_RESULTS = 200
 PAGE = 100
+CURSORS = 3_600
+"""Seconds for which a cursor opens its page."""
 
 TOLERANT = ScimPolicy(
     unknown=ScimPolicy.Unknown.ignore,
@@ -108,7 +110,8 @@ CONFIG = ServiceProviderConfig(
         )
     ],
     pagination=Pagination(
-        cursor=False,
+        cursor=True,
+        cursor_timeout=CURSORS,
         index=True,
         default_pagination_method=Pagination.DefaultPaginationMethod.index,
         default_page_size=PAGE,

@@ -9,7 +9,7 @@ from scim2_server.storage import AsyncScimStorage, SearchPage
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent, record
-from identity.scim import groups, reading, users
+from identity.scim import groups, reading, searching, users
 from identity.scim.kinds import GROUP_KIND, KINDS, USER_KIND
 
 TOLD = 1_000
@@ -22,6 +22,8 @@ class Directory(AsyncScimStorage):
     `token_id` is in every audit event. Reading without response parameters locks the row: a write follows. Of `several`
     operations in one request each is a part of the transaction that can fail alone.
     """
+
+    supports_cursors = True
 
     def __init__(
         self, session: AsyncSession, agent: Agent, token_id: uuid.UUID, *, several: bool = False
@@ -46,10 +48,10 @@ class Directory(AsyncScimStorage):
     async def search(
         self, resource_types: list[ResourceType], search_request: Any, *, position: Any = None
     ) -> SearchPage:
-        """A page by index. Raises InvalidFilterException."""
-        assert position is None, "no cursors are announced"
+        """A page, by index or by cursor. Raises InvalidFilterException, InvalidCursorException."""
         kinds = [KINDS[str(t.name)] for t in resource_types]
-        return await reading.search(self.session, self.agent.tenant_id, kinds, search_request)
+        tenant = self.agent.tenant_id
+        return await searching.search(self.session, tenant, kinds, search_request, position)
 
     async def create(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
         """Make one. Raises UniquenessException, InvalidValueException, DomainError."""

@@ -41,10 +41,11 @@ class Made:
 
 @dataclass(frozen=True)
 class Bearer:
-    """Whose word a request is."""
+    """Whose word a request is. With `secret` its cursors are sealed, so that they open with this token alone."""
 
     token_id: uuid.UUID
     scopes: frozenset[str]
+    secret: bytes = field(repr=False)
 
 
 async def make_token(
@@ -122,7 +123,7 @@ async def bearer_of(
         return None
     if found.last_used_at is None or found.last_used_at < now - USED:
         await _note(session, tenant_id, found.id, now)
-    return Bearer(found.id, frozenset(found.scopes))
+    return Bearer(found.id, frozenset(found.scopes), _hash(f"cursors of {text}"))
 
 
 async def _note(
