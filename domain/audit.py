@@ -26,7 +26,8 @@ class Agent:
     """Who carries out a command, when and by which right: all that a command and its audit event need to know.
 
     `person_id` is null for the product's own work (imports, jobs), `practitioner_id` for people who are none.
-    `now` is the command's moment, aware and in UTC; `role` and `grant_id` are what allowed it.
+    `now` is the command's moment, aware and in UTC; `role` and `grant_id` are what allowed it. `outside_request_id` is
+    what the system that asked (a directory) calls the request: an id of a machine, never a value of a person.
     """
 
     tenant_id: uuid.UUID
@@ -36,6 +37,7 @@ class Agent:
     role: str | None = None
     grant_id: uuid.UUID | None = None
     request_id: uuid.UUID | None = None
+    outside_request_id: str | None = None
     purpose: str = "TREAT"
     policy_version: str | None = None
     tree_version: int | None = None
@@ -70,6 +72,7 @@ class AuditEvent(Identified):
     policy_version: Mapped[str | None]
     tree_version: Mapped[int | None] = mapped_column(Integer)
     request_id: Mapped[uuid.UUID | None]
+    outside_request_id: Mapped[str | None]
 
 
 def record(
@@ -101,5 +104,6 @@ def record(
             policy_version=agent.policy_version,
             tree_version=agent.tree_version,
             request_id=agent.request_id,
+            outside_request_id=agent.outside_request_id,
         )
     )

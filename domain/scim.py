@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     LargeBinary,
+    SmallInteger,
     Text,
     UniqueConstraint,
     func,
@@ -24,7 +25,10 @@ from domain.model import Base, Identified, Stamped
 
 
 class ScimToken(Identified):
-    """A bearer token of a directory. Only the SHA-256 of its text is kept; several may live at once, for rotation."""
+    """A bearer token of a directory. Only the SHA-256 of its text is kept; several may live at once, for rotation.
+
+    `warned_days`: of the terms of warning before its end, the last that administrators were written to about.
+    """
 
     __tablename__ = "scim_token"
     __resource__ = "tenant"
@@ -41,6 +45,7 @@ class ScimToken(Identified):
     expires_at: Mapped[dt.datetime]
     revoked_at: Mapped[dt.datetime | None]
     last_used_at: Mapped[dt.datetime | None]
+    warned_days: Mapped[int | None] = mapped_column(SmallInteger)
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
 
 

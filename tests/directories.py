@@ -7,6 +7,8 @@ from typing import Any
 from domain.model import Base, new_id
 from domain.people import Person
 from domain.scim import ScimEmail, ScimGroup, ScimMembership, ScimToken, ScimUser
+from domain.scim_departures import ScimDeparture, ScimRelease
+from domain.scim_requests import ScimRequest
 from tests import make
 
 
@@ -32,6 +34,13 @@ def group(person: Person, name: str, **values: Any) -> ScimGroup:
     return ScimGroup(**{"tenant_id": person.tenant_id} | defaults | values)
 
 
+def request(token: ScimToken, **values: Any) -> ScimRequest:
+    """A request of the token's directory, which was carried out."""
+    plain = {"id": new_id(), "method": "PATCH", "asked": "user", "status": 200, "milliseconds": 7}
+    named = {"tenant_id": token.tenant_id, "token_id": token.id, "created_at": make.NOW}
+    return ScimRequest(**plain | named | values)
+
+
 def one_of_each(person: Person) -> list[Base]:
     """A row of every table about directories."""
     key = {"tenant_id": person.tenant_id}
@@ -46,6 +55,9 @@ def one_of_each(person: Person) -> list[Base]:
     )
     return [
         *(token, user(person), nurses),
+        request(token, resource_id=person.id),
+        ScimDeparture(**key, person_id=person.id, asked_at=make.NOW),
+        ScimRelease(**key, id=new_id(), until=make.NOW, released_by=person.id),
         ScimEmail(**key, user_id=person.id, address="nora@corp.example"),
         ScimMembership(**key, group_id=nurses.id, member_id=person.id, user_id=person.id),
     ]

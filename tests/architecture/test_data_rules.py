@@ -32,7 +32,7 @@ GUARDED = sorted(n for n, m in MAPPERS.items() if m.class_.__wall__ is not Wall.
 PLACED = sorted(n for n, m in MAPPERS.items() if m.class_.__wall__ in (Wall.PLACED, Wall.SITE))
 APPEND_ONLY = {"audit_event", "posting", "invoice_line", "idempotency", "external_reference"} | {
     *("allocation", "claim_receipt", "claim_step", "daily_close", "sign_in"),
-    *("scim_email", "scim_membership", "login_session"),
+    *("scim_email", "scim_membership", "login_session", "scim_request", "scim_release"),
 }
 """Rows of these are never changed by the application; a new table is changeable unless it is added here."""
 NOBODYS = {"patient", "appointment_block", "daily_close"}
@@ -61,7 +61,8 @@ ONLY = {
     "provider_test": {"finished_at", "passed", "steps", "version", "updated_at"},
     "held_account": {"asserted", "reason", "person_id", "state", "decided_by", "decided_at"}
     | {"version", "updated_at"},
-    "scim_token": {"revoked_at", "last_used_at"},
+    "scim_token": {"revoked_at", "last_used_at", "warned_days"},
+    "scim_departure": {"asked_at", "refused_at"},
     "email_domain": {"identity_provider_id", "state", "proven_at", "checked_at"}
     | {"version", "updated_at"},
     "invoice": {"state", "cancelled_at", "cancelled_by", "cancel_reason", "version", "updated_at"},

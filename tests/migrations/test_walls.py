@@ -479,6 +479,7 @@ def test_what_no_command_changes_cannot_be_changed(
 
 DELETABLE = {"resource_assignment", "revoked_session", "idempotency"} | {
     *("scim_email", "scim_membership", "login_session", "realm_check"),
+    *("scim_request", "scim_departure"),
 }
 
 
