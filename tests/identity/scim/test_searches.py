@@ -10,6 +10,7 @@ from identity.scim.tokens import bearer_of, make_token
 from tests.identity.scim.conftest import Corp, where
 
 pytestmark = pytest.mark.anyio
+USERS = "/Users"
 SEARCH = "urn:ietf:params:scim:api:messages:2.0:SearchRequest"
 
 
@@ -44,12 +45,12 @@ async def test_cursors_show_everybody_once_in_order(corp: Corp) -> None:
         await corp.user(name, **({"title": title} if title else {}))
     await corp.group("Berta's")
     by_title = {"sortBy": "title", "count": 2}
-    rising = await walk(corp, "/Users/.search", **by_title)
+    rising = await walk(corp, f"{USERS}/.search", **by_title)
     assert rising == [["cora", "bert"], ["dora", "anna"], ["emil"]]
-    falling = await walk(corp, "/Users/.search", **by_title, sortOrder="descending")
+    falling = await walk(corp, f"{USERS}/.search", **by_title, sortOrder="descending")
     assert falling == [["emil", "anna"], ["dora", "bert"], ["cora"]]
     few = {"attributes": ["userName"], "filter": 'title pr and userName ne "dora"', "count": 1}
-    assert await walk(corp, "/Users/.search", **few) == [["cora"], ["bert"]]
+    assert await walk(corp, f"{USERS}/.search", **few) == [["cora"], ["bert"]]
     by_time = {"sortBy": "meta.created", "count": 4, "excludedAttributes": ["members"]}
     assert await walk(corp, "/.search", **by_time) == [
         ["cora", "anna", "bert", "dora"],
