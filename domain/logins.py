@@ -1,4 +1,5 @@
-"""The sessions of the identity provider with which people have come: one row each, from its first token on."""
+"""What is kept of the identity provider: the sessions with which people have come, one row each from its first token
+on; how far the events of a realm were read; the logout tokens that it has sent."""
 
 import datetime as dt
 import uuid
@@ -8,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.audit import Agent
-from domain.model import Identified
+from domain.model import Base, Identified
 
 KEPT = dt.timedelta(days=2)
 """How long a session is known; it lasts a day at the most."""
@@ -29,6 +30,25 @@ class LoginSession(Identified):
     client: Mapped[str]
     started_at: Mapped[dt.datetime]
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class RealmCursor(Base):
+    """Until when, by Keycloak's clock, the events of a health system's realm were read and followed."""
+
+    __tablename__ = "realm_cursor"
+    __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),)
+
+    read_until: Mapped[dt.datetime]
+
+
+class LogoutToken(Base):
+    """A logout token (`jti`) that was taken, until it expires: it is taken once."""
+
+    __tablename__ = "logout_token"
+    __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),)
+
+    jti: Mapped[str] = mapped_column(primary_key=True)
+    until: Mapped[dt.datetime]
 
 
 async def forget_sessions(session: AsyncSession, agent: Agent) -> None:

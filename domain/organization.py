@@ -1,5 +1,6 @@
 """The health system and its tree: Health System > Region > Clinic > Department."""
 
+import datetime as dt
 import uuid
 import zoneinfo
 from enum import StrEnum
@@ -70,6 +71,7 @@ class Tenant(Stamped, Base):
 
     `second_approval`: two administrators have to agree on who administers and who watches over them.
     `session_idle`, `session_max`: seconds that a login lasts without use, and at the most.
+    A token issued before `tokens_valid_from` is refused, whoever holds it.
 
     `currency_digits` is how many of an amount's digits are minor units (ISO 4217: USD 2, JPY 0, KWD 3).
     """
@@ -100,6 +102,7 @@ class Tenant(Stamped, Base):
     jit_mode: Mapped[str] = mapped_column(server_default="restricted")
     session_idle: Mapped[int] = mapped_column(server_default="1800")
     session_max: Mapped[int] = mapped_column(server_default="36000")
+    tokens_valid_from: Mapped[dt.datetime | None]
     tree_version: Mapped[int] = mapped_column(server_default="1")
     settings: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
 

@@ -27,7 +27,7 @@ from identity.tokens import LEEWAY, Token, Tokens, fingerprint
 
 _PERSON = """\
 select json_build_object('id', p.id, 'user_name', p.user_name, 'version', p.version,
-    'tokens_valid_from', p.tokens_valid_from, 'tenant_version', t.version,
+    'tokens_valid_from', greatest(p.tokens_valid_from, t.tokens_valid_from), 'tenant_version', t.version,
     'tree_version', t.tree_version, 'mfa_policy', t.mfa_policy, 'session_max', t.session_max,
     'policy_variant', t.policy_variant, 'viewer_clinical', t.viewer_clinical,
     'practitioner_id', (select r.id from practitioner r

@@ -177,23 +177,22 @@ async def set_state(cell: AsyncEngine, tenant_id: UUID, state: TenantState) -> N
         changed = await session.scalar(
             update(Tenant)
             .where(Tenant.tenant_id == tenant_id, Tenant.state != state)
-            .values(state=state.value, version=Tenant.version + 1, updated_at=agent.now)
+            # Access tokens live five minutes: those of before must not come to life again.
+            .values(
+                state=state.value,
+                tokens_valid_from=agent.now,
+                version=Tenant.version + 1,
+                updated_at=agent.now,
+            )
             .returning(Tenant.tenant_id),
             execution_options={"synchronize_session": False},
         )
         if changed is None:
             return
-        # Access tokens live five minutes: those of before must not come to life again.
-        people = await session.scalars(
-            update(Person)
-            .where(Person.tenant_id == tenant_id)
-            .values(tokens_valid_from=agent.now, updated_at=agent.now)
-            .returning(Person.id),
-            execution_options={"synchronize_session": False},
-        )
         record(session, agent, "tenant:configure", tenant_id)
         if state is TenantState.ACTIVE:
-            await defer_sync(session, tenant_id, people)
+            people = select(Person.id).where(Person.tenant_id == tenant_id)
+            await defer_sync(session, tenant_id, await session.scalars(people))
 
 
 async def _register(control: AsyncEngine, tenant_id: UUID, state: RegistryState) -> None:

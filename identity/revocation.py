@@ -9,22 +9,27 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import delete, exists, or_, select, update
+from sqlalchemy import delete, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent, record
 from domain.errors import NotFound
-from domain.logins import LoginSession
+from domain.logins import LoginSession, LogoutToken
+from domain.organization import Tenant
 from domain.people import Person, RevokedSession
 from identity.deferral import defer_end_session, defer_end_sessions
-from identity.tokens import Logout
+from identity.tokens import LEEWAY, Logout
 
 # A session lasts a day at most (realms.LONGEST_SESSION), even where Keycloak was never told of its end.
 LONGEST = dt.timedelta(days=1)
 KEPT = dt.timedelta(days=2)
 MOST = 100
 """Sessions of one person that are listed."""
+
+
+class Replayed(Exception):
+    """A logout token came a second time (OpenID Connect Back-Channel Logout 1.0, section 2.6)."""
 
 
 async def revoke_session(
@@ -41,8 +46,14 @@ async def sessions_of(
     session: AsyncSession, agent: Agent, person_id: uuid.UUID
 ) -> Sequence[LoginSession]:
     """The sessions of a person that may still open something, the latest first."""
-    cut = select(Person.tokens_valid_from).where(
-        Person.tenant_id == agent.tenant_id, Person.id == person_id
+    cut = (
+        select(func.greatest(Person.tokens_valid_from, Tenant.tokens_valid_from))
+        .join(Tenant, Tenant.tenant_id == Person.tenant_id)
+        .where(
+            Person.tenant_id == agent.tenant_id,
+            Tenant.tenant_id == agent.tenant_id,
+            Person.id == person_id,
+        )
     )
     since = max(filter(None, (await session.scalar(cut), agent.now - LONGEST)))
     ended = exists().where(
@@ -66,7 +77,9 @@ async def note_logout(session: AsyncSession, agent: Agent, logout: Logout) -> bo
     """Refuse the tokens of what Keycloak says has ended; answers whether that was news.
 
     Without a session: those of all sessions of the subject that were issued no later than the announcement.
+    Raises Replayed for an announcement that was followed before.
     """
+    await _take_once(session, agent, logout)
     person_id = await _whose(session, agent, logout)
     if person_id is None and logout.subject is not None:
         return False  # nobody of ours
@@ -76,7 +89,7 @@ async def note_logout(session: AsyncSession, agent: Agent, logout: Logout) -> bo
         news = await session.scalar(ended) is not None
     else:
         assert person_id is not None  # one of both is named
-        news = await _cut(session, agent, person_id, logout.issued_at)
+        news = await cut_person(session, agent, person_id, logout.issued_at)
     if news:
         record(session, agent, "person:manage", *([person_id] if person_id else ()))
     return news
@@ -96,9 +109,29 @@ async def _whose(session: AsyncSession, agent: Agent, logout: Logout) -> uuid.UU
     return found
 
 
-async def _cut(session: AsyncSession, agent: Agent, person_id: uuid.UUID, issued_at: int) -> bool:
-    # Tokens carry whole seconds: those of the announcement's own are of before.
-    cut = dt.datetime.fromtimestamp(issued_at, dt.UTC) + dt.timedelta(milliseconds=999)
+async def _take_once(session: AsyncSession, agent: Agent, logout: Logout) -> None:
+    """Keep an announcement's id until it expires. Two at the same moment wait for each other here."""
+    here = LogoutToken.tenant_id == agent.tenant_id
+    await session.execute(
+        delete(LogoutToken).where(here, LogoutToken.until < agent.now),
+        execution_options={"synchronize_session": False},
+    )
+    until = dt.datetime.fromtimestamp(logout.expires_at + LEEWAY, dt.UTC)
+    taken = (
+        insert(LogoutToken)
+        .values(tenant_id=agent.tenant_id, jti=logout.jti, until=until)
+        .on_conflict_do_nothing()
+        .returning(LogoutToken.jti)
+    )
+    if await session.scalar(taken) is None:
+        raise Replayed()
+
+
+async def cut_person(
+    session: AsyncSession, agent: Agent, person_id: uuid.UUID, second: float
+) -> bool:
+    """Refuse a person's tokens of that second (since 1970) and before; answers whether that was news."""
+    cut = _end_of(second)
     found = await session.scalar(
         update(Person)
         .where(
@@ -129,6 +162,27 @@ async def revoke_sessions(session: AsyncSession, agent: Agent, person_id: uuid.U
         raise NotFound()
     record(session, agent, "person:manage", person_id)
     await defer_end_sessions(session, agent.tenant_id, person_id)
+
+
+async def cut_everybody(session: AsyncSession, agent: Agent, second: float) -> bool:
+    """Refuse everybody's tokens of that second (since 1970) and before: one row, however many people there are."""
+    cut = _end_of(second)
+    found = await session.scalar(
+        update(Tenant)
+        .where(
+            Tenant.tenant_id == agent.tenant_id,
+            or_(Tenant.tokens_valid_from.is_(None), Tenant.tokens_valid_from < cut),
+        )
+        .values(tokens_valid_from=cut, version=Tenant.version + 1, updated_at=agent.now)
+        .returning(Tenant.tenant_id),
+        execution_options={"synchronize_session": False},
+    )
+    return found is not None
+
+
+def _end_of(second: float) -> dt.datetime:
+    """Tokens carry whole seconds: those of a cut's own second are of before."""
+    return dt.datetime.fromtimestamp(int(second), dt.UTC) + dt.timedelta(milliseconds=999)
 
 
 def _revoked(agent: Agent, sid: str) -> Insert:

@@ -17,7 +17,7 @@ from identity.discovery import Homes
 from identity.errors import IdentityUnavailable, TokenRefused
 from identity.realms import PORTAL
 from identity.registry import Registry
-from identity.revocation import note_logout
+from identity.revocation import Replayed, note_logout
 from identity.sync import cell_session
 from identity.tokens import MAX_BYTES, Tokens
 
@@ -91,14 +91,14 @@ class _Endpoints:
         body = await _body(request)
         try:
             logout = await doors.tokens.verify_logout(_logout_token(body))
-        except TokenRefused:
+            tenant_id = logout.issuer.tenant_id
+            agent = Agent(tenant_id=tenant_id, now=datetime.now(UTC))
+            async with cell_session(doors.cell, tenant_id) as session:
+                await note_logout(session, agent, logout)
+        except (TokenRefused, Replayed):
             return JSONResponse({"error": "invalid_request"}, 400, headers=_UNCACHED)
         except IdentityUnavailable as error:
             return _try_again(error)
-        tenant_id = logout.issuer.tenant_id
-        agent = Agent(tenant_id=tenant_id, now=datetime.now(UTC))
-        async with cell_session(doors.cell, tenant_id) as session:
-            await note_logout(session, agent, logout)
         return Response(status_code=200, headers=_UNCACHED)
 
 

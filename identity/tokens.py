@@ -23,6 +23,7 @@ from identity.errors import Refusal, TokenRefused
 
 MAX_BYTES = 16 * 1024
 LEEWAY = 30
+LONGEST_JTI = 255
 ALGORITHMS = frozenset({"ES256"})
 AUDIENCE = "api"
 CLIENTS = frozenset({"portal", "admin-portal"})
@@ -71,12 +72,17 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Logout:
-    """What has ended at the issuer: a session, or all sessions of a subject that were there at an instant."""
+    """What has ended at the issuer: a session, or all sessions of a subject that were there at an instant.
+
+    `jti` names the announcement itself, which is good until `expires_at`.
+    """
 
     issuer: Issuer
     subject: str | None
     session: str | None
     issued_at: int
+    expires_at: int
+    jti: str
 
 
 class Issuers(Protocol):
@@ -134,8 +140,7 @@ class Tokens:
     async def verify_logout(self, bearer: str) -> Logout:
         """What a logout token announces (OpenID Connect Back-Channel Logout 1.0, section 2.6).
 
-        No `jti` is remembered: what a logout token ends is fixed by its `sid`, or by `sub` and `iat`, so the same
-        announcement a second time ends nothing more. Raises TokenRefused, IdentityUnavailable.
+        Whether its `jti` was taken before is for whoever follows it. Raises TokenRefused, IdentityUnavailable.
         """
         issuer, claims = await self._claims(bearer, LOGOUT_TYPES)
         return _logout(issuer, claims, self._clock())
@@ -246,7 +251,7 @@ def _provider(claims: dict[str, Any]) -> UUID | None:
 
 
 def _logout(issuer: Issuer, claims: dict[str, Any], now: float) -> Logout:
-    issued_at, _ = _times(claims, now)
+    issued_at, expires_at = _times(claims, now)
     if claims.get("aud") not in issuer.clients:
         raise TokenRefused(Refusal.AUDIENCE)
     events = claims.get("events")
@@ -254,13 +259,13 @@ def _logout(issuer: Issuer, claims: dict[str, Any], now: float) -> Logout:
         raise TokenRefused(Refusal.KIND)
     if "nonce" in claims:  # an ID token in disguise
         raise TokenRefused(Refusal.CLAIMS)
-    _text(claims, "jti", Refusal.CLAIMS)
+    jti = _text(claims, "jti", Refusal.CLAIMS)
     subject, session = (
         _text(claims, name, Refusal.CLAIMS) if name in claims else None for name in ("sub", "sid")
     )
-    if subject is None and session is None:
+    if (subject is None and session is None) or len(jti) > LONGEST_JTI:
         raise TokenRefused(Refusal.CLAIMS)
-    return Logout(issuer, subject, session, issued_at)
+    return Logout(issuer, subject, session, issued_at, expires_at, jti)
 
 
 def _times(claims: dict[str, Any], now: float) -> tuple[int, int]:

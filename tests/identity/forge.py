@@ -121,7 +121,7 @@ class Authority:
             "typ": "Logout",
             "iat": now,
             "exp": now + 120,
-            "jti": "jti-1",
+            "jti": str(uuid4()),
             "events": {LOGOUT_EVENT: {}},
         }
         kind = {"typ": "logout+jwt", **(header or {})}

@@ -352,8 +352,8 @@ async def test_duplicate_members_do_not_split_the_readers(
 async def test_a_logout_token_names_the_session_that_ended(
     tokens: Tokens, authority: Authority
 ) -> None:
-    logout = await tokens.verify_logout(authority.logout_token())
-    assert logout == Logout(authority.entry, "subject-1", "session-1", NOW)
+    logout = await tokens.verify_logout(authority.logout_token(jti="once"))
+    assert logout == Logout(authority.entry, "subject-1", "session-1", NOW, NOW + 120, "once")
     alone = await tokens.verify_logout(authority.logout_token(sid=None))
     assert (alone.subject, alone.session) == ("subject-1", None)
     alone = await tokens.verify_logout(authority.logout_token(sub=None))
@@ -374,6 +374,7 @@ async def test_a_logout_token_names_the_session_that_ended(
         ({"sub": ""}, Refusal.CLAIMS),
         ({"sid": 7}, Refusal.CLAIMS),
         ({"jti": None}, Refusal.CLAIMS),
+        ({"jti": "j" * 256}, Refusal.CLAIMS),
         ({"jti": 1}, Refusal.CLAIMS),
         ({"exp": None}, Refusal.EXPIRED),
         ({"exp": NOW - LEEWAY}, Refusal.EXPIRED),

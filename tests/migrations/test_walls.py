@@ -108,6 +108,8 @@ def small(tree: make.Tree, doctor: Person) -> list[Base]:
         },
         "person_sync": {"person_id": doctor.id, "tried_at": make.NOW},
         "realm_check": {"id": new_id(), "started_at": make.NOW},
+        "logout_token": {"jti": "j", "until": make.NOW},
+        "realm_cursor": {"read_until": make.NOW},
         "grant_request": {
             "id": new_id(),
             "person_id": doctor.id,
@@ -455,6 +457,7 @@ CHANGED = {
         "jit_mode",
         "session_idle",
         "session_max",
+        "tokens_valid_from",
         "tree_version",
         "version",
         "updated_at",
@@ -480,6 +483,7 @@ def test_what_no_command_changes_cannot_be_changed(
 DELETABLE = {"resource_assignment", "revoked_session", "idempotency"} | {
     *("scim_email", "scim_membership", "login_session", "realm_check"),
     *("scim_request", "scim_departure"),
+    "logout_token",
 }
 
 
