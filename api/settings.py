@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     worker_database_url: SecretStr | None = Field(
         default=None, description="Jobs, as caretree_worker."
     )
+    platform_database_url: SecretStr | None = Field(
+        default=None, description="The cell, as caretree_platform: `caretree tenant` only."
+    )
     audit_database_url: SecretStr | None = Field(default=None, description="As caretree_audit.")
     control_database_url: SecretStr | None = Field(
         default=None, description="The control plane; by default the cell's own server."

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from dev.faults import Fault
-from dev.state import secret
+from dev.state import State, secret
 
 FLOOR = 180_000
 LOCK = 7_265_011
@@ -18,13 +18,17 @@ ROLES: Mapping[str, str] = {
     "caretree_app": "nobypassrls",
     "caretree_worker": "nobypassrls",
     "caretree_audit": "nobypassrls",
+    "caretree_platform": "nobypassrls",
 }
+MEMBERS: Mapping[str, tuple[str, ...]] = {"caretree_platform": ("caretree_app", "caretree_worker")}
+"""Role -> the roles whose rights it has besides its own."""
 PLAIN = "login nosuperuser nocreaterole nocreatedb noreplication"
 SETTINGS: Mapping[str, Mapping[str, str]] = {
     "caretree_app": {"timezone": "UTC", "plan_cache_mode": "force_generic_plan"},
     "caretree_owner": {"timezone": "UTC"},
     "caretree_worker": {"timezone": "UTC"},
     "caretree_audit": {"timezone": "UTC"},
+    "caretree_platform": {"timezone": "UTC"},
 }
 
 Passwords = Mapping[str, str]
@@ -39,11 +43,17 @@ class DatabaseUrls:
     app: str = field(repr=False)
     worker: str = field(repr=False)
     audit: str = field(repr=False)
+    platform: str = field(repr=False)
 
 
 def draw_passwords() -> dict[str, str]:
     """A new password for each role."""
     return {role: secret() for role in ROLES}
+
+
+def kept_passwords(state: State) -> dict[str, str]:
+    """The passwords of the stack's roles, each drawn once: a role that is new has none yet."""
+    return {role: state.drawn("database", "passwords", role, draw=secret) for role in ROLES}
 
 
 def prepare(admin_url: str, name: str, passwords: Passwords | None = None) -> DatabaseUrls:
@@ -64,7 +74,7 @@ def prepare(admin_url: str, name: str, passwords: Passwords | None = None) -> Da
         )
         admin.execute(grant)
     urls = {role: login_url(admin_url, role, given[role], name) for role in ROLES}
-    return DatabaseUrls(*(urls[f"caretree_{part}"] for part in ("owner", "app", "worker", "audit")))
+    return DatabaseUrls(**{role.removeprefix("caretree_"): url for role, url in urls.items()})
 
 
 def prepare_one(admin_url: str, name: str, role: str, password: str) -> str:
@@ -140,6 +150,10 @@ def _role(admin: Admin, role: str) -> None:
         except psycopg.errors.InsufficientPrivilege:
             # Many hosted servers let nobody give BYPASSRLS; migrations then lift FORCE inside their transaction.
             _execute(admin, f"create role {{}} {PLAIN}", role)
+    for group in MEMBERS.get(role, ()):
+        member = admin.execute("select pg_has_role(%s, %s, 'usage')", [role, group]).fetchone()
+        if member != (True,):
+            _execute(admin, "grant {} to {}", group, role)
     row = admin.execute("select rolconfig from pg_roles where rolname = %s", [role]).fetchone()
     present = row[0] if row and isinstance(row[0], list) else []
     lower = {str(setting).lower() for setting in present}

@@ -43,8 +43,7 @@ class Product:
 
     def urls(self) -> databases.DatabaseUrls:
         """The database as each role sees it; roles and database are made if they are not there. Raises Fault."""
-        draw = databases.draw_passwords
-        passwords = self.stack.state.drawn("database", "passwords", draw=draw)
+        passwords = databases.kept_passwords(self.stack.state)
         return databases.prepare(self.stack.database_url, DATABASE, passwords)
 
     def settings(self) -> dict[str, str]:
@@ -56,6 +55,7 @@ class Product:
             "CARETREE_OWNER_DATABASE_URL": urls.owner,
             "CARETREE_WORKER_DATABASE_URL": urls.worker,
             "CARETREE_AUDIT_DATABASE_URL": urls.audit,
+            "CARETREE_PLATFORM_DATABASE_URL": urls.platform,
             "CARETREE_REDIS_URL": self.stack.redis_url,
             "CARETREE_KEYCLOAK_URL": self.stack.keycloak_url,
             "CARETREE_KEYCLOAK_ADMIN_CLIENT_ID": client,
@@ -102,7 +102,7 @@ class Product:
     def children(self, port: int) -> dict[str, tuple[list[str], dict[str, str]]]:
         """The processes that stay in the foreground: command and environment by name."""
         settings = self.settings()
-        owner = {"CARETREE_OWNER_DATABASE_URL"}
+        owner = {"CARETREE_OWNER_DATABASE_URL", "CARETREE_PLATFORM_DATABASE_URL"}
         worker = {"CARETREE_WORKER_DATABASE_URL", "CARETREE_KEYCLOAK_ADMIN_CLIENT_SECRET"}
         serving = environment(_without(settings, owner | worker))
         working = environment(_without(settings, owner))

@@ -33,8 +33,8 @@ def make(state: State, say: Callable[[str], None]) -> str:
 async def _make(settings: Settings, state: State, say: Callable[[str], None]) -> Summary:
     url = settings.required("keycloak_url")
     async with open_platform(
-        control_url=settings.control_url("worker_database_url"),
-        cell_url=settings.required("database_url"),
+        control_url=settings.control_url("platform_database_url"),
+        cell_url=settings.required("platform_database_url"),
         master=Account(
             settings.required("keycloak_admin_client_id"),
             settings.required("keycloak_admin_client_secret"),

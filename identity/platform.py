@@ -30,7 +30,10 @@ def portals_at(portal_url: str, public_url: str) -> Portals:
 async def open_platform(
     *, control_url: str, cell_url: str, master: Account, key_file: Path, portals: Portals
 ) -> AsyncIterator[Platform]:
-    """The platform, closed at the end. `control_url` as caretree_worker, `cell_url` as caretree_app."""
+    """The platform, closed at the end. Both URLs as caretree_platform.
+
+    For the worker, which makes nothing here: `control_url` as caretree_worker, `cell_url` as caretree_app.
+    """
     control = engine(control_url, application="caretree-provisioning", size=2)
     cell = engine(cell_url, application="caretree-provisioning", size=2)
     provider = FileKeyProvider(key_file)

@@ -52,7 +52,7 @@ class Portals:
 
 @dataclass(frozen=True)
 class Platform:
-    """What health systems are made on: the control plane (worker's role), the cell (application's role), Keycloak."""
+    """What health systems are made on: the control plane and the cell (the platform's role), Keycloak."""
 
     control: AsyncEngine
     cell: AsyncEngine

@@ -151,6 +151,14 @@ async def app_engine(database: Database) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture
+async def platform_engine(database: Database) -> AsyncIterator[AsyncEngine]:
+    """The platform's engine: the application's rights, and what only the platform says of a health system."""
+    engine = database.async_engine("caretree_platform")
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
 async def owner_engine(database: Database) -> AsyncIterator[AsyncEngine]:
     """The owner's engine, exempt from row-level security."""
     engine = database.async_engine("caretree_owner")

@@ -30,6 +30,7 @@ ROLES = {
     "caretree_app": "nobypassrls",
     "caretree_worker": "nobypassrls",
     "caretree_audit": "nobypassrls",
+    "caretree_platform": "nobypassrls in role caretree_app, caretree_worker",
 }
 # What the roles have as their own settings on a prepared server; a role taken on does not bring them along.
 SETTINGS = {"caretree_app": ("plan_cache_mode=force_generic_plan",)}
@@ -67,6 +68,10 @@ class Database:
     @property
     def audit_url(self) -> str:
         return self.url("caretree_audit")
+
+    @property
+    def platform_url(self) -> str:
+        return self.url("caretree_platform")
 
     def engine(self, role: str) -> Engine:
         """A synchronous engine whose connections end with their use."""

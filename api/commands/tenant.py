@@ -238,8 +238,8 @@ def _run(work: Callable[[Platform, Settings], Awaitable[T]]) -> T:
 async def _with_platform(work: Callable[[Platform, Settings], Awaitable[T]]) -> T:
     settings = load()
     async with open_platform(
-        control_url=settings.control_url("worker_database_url"),
-        cell_url=settings.required("database_url"),
+        control_url=settings.control_url("platform_database_url"),
+        cell_url=settings.required("platform_database_url"),
         master=Account(
             settings.required("keycloak_admin_client_id"),
             settings.required("keycloak_admin_client_secret"),

@@ -4,7 +4,7 @@ import os
 
 from dev.bench.report import missed, result, table, write
 from dev.bench.run import Effort, measure
-from dev.databases import draw_passwords
+from dev.databases import kept_passwords
 from dev.faults import Fault
 from dev.servers import Stack, root
 
@@ -24,7 +24,7 @@ def command(patients: int | None = None, *, effort: Effort | None = None) -> int
     was_running = stack.postgres.pid() is not None
     say(f"PostgreSQL: {stack.start_postgres()}")
     try:
-        passwords = stack.state.drawn("database", "passwords", draw=draw_passwords)
+        passwords = kept_passwords(stack.state)
         found = measure(
             stack.database_url,
             stack.folder.root,

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from dev.databases import DatabaseUrls, draw_passwords, prepare
+from dev.databases import DatabaseUrls, kept_passwords, prepare
 from dev.live.client import Follower, refused
 from dev.live.cuts import WAYS, Target, mend
 from dev.live.stage import CLINIC, TENANT, VISIT, Stage, staged
@@ -59,7 +59,7 @@ def command(trials: int = TRIALS, followers: int = FOLLOWERS, changes: int = CHA
     was_running = stack.postgres.pid() is not None
     stack.start_postgres()
     try:
-        passwords = stack.state.drawn("database", "passwords", draw=draw_passwords)
+        passwords = kept_passwords(stack.state)
         urls = prepare(stack.database_url, "caretree_live", passwords)
         found = measure(urls, stack.folder.root, trials, followers, changes)
     finally:
@@ -121,7 +121,7 @@ async def told(stage: Stage, number: int, changes: int) -> list[float]:
 
 async def felt(stage: Stage, trials: int) -> dict[str, list[float]]:
     """The times of each way of cutting somebody off, the last effect of each trial."""
-    cell = engine(stage.urls.app, application="caretree-live", size=2)
+    cell = engine(stage.urls.platform, application="caretree-live", size=2)
     people = iter(stage.people)
     out: dict[str, list[float]] = {}
     for way in WAYS:

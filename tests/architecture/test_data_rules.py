@@ -42,17 +42,7 @@ ANSWER = {"paid_minor", "adjusted_minor", "patient_minor"}
 ONLY = {
     "role_grant": {"valid_until", "version", "updated_at"},
     "grant_request": {"state", "decided_by", "decided_at", "grant_id", "version", "updated_at"},
-    "tenant": {
-        "state",
-        "mfa_policy",
-        "second_approval",
-        "jit_mode",
-        "tree_version",
-        "session_idle",
-        "session_max",
-        "tokens_valid_from",
-    }
-    | {"version", "updated_at"},
+    "tenant": {"tokens_valid_from", "tree_version", "version", "updated_at"},
     "person_sync": {"digest", "synced_at", "cause", "tried_at", "failed"},
     "realm_cursor": {"read_until"},
     "realm_check": {"finished_at", "people", "users", "repaired", "findings"},
@@ -281,6 +271,7 @@ def test_the_roles_are_what_they_should_be(owner: Connection) -> None:
         "caretree_app",
         "caretree_worker",
         "caretree_audit",
+        "caretree_platform",
     }
     for row in found:
         assert not any((row.rolsuper, row.rolcreaterole, row.rolcreatedb)), row.rolname
@@ -290,7 +281,9 @@ def test_the_roles_are_what_they_should_be(owner: Connection) -> None:
     assert bypass <= {"caretree_owner"}
 
 
-@pytest.mark.parametrize("role", ["caretree_app", "caretree_worker", "caretree_audit"])
+@pytest.mark.parametrize(
+    "role", ["caretree_app", "caretree_worker", "caretree_audit", "caretree_platform"]
+)
 def test_no_role_of_the_product_owns_anything_or_makes_tables(owner: Connection, role: str) -> None:
     owned = names(owner, f"select relname from pg_class where pg_get_userbyid(relowner) = '{role}'")
     assert owned == set()

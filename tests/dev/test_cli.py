@@ -104,9 +104,11 @@ def test_the_servers_get_no_more_than_they_need(
     stack.start_postgres()
     stack.start_valkey()
     children = Product(stack).children(8000)
-    assert "CARETREE_OWNER_DATABASE_URL" not in children["api"][1]
+    for name in ("api", "worker"):
+        assert not {"CARETREE_OWNER_DATABASE_URL", "CARETREE_PLATFORM_DATABASE_URL"} & set(
+            children[name][1]
+        )
     assert "CARETREE_KEYCLOAK_ADMIN_CLIENT_SECRET" not in children["api"][1]
-    assert "CARETREE_OWNER_DATABASE_URL" not in children["worker"][1]
 
 
 def test_settings_of_the_stack_itself_do_not_reach_the_product(

@@ -44,12 +44,12 @@ def test_each_role_logs_in_with_its_rights_and_settings(admin_url: str) -> None:
     with psycopg.connect(urls.app) as app:
         shown = [app.execute(f"show {name}").fetchone() for name in ("timezone", "plan_cache_mode")]
         assert shown == [("UTC",), ("force_generic_plan",)]
-    for url in (urls.owner, urls.app, urls.worker, urls.audit):
+    for url in (urls.owner, urls.app, urls.worker, urls.audit, urls.platform):
         with psycopg.connect(url) as connection:
             assert connection.info.dbname == "one"
     found = {str(row[0]): row[2:6] for row in roles(admin_url)}
     assert found["caretree_owner"] == (True, False, False, True)
-    for name in ("caretree_app", "caretree_worker", "caretree_audit"):
+    for name in ("caretree_app", "caretree_worker", "caretree_audit", "caretree_platform"):
         assert found[name] == (False, False, False, True)
 
 
@@ -59,7 +59,7 @@ def test_only_the_owner_makes_tables(admin_url: str) -> None:
         owner.execute("create table t (id int)")
         owner.execute("create extension if not exists btree_gist")
         owner.rollback()
-    for url in (urls.app, urls.worker, urls.audit):
+    for url in (urls.app, urls.worker, urls.audit, urls.platform):
         with psycopg.connect(url) as other, pytest.raises(psycopg.errors.InsufficientPrivilege):
             other.execute("create table t (id int)")
 

@@ -14,7 +14,9 @@ def test_changes_are_told_and_cuts_are_felt_at_both_servers(
     empty_database: Database, tmp_path: Path
 ) -> None:
     bare = empty_database
-    urls = DatabaseUrls(bare.owner_url, bare.app_url, bare.worker_url, bare.audit_url)
+    urls = DatabaseUrls(
+        bare.owner_url, bare.app_url, bare.worker_url, bare.audit_url, bare.platform_url
+    )
     found = measure(urls, tmp_path, trials=2, followers=PEOPLE, changes=3)
     assert len(found.told) == 3 * PEOPLE
     assert set(found.felt) == set(WAYS)

@@ -76,6 +76,8 @@ class World:
     loader: ActorLoader
     pipeline: Pipeline
     worker_url: str
+    cell: AsyncEngine
+    """As the API and the worker see it."""
     made: list[MadeTenant] = field(default_factory=list)
 
     async def tenant(self, mfa: MfaPolicy = MfaPolicy.NONE, **values: object) -> MadeTenant:
@@ -128,7 +130,7 @@ class World:
     def resources(self) -> Resources:
         """What jobs work with."""
         platform = self.platform
-        return Resources(platform.cell, platform.accounts, platform.keys)
+        return Resources(self.cell, platform.accounts, platform.keys)
 
     async def work(self) -> None:
         """Carry out the jobs that are due."""
@@ -154,8 +156,8 @@ def order(**values: object) -> TenantOrder:
 async def platform(
     database: Database, keycloak: KeycloakServer, tmp_path: Path
 ) -> AsyncIterator[Platform]:
-    control = engine(database.worker_url, application="test-control", size=2)
-    cell = engine(database.app_url, application="test-cell", size=2)
+    control = engine(database.platform_url, application="test-control", size=2)
+    cell = engine(database.platform_url, application="test-cell", size=2)
     provider = FileKeyProvider(tmp_path / "keys.json")
     sealer = SecretSealer(provider)
     accounts = Accounts(control, sealer, keycloak.account)
@@ -171,20 +173,20 @@ async def platform(
 async def world(
     platform: Platform, database: Database, keycloak: KeycloakServer
 ) -> AsyncIterator[World]:
-    registry_engine: AsyncEngine = engine(database.app_url, application="test-registry", size=1)
-    registry = Registry(registry_engine)
+    cell = engine(database.app_url, application="test-app", size=2)
+    registry = Registry(cell)
     pipeline = Pipeline(database.app_url, size=1)
     await pipeline.start()
     async with httpx.AsyncClient(trust_env=False) as http:
-        arrivals = Arrivals(platform.cell, http)
+        arrivals = Arrivals(cell, http)
         tokens = Tokens(registry, KeyCache(http))
         loader = ActorLoader(tokens, pipeline, arrive=arrivals.arrive)
-        made = World(platform, registry, loader, pipeline, database.worker_url)
+        made = World(platform, registry, loader, pipeline, database.worker_url, cell)
         yield made
     for tenant in made.made:
         await drop_realm(platform, keycloak.url, tenant.realm)
     await pipeline.stop()
-    await registry_engine.dispose()
+    await cell.dispose()
 
 
 async def drop_realm(platform: Platform, url: str, name: str) -> None:

@@ -233,13 +233,13 @@ async def test_access_ends_with_the_next_request(
 
 
 async def test_a_login_ends_when_it_has_lasted_long_enough(
-    house: House, app_engine: AsyncEngine
+    house: House, platform_engine: AsyncEngine
 ) -> None:
     begun = now() - 500
     bearer = house.token(auth_time=begun)
     actor = await house.loader.actor(bearer)
     agent = Agent(tenant_id=house.nurse.tenant_id, now=dt.datetime.now(dt.UTC))
-    async with cell_session(app_engine, agent.tenant_id) as session:
+    async with cell_session(platform_engine, agent.tenant_id) as session:
         await set_session_limits(session, agent, 300, 600)
     assert not await house.stands(actor)
     again = await house.loader.actor(bearer, fresh=True)

@@ -45,8 +45,7 @@ def slug(database: Database, keycloak: KeycloakServer) -> Iterator[str]:
 def caretree(database: Database, keycloak: KeycloakServer, tmp_path: Path) -> Caretree:
     """Runs `caretree tenant` with the settings of an operator's shell."""
     environment = {
-        "CARETREE_DATABASE_URL": database.app_url,
-        "CARETREE_WORKER_DATABASE_URL": database.worker_url,
+        "CARETREE_PLATFORM_DATABASE_URL": database.platform_url,
         "CARETREE_KEYCLOAK_URL": keycloak.url,
         "CARETREE_KEYCLOAK_ADMIN_CLIENT_ID": keycloak.account.client_id,
         "CARETREE_KEYCLOAK_ADMIN_CLIENT_SECRET": keycloak.account.secret,
@@ -99,7 +98,7 @@ def test_problems_are_one_sentence(caretree: Caretree, slug: str) -> None:
         (("create", "--slug", slug, "--name", "Mercy", "--mfa", "some"), {}, "--mfa"),
         (("suspend", "nowhere"), {}, "There is no such health system."),
         (("mfa", "nowhere", "all"), {}, "There is no such health system."),
-        (("list",), {"worker_database_url": nowhere}, "The database"),
+        (("list",), {"platform_database_url": nowhere}, "The database"),
     ):
         result = caretree(*arguments, **changes)
         assert result.exit_code != 0

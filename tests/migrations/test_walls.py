@@ -417,7 +417,7 @@ def test_no_row_changes_its_place(app: Connection, mine: System, name: str, colu
     refused(app, lambda: app.execute(move), "permission denied")
 
 
-@pytest.mark.parametrize("name", TENANTS)
+@pytest.mark.parametrize("name", sorted({*TENANTS} - {"tenant"}))
 def test_a_forged_tenant_is_refused(
     app: Connection, mine: System, theirs: System, name: str
 ) -> None:
@@ -450,20 +450,11 @@ CHANGED = {
     "role_mapping": {"valid_until", "ended_at", "created_by", "version", "updated_at"},
     "role_grant": {"valid_until", "version", "updated_at"},
     "grant_request": {"state", "decided_by", "decided_at", "grant_id", "version", "updated_at"},
-    "tenant": {
-        "state",
-        "mfa_policy",
-        "second_approval",
-        "jit_mode",
-        "session_idle",
-        "session_max",
-        "tokens_valid_from",
-        "tree_version",
-        "version",
-        "updated_at",
-    },
+    "tenant": {"tokens_valid_from", "tree_version", "version", "updated_at"},
 }
 """Table -> what commands change of it."""
+PLATFORMS = {"state", "mfa_policy", "second_approval", "jit_mode", "session_idle", "session_max"}
+"""What the platform alone says of a health system, which it alone makes."""
 
 
 @pytest.mark.parametrize("name", sorted(CHANGED))
@@ -478,6 +469,30 @@ def test_what_no_command_changes_cannot_be_changed(
                 assert app.execute(same).rowcount > 0
         else:
             refused(app, partial(app.execute, same), "permission denied")
+
+
+def test_health_systems_are_the_platforms(
+    app: Connection, database: Database, mine: System, theirs: System
+) -> None:
+    """The application makes none and moves none; the platform does, and each within its wall alone."""
+    again = insert(table("tenant")).values(copy_of(mine.of("tenant")[0], tenant_id=new_id()))
+    become(app, of(mine))
+    refused(app, partial(app.execute, again), "permission denied")
+    with database.engine("caretree_platform").connect() as platform:
+        become(platform, of(mine))
+        refused(platform, partial(platform.execute, again), "row-level security")
+        assert keys(platform, "tenant") == {(mine.tenant_id,)}
+        for name in PLATFORMS:
+            same = update(table("tenant")).values({name: table("tenant").c[name]})
+            refused(app, partial(app.execute, same), "permission denied")
+            with trying(platform):
+                assert platform.execute(same).rowcount == 1
+        become(platform, of(theirs))
+        for name in ("slug", "currency", "policy_variant"):
+            change = update(table("tenant")).values({name: table("tenant").c[name]})
+            refused(platform, partial(platform.execute, change), "permission denied")
+        refused(platform, lambda: platform.execute(table("tenant").delete()), "permission denied")
+        platform.rollback()
 
 
 DELETABLE = {"resource_assignment", "revoked_session", "idempotency"} | {
