@@ -7,10 +7,8 @@ Identity providers of a realm are in `identity/brokers.py`, what can fail in `id
 """
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -18,76 +16,20 @@ from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
+import orjson
 import stamina
-from keycloak import KeycloakAdmin, KeycloakOpenIDConnection
-from keycloak.exceptions import (
-    KeycloakDeleteError,
-    KeycloakError,
-    KeycloakPostError,
-    raise_error_from_response,
-)
+from keycloak import KeycloakAdmin
+from keycloak.exceptions import KeycloakError, KeycloakPostError, raise_error_from_response
 
+from identity.keycloak_connection import TIMEOUT, Connection
+from identity.keycloak_connection import Account as Account
 from identity.keycloak_failures import Unavailable, failure
 
-TIMEOUT = httpx.Timeout(30, connect=5)
 CREATING = httpx.Timeout(120, connect=5)
 """For the one call that makes a whole realm: seconds on an idle server, a minute on a busy one."""
 MASTER = "master"
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Account:
-    """A service account: a confidential client of `realm`, which is the spoken-to realm where it is None."""
-
-    client_id: str
-    secret: str = field(repr=False)
-    realm: str | None = None
-
-
-class _Connection(KeycloakOpenIDConnection):
-    """Gets its token once, however many calls find it missing, expired or refused."""
-
-    def __init__(self, url: str, realm: str, account: Account, timeout: httpx.Timeout) -> None:
-        super().__init__(
-            server_url=url + "/",
-            realm_name=realm,
-            user_realm_name=account.realm or realm,
-            client_id=account.client_id,
-            client_secret_key=account.secret,
-            timeout=timeout,  # type: ignore[arg-type]  # handed on to httpx, which takes both forms
-            max_retries=0,
-        )
-        self._renewing = asyncio.Lock()
-        self._renewed = 0.0
-
-    async def a__refresh_if_required(self) -> None:
-        if self._is_fresh():
-            return
-        async with self._renewing:
-            if not self._is_fresh():
-                await self._renew()
-
-    async def a_refresh_token(self) -> None:
-        asked = time.monotonic()
-        async with self._renewing:
-            if self._renewed < asked:
-                await self._renew()
-
-    def _is_fresh(self) -> bool:
-        return self.token is not None and time.monotonic() < self._stale_at
-
-    async def _renew(self) -> None:
-        await self.a_get_token()
-        self._renewed = time.monotonic()
-        seconds = self.token["expires_in"] if self.token else 0
-        self._stale_at = self._renewed + self.token_lifetime_fraction * seconds
-
-    async def aclose(self) -> None:
-        if self._keycloak_openid is not None:
-            await self._keycloak_openid.connection.aclose()
-        await super().aclose()
 
 
 class Realm:
@@ -106,8 +48,9 @@ class Realm:
         creating: httpx.Timeout = CREATING,
     ) -> None:
         self.name = name
-        self._creator = partial(_Connection, url, name, account, creating)
-        self._connection = _Connection(url, name, account, timeout)
+        self.account = account
+        self._creator = partial(Connection, url, name, account, creating)
+        self._connection = Connection(url, name, account, timeout)
         self._admin = KeycloakAdmin(connection=self._connection)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -148,7 +91,7 @@ class Realm:
 
     async def end_all_sessions(self) -> None:
         """Log everybody out; sends no back-channel logout."""
-        await self._ask("end all sessions", lambda: self._post("logout-all"))
+        await self._ask("end all sessions", lambda: self._raw("post", "logout-all"))
 
     # Roles
 
@@ -259,7 +202,9 @@ class Realm:
 
     async def end_session(self, sid: str) -> None:
         """Log one session out and send its back-channel logout. NotFound: it has ended already."""
-        await self._ask("end session", lambda: self._delete(f"sessions/{quote(sid, safe='')}"))
+        await self._ask(
+            "end session", lambda: self._raw("delete", f"sessions/{quote(sid, safe='')}")
+        )
 
     async def sessions(self, user_id: str) -> list[Json]:
         """A user's open sessions."""
@@ -309,7 +254,31 @@ class Realm:
     async def remove_provider_mapper(self, alias: str, mapper_id: str) -> None:
         """Take a mapper away."""
         path = f"identity-provider/instances/{quote(alias, safe='')}/mappers/{mapper_id}"
-        await self._ask("remove mapper", lambda: self._delete(path))
+        await self._ask("remove mapper", lambda: self._raw("delete", path))
+
+    # What has no method of its own: paths below the realm's own
+
+    async def get(self, path: str, **query: str) -> Any:
+        """What the administration answers at a path of the realm."""
+        return await self._ask("read", lambda: self._raw("get", path, **query))
+
+    async def put(self, path: str, body: Any) -> None:
+        """Replace what is at a path, as read before and changed."""
+        await self._ask("change", lambda: self._raw("put", path, body))
+
+    async def post(self, path: str, body: Any = None) -> Any:
+        """Add to what is at a path; goes out once. Conflict: it is there."""
+        return await self._call("add", lambda: self._raw("post", path, body))
+
+    async def remove(self, path: str, body: Any = None) -> None:
+        """Take away what is at a path. NotFound: there is nothing."""
+        await self._call("remove", lambda: self._raw("delete", path, body))
+
+    async def export(self) -> Json:
+        """The realm as Keycloak exports it, with clients and without people; secrets are masked."""
+        parts = {"exportClients": "true", "exportGroupsAndRoles": "true"}
+        send = partial(self._raw, "post", "partial-export", **parts)
+        return dict(await self._ask("export realm", send))
 
     async def refusals(self, kinds: Iterable[str], since: datetime) -> list[str]:
         """The different codes of refused logins of these kinds since an instant, in order of the alphabet."""
@@ -318,13 +287,12 @@ class Realm:
         begun = since.timestamp() * 1000
         return sorted({str(event.get("error", "")) for event in found if event["time"] >= begun})
 
-    async def _post(self, path: str) -> Any:
-        answer = await self._connection.a_raw_post(f"admin/realms/{self.name}/{path}", data="{}")
-        return raise_error_from_response(answer, KeycloakPostError, expected_codes=[200, 204])
-
-    async def _delete(self, path: str) -> Any:
-        answer = await self._connection.a_raw_delete(f"admin/realms/{self.name}/{path}")
-        return raise_error_from_response(answer, KeycloakDeleteError, expected_codes=[204])
+    async def _raw(self, method: str, path: str, body: Any = None, **query: str) -> Any:
+        send = getattr(self._connection, f"a_raw_{method}")
+        sent = {} if method == "get" else {"data": orjson.dumps(body or {}).decode()}
+        answer = await send(f"admin/realms/{self.name}/{path}", **sent, **query)
+        expected = [200, 201, 204]
+        return raise_error_from_response(answer, KeycloakPostError, expected_codes=expected)
 
     async def _ask(
         self, call: str, send: Callable[[], Awaitable[Any]], *, within: float = 20

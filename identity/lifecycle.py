@@ -17,9 +17,8 @@ from domain.errors import Invalid, NotFound
 from domain.organization import JitMode, MfaPolicy, Tenant, TenantState
 from domain.people import Person, RoleGrant
 from identity.deferral import defer_sync, defer_sync_tenant
-from identity.drift import drift
 from identity.keycloak import Realm
-from identity.realms import LONGEST_SESSION, SERVICE_ACCOUNTS, RealmPlan
+from identity.realms import LONGEST_SESSION
 from identity.sync import cell_session
 from identity.tenants import Platform, Progress, silent
 
@@ -134,26 +133,6 @@ async def set_session_limits(session: AsyncSession, agent: Agent, idle: int, lon
         raise NotFound()
     record(session, agent, "tenant:configure", agent.tenant_id)
     await defer_sync_tenant(session, agent.tenant_id)
-
-
-async def drift_of(platform: Platform, slug: str) -> list[str]:
-    """In which points the realm is not what the template and the platform say. Raises NotFound, KeycloakFailure."""
-    tenant_id, url, name = await _entry(platform.control, slug)
-    async with cell_session(platform.cell, tenant_id) as session:
-        tenant = await session.get_one(Tenant, tenant_id)
-    portals = platform.portals
-    plan = RealmPlan(
-        name=name,
-        tenant_id=tenant_id,
-        mfa=MfaPolicy(tenant.mfa_policy),
-        session_idle=tenant.session_idle,
-        session_max=tenant.session_max,
-        portal_redirects=portals.redirects,
-        admin_redirects=portals.admin_redirects,
-        backchannel_logout=f"{portals.backchannel_logout}/{name}",
-        secrets=dict.fromkeys(SERVICE_ACCOUNTS, ""),  # Keycloak does not show them for comparing
-    )
-    return await drift(await platform.accounts.as_master(url, name), plan)
 
 
 async def _entry(control: AsyncEngine, slug: str) -> tuple[UUID, str, str]:

@@ -28,7 +28,13 @@ def portals_at(portal_url: str, public_url: str) -> Portals:
 
 @asynccontextmanager
 async def open_platform(
-    *, control_url: str, cell_url: str, master: Account, key_file: Path, portals: Portals
+    *,
+    control_url: str,
+    cell_url: str,
+    master: Account,
+    key_file: Path,
+    portals: Portals,
+    codes_serve_twice: bool = False,
 ) -> AsyncIterator[Platform]:
     """The platform, closed at the end. Both URLs as caretree_platform.
 
@@ -40,7 +46,8 @@ async def open_platform(
     sealer = SecretSealer(provider)
     accounts = Accounts(control, sealer, master)
     try:
-        yield Platform(control, cell, accounts, sealer, Keyring(provider, cell), portals)
+        keys = Keyring(provider, cell)
+        yield Platform(control, cell, accounts, sealer, keys, portals, codes_serve_twice)
     finally:
         await accounts.close()
         await cell.dispose()

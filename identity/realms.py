@@ -12,6 +12,7 @@ from uuid import UUID
 
 from domain.control import REALM_NAME
 from domain.organization import MfaPolicy
+from identity.flow_trees import digests
 from identity.keycloak import Json, Realm
 from identity.keycloak_failures import Conflict
 
@@ -51,6 +52,7 @@ class RealmPlan:
     session_idle: int = 1800
     session_max: int = 36000
     otp_code_reusable: bool = False
+    enabled: bool = True
 
     def __post_init__(self) -> None:
         # Keycloak takes nearly any name, slashes and other realms' prefixes included.
@@ -87,7 +89,8 @@ def representation(plan: RealmPlan) -> Json:
         "SVC_POLICY_SECRET": plan.secrets[SVC_POLICY],
     }
     filled: Json = _filled(template(), values)
-    return filled
+    attributes = {**filled["attributes"], **digests(filled)}
+    return {**filled, "enabled": plan.enabled, "attributes": attributes}
 
 
 @cache

@@ -60,6 +60,7 @@ class Platform:
     sealer: SecretSealer
     keys: Keyring
     portals: Portals
+    codes_serve_twice: bool = False  # on a developer's machine, for scripted logins
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,9 @@ async def _registered(
             await session.execute(_new_entry(order, cluster))
             entry = (await session.scalars(_by_slug(order.slug))).one()
         home = (await session.scalars(_cluster(entry))).one()
-        drawn = {c: await _secret(session, platform.sealer, entry.id, c) for c in SERVICE_ACCOUNTS}
+        drawn = {
+            c: await secret_of(session, platform.sealer, entry.id, c) for c in SERVICE_ACCOUNTS
+        }
     return entry, home.url, drawn
 
 
@@ -212,7 +215,7 @@ async def _roomy_cluster(session: AsyncSession, region: str) -> IdentityCluster:
     return cluster
 
 
-async def _secret(
+async def secret_of(
     session: AsyncSession, sealer: SecretSealer, tenant_id: UUID, client_id: str
 ) -> str:
     """The service account's secret: drawn and sealed once, then always the same."""

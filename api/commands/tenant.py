@@ -20,7 +20,6 @@ from domain.organization import JitMode, MfaPolicy, PolicyVariant
 from identity.keycloak import Account
 from identity.keycloak_failures import Denied, KeycloakFailure
 from identity.lifecycle import (
-    drift_of,
     resume_tenant,
     set_jit_mode,
     set_mfa_policy,
@@ -40,6 +39,7 @@ from identity.tenants import (
     create_tenant,
     register_cluster,
 )
+from identity.upgrades import RealmReport, drift_of, repair_of, upgrade_realms
 
 T = TypeVar("T")
 NAME = "tenant"
@@ -197,14 +197,53 @@ def _change(slug: str, command: Callable[[AsyncSession, Agent], Awaitable[None]]
 
 
 @app.command(name="drift")
-def drift_(slug: Slug) -> None:
-    """Compare a health system's realm with the template; exit code 1 where they differ. Changes nothing."""
+def drift_(
+    slug: Slug, repair: Annotated[bool, typer.Option(help="Mend what differs.")] = False
+) -> None:
+    """Compare a health system's realm with the template; exit code 1 where they differ and nothing was mended."""
+    if repair:
+        _tell([_run(lambda platform, _: repair_of(platform, slug))])
+        return
     findings = _run(lambda platform, _: drift_of(platform, slug))
     for finding in findings:
         console.print(f"  {finding}", highlight=False)
     if findings:
         raise typer.Exit(1)
     console.print(f"[bold]{slug}[/]: the realm is as it should be.")
+
+
+@app.command()
+def upgrade(
+    check: Annotated[bool, typer.Option(help="Change nothing, only tell.")] = False,
+) -> None:
+    """Bring every health system's realm to the present template, whichever made it, and tell what that took.
+
+    Safe to repeat, also after a crash. Exit code 1 where a realm is not as it should be afterwards.
+    """
+
+    async def visit(platform: Platform, _: Settings) -> list[RealmReport]:
+        return await upgrade_realms(platform, mend=not check, progress=_visit)
+
+    _tell(_run(visit))
+
+
+def _visit(slug: str) -> None:
+    console.print(f"  {slug}", highlight=False, style="dim")
+
+
+def _tell(reports: list[RealmReport]) -> None:
+    """What was found at each realm; exit code 1 where something is left to do."""
+    for report in reports:
+        outcome = "as it should be"
+        if report.found:
+            outcome = f"{'mended' if report.mended else 'differs in'} {len(report.found)} points"
+        outcome = report.failure or outcome
+        version = f"template {report.before or 'unknown'}"
+        console.print(f"[bold]{report.slug}[/] ({version}, {report.seconds:.1f} s): {outcome}")
+        for finding in report.found:
+            console.print(f"  {finding}", highlight=False)
+    if any(r.failure or (r.found and not r.mended) for r in reports):
+        raise typer.Exit(1)
 
 
 def _person(user_name: str, name: str) -> PersonDraft:
@@ -246,5 +285,6 @@ async def _with_platform(work: Callable[[Platform, Settings], Awaitable[T]]) -> 
         ),
         key_file=Path(settings.required("key_file")),
         portals=portals_at(settings.portal_url or settings.public_url, settings.public_url),
+        codes_serve_twice=settings.is_development,
     ) as platform:
         return await work(platform, settings)

@@ -163,7 +163,9 @@ async def platform(
     accounts = Accounts(control, sealer, keycloak.account)
     await register_cluster(control, "test", region="test", url=keycloak.url)
     portals = Portals((CALLBACK,), (ADMIN_CALLBACK,), "http://127.0.0.1:9/backchannel-logout")
-    yield Platform(control, cell, accounts, sealer, Keyring(provider, cell), portals)
+    yield Platform(
+        control, cell, accounts, sealer, Keyring(provider, cell), portals, codes_serve_twice=True
+    )
     await accounts.close()
     await cell.dispose()
     await control.dispose()

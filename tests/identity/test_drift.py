@@ -1,13 +1,14 @@
-"""What somebody changes by hand in Keycloak's console is found."""
+"""What somebody changes by hand in Keycloak's console is found, and mended."""
 
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from identity.drift import drift
+from identity.drift import drift, repair
 from identity.keycloak import Json, Realm
 from identity.realms import MARKER
-from tests.identity.conftest import World
+from tests.identity.browser import Browser
+from tests.identity.conftest import CALLBACK, PASSWORD, World
 
 pytestmark = [pytest.mark.anyio, pytest.mark.keycloak]
 
@@ -85,6 +86,42 @@ async def a_weaker_flow(realm: Realm) -> None:
     await realm._admin.a_update_authentication_flow_executions(changed, "browser-mfa")
 
 
+async def another_mapper(realm: Realm) -> None:
+    scope = next(s for s in await realm.get("client-scopes") if s["name"] == "caretree")
+    mapper = next(m for m in scope["protocolMappers"] if m["name"] == "tenant_id")
+    path = f"client-scopes/{scope['id']}/protocol-mappers/models/{mapper['id']}"
+    await realm.put(path, {**mapper, "config": {**mapper["config"], "claim.value": "another"}})
+
+
+async def more_roles(realm: Realm) -> None:
+    await realm.post("roles", {"name": "superuser"})
+
+
+async def no_codes(realm: Realm) -> None:
+    path = "authentication/required-actions/CONFIGURE_TOTP"
+    await realm.put(path, {**await realm.get(path), "enabled": False})
+
+
+async def profile_of_their_own(realm: Realm) -> None:
+    profile = await realm.get("users/profile")
+    for attribute in profile["attributes"]:
+        attribute["permissions"]["edit"] = ["admin", "user"]
+    await realm.put("users/profile", profile)
+
+
+async def more_scopes(realm: Realm) -> None:
+    portal = await client(realm, "portal")
+    scope = next(s for s in await realm.get("client-scopes") if s["name"] == "roles")
+    await realm.put(f"clients/{portal['id']}/default-client-scopes/{scope['id']}", {})
+
+
+async def signing_off(realm: Realm) -> None:
+    found = await realm.get("components", type="org.keycloak.keys.KeyProvider")
+    key = next(c for c in found if c["name"] == "signing")
+    config = {**key["config"], "priority": ["1"]}
+    await realm.put(f"components/{key['id']}", {**key, "config": config})
+
+
 CHANGES: list[tuple[Change, str]] = [
     (open_registration, "The realm's registrationAllowed differs."),
     (other_flow, "The realm's browserFlow differs."),
@@ -99,10 +136,16 @@ CHANGES: list[tuple[Change, str]] = [
     (a_powerful_person, "1 users hold rights over the realm."),
     (a_powerful_account, "service-account-svc-policy holds other rights than intended."),
     (a_weaker_flow, "The flow browser-mfa differs."),
+    (another_mapper, "The client scope caretree has another mapper tenant_id."),
+    (more_roles, "There is a role superuser that the template does not have."),
+    (no_codes, "The required action CONFIGURE_TOTP differs."),
+    (profile_of_their_own, "The user profile differs."),
+    (more_scopes, "The client portal differs in defaultClientScopes."),
+    (signing_off, "The component signing differs."),
 ]
 
 
-async def test_every_change_is_found_and_nothing_else(world: World) -> None:
+async def test_every_change_is_found_and_nothing_else_and_mended(world: World) -> None:
     made = await world.tenant()
     realm, plan = await world.master(made), await world.plan(made)
     assert await drift(realm, plan) == []
@@ -111,3 +154,8 @@ async def test_every_change_is_found_and_nothing_else(world: World) -> None:
         await change(realm)
         expected.add(finding)
         assert set(await drift(realm, plan)) == expected, change.__name__
+    assert set(await repair(realm, plan)) == expected
+    assert await drift(realm, plan) == []
+    assert await repair(realm, plan) == []
+    async with Browser(made.issuer, CALLBACK) as admin:
+        assert await admin.login("admin", PASSWORD)

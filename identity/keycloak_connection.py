@@ -1,0 +1,63 @@
+"""How a service account connects to Keycloak: who it is, and its token, which is got once for all that wait for it."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+import httpx
+from keycloak import KeycloakOpenIDConnection
+
+TIMEOUT = httpx.Timeout(30, connect=5)
+
+
+@dataclass(frozen=True)
+class Account:
+    """A service account: a confidential client of `realm`, which is the spoken-to realm where it is None."""
+
+    client_id: str
+    secret: str = field(repr=False)
+    realm: str | None = None
+
+
+class Connection(KeycloakOpenIDConnection):
+    """Gets its token once, however many calls find it missing, expired or refused."""
+
+    def __init__(self, url: str, realm: str, account: Account, timeout: httpx.Timeout) -> None:
+        super().__init__(
+            server_url=url + "/",
+            realm_name=realm,
+            user_realm_name=account.realm or realm,
+            client_id=account.client_id,
+            client_secret_key=account.secret,
+            timeout=timeout,  # type: ignore[arg-type]  # handed on to httpx, which takes both forms
+            max_retries=0,
+        )
+        self._renewing = asyncio.Lock()
+        self._renewed = 0.0
+
+    async def a__refresh_if_required(self) -> None:
+        if self._is_fresh():
+            return
+        async with self._renewing:
+            if not self._is_fresh():
+                await self._renew()
+
+    async def a_refresh_token(self) -> None:
+        asked = time.monotonic()
+        async with self._renewing:
+            if self._renewed < asked:
+                await self._renew()
+
+    def _is_fresh(self) -> bool:
+        return self.token is not None and time.monotonic() < self._stale_at
+
+    async def _renew(self) -> None:
+        await self.a_get_token()
+        self._renewed = time.monotonic()
+        seconds = self.token["expires_in"] if self.token else 0
+        self._stale_at = self._renewed + self.token_lifetime_fraction * seconds
+
+    async def aclose(self) -> None:
+        if self._keycloak_openid is not None:
+            await self._keycloak_openid.connection.aclose()
+        await super().aclose()
