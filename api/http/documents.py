@@ -1,8 +1,4 @@
-"""Documents as they were found good: parsed, within the limits, valid. The most used are kept.
-
-Level 2 of the engine (prepared operations) hangs on `Operation`: it is found by the document's text or id, and lives
-as long as its document.
-"""
+"""Documents as they were found good: parsed, within the limits, valid, prepared. The most used are kept."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -27,6 +23,7 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from api.http.errors import Code, Problem, said_of
 from api.http.limits import Limits, Measure, Meter, check, too_complex
 from api.plan.kept import Kept, weight_of
+from api.plan.prepared import Prepared, prepare
 
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 BYTES = 64 * 1024 * 1024
@@ -39,13 +36,17 @@ Compiling = Callable[[], AbstractContextManager[None]]
 
 @dataclass(slots=True)
 class Operation:
-    """One operation of a document. `sizes` are the variables that its cost depends on."""
+    """One operation of a document. `sizes` are the variables that its cost depends on.
+
+    `prepared`: level 2 of the engine, where the operation is one for it.
+    """
 
     document: DocumentNode
     node: OperationDefinitionNode
     measure: Measure
     sizes: tuple[str, ...]
     costs: dict[tuple[Any, ...], int] = field(default_factory=dict)
+    prepared: Prepared | None = None
 
     @property
     def name(self) -> str | None:
@@ -151,6 +152,10 @@ class Documents:
             document = self._parsed(text)
             operations = self._measured(document)
             self._validate(document)
+            for operation in operations.values():
+                operation.prepared = prepare(
+                    self.schema, document, operation.node, hide_suggestions=not self.open
+                )
         except RecursionError:
             raise too_complex("depth", self.limits.depth) from None
         if not operations:

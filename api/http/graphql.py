@@ -19,7 +19,7 @@ from typing import Any, Protocol, cast
 
 import orjson
 import strawberry
-from graphql import ExecutionResult, create_source_event_stream
+from graphql import ExecutionResult, GraphQLError, create_source_event_stream
 from strawberry.execution import optimized_is_awaitable
 
 from api.context import Context, Masked, StaleActor
@@ -89,7 +89,7 @@ class GraphQLEndpoint:
         trusted: Mapping[str, str] | None = None,
     ) -> None:
         self.core = schema._schema
-        self.executor: Any = schema.execution_context_class
+        self.execution: Any = schema.execution_context_class
         self.ports = ports
         self.documents = Documents(self.core, limits or Limits(), open_=open_, trusted=trusted)
         self.deadline = deadline
@@ -212,15 +212,21 @@ class GraphQLEndpoint:
         return task.operation.only_reads
 
     async def execute(self, task: "Task", context: Context) -> ExecutionResult:
-        """graphql-core's execution of a document that is known to be valid. Raises Problem for bad variables."""
-        result = self.prepared(task, context).execute_operation()
+        """Execute a document that is known to be valid. Raises Problem for bad variables."""
+        prepared = task.operation.prepared
+        if prepared is not None:
+            found = await prepared.run(task.variables, context)
+            if isinstance(found, GraphQLError):
+                raise said_of(found, Code.BAD_USER_INPUT)
+            return found
+        result = self.executor(task, context).execute_operation()
         if not isinstance(result, ExecutionResult):
             result = await result
         return cast(ExecutionResult, result)
 
     async def events(self, task: "Task") -> AsyncGenerator[Any, None]:
         """The events of a subscription, each to be run as the task's `event`. Raises what its resolver raises."""
-        found = create_source_event_stream(self.prepared(task, self.context(task)))
+        found = create_source_event_stream(self.executor(task, self.context(task)))
         if inspect.isawaitable(found):
             found = await found
         if isinstance(found, ExecutionResult):
@@ -228,8 +234,9 @@ class GraphQLEndpoint:
             raise origin(error) or said_of(error, Code.BAD_USER_INPUT)
         return cast("AsyncGenerator[Any, None]", found)
 
-    def prepared(self, task: "Task", context: Context) -> Any:
-        executor = self.executor.build(
+    def executor(self, task: "Task", context: Context) -> Any:
+        """graphql-core's own, for what is not prepared."""
+        executor = self.execution.build(
             self.core,
             task.operation.document,
             root_value=task.event,

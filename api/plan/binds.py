@@ -87,8 +87,8 @@ class Binds:
 def syntax_kinds(node: Any) -> set[str]:
     """The kinds of syntax inside a literal: does a list or an object hold a variable?"""
     kinds = {node.kind}
-    for child in (*getattr(node, "values", ()), *getattr(node, "fields", ())):
-        kinds |= syntax_kinds(getattr(child, "value", child))
+    for child in (*getattr(node, "values", ()), *[f.value for f in getattr(node, "fields", ())]):
+        kinds |= syntax_kinds(child)
     return kinds
 
 

@@ -45,6 +45,18 @@ def ask(actor: Actor, fact: Fact) -> Hashable:
     return memo(actor, fact, lambda a: _ASK[fact[0]](a, *fact[1:]))
 
 
+def holds(actor: Actor, facts: tuple[tuple[Fact, Any], ...]) -> bool:
+    """Whether the actor answers all of it so. Asked at each request, so what is known is looked up here."""
+    known = actor.__dict__.get("memo", {})
+    for fact, answer in facts:
+        got = known.get(fact)
+        if got is None:
+            got = ask(actor, fact)
+        if got != answer:
+            return False
+    return True
+
+
 def memo(actor: Actor, key: Any, make: Callable[[Actor], T]) -> T:
     """A value that depends on the actor alone, computed once for it: actors are immutable."""
     kept = actor.__dict__.setdefault("memo", {})  # beside the actor's own cached properties

@@ -81,6 +81,8 @@ def fragment(got: Answer | None) -> Any:
 
 def response_path(info: GraphQLResolveInfo[Any]) -> tuple[str, ...]:
     """Where the field stands in the response, without list indices."""
+    if info.path.prev is None:
+        return (str(info.path.key),)
     return tuple(key for key in info.path.as_list() if isinstance(key, str))
 
 

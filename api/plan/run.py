@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 
 from api.plan.binds import Getter, Inputs
 from api.plan.compile import Compiler, Details, Hidden, SealedPath
-from api.plan.facts import Fact, ask
+from api.plan.facts import Fact, holds
 from api.plan.kept import Kept, weight_of
 from authz.actor import Actor
 from domain.pipeline import Statement
@@ -126,7 +126,7 @@ class Plans:
         values = variables(info)
         key = (variant, *[values.get(name) for name in planned.names])
         for plan in planned.plans.get(key, ()):
-            if all(ask(actor, fact) == answer for fact, answer in plan.facts):
+            if holds(actor, plan.facts):
                 return plan
         with info.context.compiling():
             plan = self._make(info, actor, build)

@@ -124,6 +124,14 @@ class Mutation:
             raise OutcomeUnknown()
         return Patient(name=name)
 
+    @strawberry.mutation
+    async def note(self, text: str) -> str | None:
+        RENAMED.append(text)
+        await asyncio.sleep(0)
+        if text == "stale":
+            raise StaleVersion(7)
+        return text
+
 
 async def counted(event: int, info: Any, **_: Any) -> int | None:
     """The answer to an event; every third one is nobody's to see."""
