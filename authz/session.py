@@ -24,7 +24,7 @@ from authz.refusals import Forbidden, Reason, Unguarded
 from authz.settings import WRITES, settings_for, split
 from authz.statements import models_in, rows_of, values_of
 from authz.writes import WATCHED, Writes, row_view, updated
-from domain.model import Base
+from domain.model import Base, any_of
 from domain.people import RoleGrant
 from domain.practitioners import ResourceAssignment
 
@@ -151,6 +151,21 @@ async def every_grant(session: AsyncSession, tenant_id: UUID, person_id: UUID) -
             or_(RoleGrant.valid_until.is_(None), RoleGrant.valid_until > func.now()),
         ),
         execution_options={_WHOLE: _TOKEN},
+    )
+    return list(found)
+
+
+async def grants_of_each(
+    session: AsyncSession, tenant_id: UUID, people: Iterable[UUID]
+) -> list[RoleGrant]:
+    """Every grant of these people that has not ended, as `every_grant`."""
+    found = await session.scalars(
+        select(RoleGrant).where(
+            RoleGrant.tenant_id == tenant_id,
+            RoleGrant.person_id == any_of(people),
+            or_(RoleGrant.valid_until.is_(None), RoleGrant.valid_until > func.now()),
+        ),
+        execution_options={_WHOLE: _TOKEN, "populate_existing": True},
     )
     return list(found)
 

@@ -6,12 +6,13 @@ Rules that a test holds for every table: `tenant_id` comes first in each key, fo
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Any, ClassVar
 
 from sqlalchemy import (
     CheckConstraint,
+    ColumnElement,
     DateTime,
     ForeignKeyConstraint,
     Index,
@@ -19,9 +20,10 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     Uuid,
+    cast,
     func,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from uuid_utils.compat import uuid7
 
@@ -168,3 +170,8 @@ def new_id() -> uuid.UUID:
 def in_a_row(first: uuid.UUID, number: int) -> Iterator[uuid.UUID]:
     """Ids that follow each other, so that all are known again from the first."""
     return (uuid.UUID(int=first.int + i) for i in range(number))
+
+
+def any_of(ids: Iterable[uuid.UUID]) -> ColumnElement[Any]:
+    """To compare with (`column == any_of(ids)`): one value of a statement, however many ids."""
+    return func.any(cast(sorted(set(ids)), ARRAY(Uuid)))

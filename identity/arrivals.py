@@ -35,9 +35,10 @@ from domain.people import Person
 from identity.assertions import Assertion, draft_of, plain, read
 from identity.deferral import defer_retire_user, defer_sync
 from identity.errors import AccountHeld, Cause, IdentityUnavailable, NotAdmitted
+from identity.mapping_sources import IDP, Source
 from identity.provider_tests import finish, judge
 from identity.provisioning import PersonDraft, UserNameTaken, create_person, update_person
-from identity.role_mappings import IDP, Source, apply_mappings
+from identity.role_mappings import apply_mappings, concern
 from identity.sync import cell_session
 from identity.tokens import Token
 from identity.vendors import vouches
@@ -158,7 +159,10 @@ async def receive(session: AsyncSession, agent: Agent, arrival: Arrival) -> Caus
     else:
         await _correct(session, agent, arrival, person)
     await _is_user(session, agent, arrival, person)
-    await apply_mappings(session, agent, person.id, arrival.source, arrival.assertion.values)
+    concerned = await concern(session, agent, arrival.source, [person.id])
+    if concerned is not None:
+        said = {person.id: arrival.assertion.values}
+        await apply_mappings(session, agent, concerned, said)
     return _log(session, agent, arrival, person, None)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import DateTime, Integer, Text, cast, func, select
-from sqlalchemy.dialects.postgresql import JSONB, array
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import UserDefinedType
 
@@ -28,6 +28,7 @@ APPLY_RULES = "identity:apply_rules"
 CHECK_DOMAIN = "identity:check_domain"
 REFRESH_PROVIDER = "identity:refresh_provider"
 TELL_REFUSALS = "identity:tell_refusals"
+_URGENT = 10
 
 
 class _JobToDefer(UserDefinedType[Any]):
@@ -45,10 +46,15 @@ async def defer_sync(
     person_ids: Iterable[UUID],
     *,
     at: datetime | None = None,
+    urgent: bool = False,
 ) -> None:
-    """Bring these people's users up to date once the caller's transaction is committed, or at an instant."""
+    """Bring these people's users up to date once the caller's transaction is committed, or at an instant.
+
+    What is `urgent`, a leaver, does not wait behind what is not.
+    """
     task = SYNC_PERSON if at is None else SYNC_PERSON_LATER
-    await _defer(session, task, tenant_id, [{"person_id": str(p)} for p in person_ids], at)
+    jobs = [{"person_id": str(p)} for p in person_ids]
+    await _defer(session, task, tenant_id, jobs, at, priority=_URGENT if urgent else 0)
 
 
 async def defer_sync_tenant(session: AsyncSession, tenant_id: UUID) -> None:
@@ -112,21 +118,24 @@ async def _defer(
     tenant_id: UUID,
     ids: list[dict[str, str]],
     at: datetime | None = None,
+    *,
+    priority: int = 0,
 ) -> None:
     if not ids:
         return
-    jobs = []
-    for job in ids:
-        lock = None if at else f"{tenant_id}:{next(iter(job.values()), '')}"
-        parts = (
-            cast(QUEUE, Text),
-            cast(task, Text),
-            cast(0, Integer),
-            cast(lock, Text),
-            cast(None, Text),
-            cast({"tenant_id": str(tenant_id), **job}, JSONB),
-            cast(at, DateTime(timezone=True)),
-        )
-        jobs.append(cast(func.row(*parts), _JobToDefer()))
+    jobs = [{"tenant_id": str(tenant_id), **job} for job in ids]
+    locks = [None if at else f"{tenant_id}:{next(iter(job.values()), '')}" for job in ids]
+    told = func.unnest(cast(jobs, ARRAY(JSONB)), cast(locks, ARRAY(Text)))
+    each = told.table_valued("args", "lock").render_derived(name="job")
+    parts = (
+        cast(QUEUE, Text),
+        cast(task, Text),
+        cast(priority, Integer),
+        each.c.lock,
+        cast(None, Text),
+        each.c.args,
+        cast(at, DateTime(timezone=True)),
+    )
+    made = select(func.array_agg(cast(func.row(*parts), _JobToDefer()))).select_from(each)
     # A statement of no table: a session that guards its rows lets it pass.
-    await session.execute(select(func.procrastinate_defer_jobs_v1(array(jobs))))
+    await session.execute(select(func.procrastinate_defer_jobs_v1(made.scalar_subquery())))

@@ -17,8 +17,8 @@ from domain.versions import change, locked
 from identity.arrivals import introduce, link
 from identity.assertions import Assertion, asserted
 from identity.grants import PersonInactive
+from identity.mapping_sources import Source
 from identity.provisioning import PersonDraft
-from identity.role_mappings import Source
 
 
 class LinkedAlready(Invalid):

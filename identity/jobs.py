@@ -46,11 +46,11 @@ from identity.housekeeping import (
 )
 from identity.keycloak_failures import Invalid, NotFound
 from identity.login_events import tell_refusals
+from identity.mapping_sources import Source
 from identity.providers import Fetch, refresh
 from identity.realms import SVC_IDENTITY, SVC_POLICY
 from identity.reminders import LOOK, SEND, Notifiers, look_through, send
-from identity.role_mappings import Source
-from identity.rules import apply_rules
+from identity.rule_runs import apply_rules
 from identity.sync import UserTaken, cell_session, subject_of, sync_person, sync_tenant
 
 RETRY_STALLED = "identity:retry_stalled"

@@ -15,7 +15,7 @@ from domain.audit import Agent, record
 from domain.identity_providers import IdentityProvider, ProviderState, ProviderTest
 from domain.organization import OrgUnit
 from identity.assertions import Assertion, draft_of
-from identity.role_mappings import Source, rules_of, wanted
+from identity.mapping_sources import Matching, Source, by_place, rules_of
 
 NEEDED = ("userName or email", "givenName", "familyName")
 
@@ -68,7 +68,7 @@ async def _of_roles(
     session: AsyncSession, agent: Agent, provider: IdentityProvider, assertion: Assertion
 ) -> Step:
     rules = await rules_of(session, agent, Source.of(provider.id))
-    places = wanted(rules, assertion.values)
+    places = by_place(Matching(rules).of(assertion.values))
     if not places:
         why = "no rule matches" if rules else "there are no rules yet"
         return Step("roles", True, f"It would give no role: {why}.")

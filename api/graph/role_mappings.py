@@ -18,8 +18,16 @@ from api.plan.write import Extra, Payload, Work, perform
 from domain.errors import NotFound
 from domain.role_mappings import Match
 from domain.role_mappings import RoleMapping as RoleMappings
-from identity.role_mappings import Source
-from identity.rules import Change, Changes, RuleDraft, add_rule, changes_of, end_rule, source_of
+from identity.mapping_sources import Source
+from identity.rule_effects import Change, Changes, changes_of
+from identity.rules import (
+    RuleDraft,
+    add_rule,
+    check_rule,
+    end_rule,
+    source_of,
+    take_over_rule,
+)
 
 LISTING = Listing(RoleMappings, "tenant", "created_at", RoleMappings, descending=True)
 RULE = Payload("roleMapping", "RoleMapping", model=RoleMappings)
@@ -50,7 +58,7 @@ class RoleMapping(Node):
 
     @one("read", joined("id", "created_by"))
     def created_by(self) -> Person | None:
-        """Who made it; it gives them nothing."""
+        """Who answers for it: it gives only what they may give there, and nothing to them."""
 
 
 @strawberry.input(description="A rule.")
@@ -82,17 +90,35 @@ class EndRoleMappingInput:
     idempotency_key: str | None = idempotency_key()
 
 
-@value_type("Somebody who gains or loses a role by a change of the rules.")
+@strawberry.input(description="Somebody who answers for a rule from now on.")
+class TakeOverRoleMappingInput:
+    id: strawberry.ID = strawberry.field(description="The rule.")
+    version: int = strawberry.field(description="The version that the change is based on.")
+    idempotency_key: str | None = idempotency_key()
+
+
+@value_type("Somebody who gains or loses a role by a change of the rules, or is refused it.")
 class RoleChange:
     person: strawberry.ID = strawberry.field(description="The person.")
     given_name: str = strawberry.field(description="Given names.")
     family_name: str = strawberry.field(description="Family name.")
+    code: str | None = strawberry.field(description="Why they are refused it; null otherwise.")
 
 
 @value_type("What a change of the rules brings with it, by what was last said of people.")
 class RoleMappingEffects:
-    gaining: list[RoleChange] = strawberry.field(description="Who will have the role.")
-    losing: list[RoleChange] = strawberry.field(description="Who will lose it.")
+    gaining: list[RoleChange] = strawberry.field(
+        description="Who will have the role: the first thousand by name."
+    )
+    losing: list[RoleChange] = strawberry.field(
+        description="Who will lose it: the first thousand by name."
+    )
+    refused: list[RoleChange] = strawberry.field(
+        description="Of whom it is said and who is not given it: the first thousand by name."
+    )
+    gaining_count: int = strawberry.field(description="How many will have it.")
+    losing_count: int = strawberry.field(description="How many will lose it.")
+    refused_count: int = strawberry.field(description="How many are not given it.")
 
 
 @value_type("The rule, and what its change brings with it.")
@@ -106,6 +132,12 @@ class RoleMappingPayload:
     user_errors: list[UserError] = payload_errors()
 
 
+@value_type("The rule.")
+class TakeOverRoleMappingPayload:
+    role_mapping: RoleMapping | None = strawberry.field(description="The rule.")
+    user_errors: list[UserError] = payload_errors()
+
+
 def _answered(found: list[Changes]) -> Extra:
     """What a change brings with it, worked out by the command before it is done."""
 
@@ -115,15 +147,21 @@ def _answered(found: list[Changes]) -> Extra:
             "person": f"Person:{change.person_id}",
             "givenName": change.given_name,
             "familyName": change.family_name,
+            "code": change.code,
         }
 
     async def extra(_: Work, __: uuid.UUID) -> dict[str, Any]:
         if not found:
             return {"effects": None}
+        (changes,) = found
         told = {
             "__typename": "RoleMappingEffects",
-            "gaining": [one(change) for change in found[0].gaining],
-            "losing": [one(change) for change in found[0].losing],
+            "gaining": [one(change) for change in changes.gaining],
+            "losing": [one(change) for change in changes.losing],
+            "refused": [one(change) for change in changes.refused],
+            "gainingCount": changes.gain,
+            "losingCount": changes.lose,
+            "refusedCount": changes.refuse,
         }
         return {"effects": told}
 
@@ -172,7 +210,8 @@ class Mutation:
                 unit.id,
                 input.valid_until,
             )
-            found.append(await changes_of(work.session, agent, source, adding=draft))
+            await check_rule(work.session, agent, draft)
+            found.append(await changes_of(work.context.cell, agent, source, adding=draft))
             if input.preview:
                 return work.new_id
             return (await add_rule(work.session, agent, draft, work.new_id)).id
@@ -191,7 +230,7 @@ class Mutation:
             rule = await work.load(RoleMappings, input.id, "RoleMapping")
             agent = await work.require("tenant:configure", rule)
             source = Source(rule.source, rule.source_ref)
-            found.append(await changes_of(work.session, agent, source, ending=rule))
+            found.append(await changes_of(work.context.cell, agent, source, ending=rule))
             if input.preview:
                 return rule.id
             return (await end_rule(work.session, agent, rule, input.version)).id
@@ -199,3 +238,17 @@ class Mutation:
         return await perform(
             info._raw_info, "endRoleMapping", RULE, input, command, extra=_answered(found)
         )
+
+    @root("tenant:configure", "Answer for a rule in place of its author, who may have left.")
+    async def take_over_role_mapping(
+        self, info: Info, input: Annotated[TakeOverRoleMappingInput, GIVEN]
+    ) -> TakeOverRoleMappingPayload | None:
+        async def command(work: Work) -> uuid.UUID:
+            rule = await work.load(RoleMappings, input.id, "RoleMapping")
+            agent = await work.require("tenant:configure", rule)
+            unit = work.unit(f"OrgUnit:{rule.unit_id}", "unit")
+            # Whoever may not give the role there may not answer for it either.
+            await work.create("grant:give", work.new_row(unit, person_id=None, role=rule.role))
+            return (await take_over_rule(work.session, agent, rule, input.version)).id
+
+        return await perform(info._raw_info, "takeOverRoleMapping", RULE, input, command)

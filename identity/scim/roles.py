@@ -1,27 +1,24 @@
 """Roles that follow from groups and attributes that a directory pushes, by the rules of `identity/role_mappings.py`.
 
-Only people whose grants would change are looked at one by one: a change of ten thousand memberships that no rule
-speaks of costs four statements.
+However many memberships a request moves, what follows from them is a handful of statements.
 """
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from typing import Any
 
-from sqlalchemy import or_, select, union
+from sqlalchemy import null, select, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent
 from domain.errors import Invalid
-from domain.people import Person, RoleGrant
-from identity.administrators import (
-    OFFICES,
-    LastAdministrator,
-    LastPrivacyOfficer,
-    lock_offices,
-)
+from domain.model import any_of
+from domain.role_mappings import RoleMapping
+from identity.administrators import LastAdministrator, LastPrivacyOfficer
 from identity.assertions import ENTITLING, Asserted, asserted
-from identity.role_mappings import SCIM, Source, apply_mappings, rules_of, wanted
+from identity.mapping_plans import Applied
+from identity.mapping_sources import SCIM, Matching, Source
+from identity.role_mappings import apply_mappings, concern
 from identity.scim.kinds import GROUPS, MEMBERS, USERS
 from identity.scim.schemas import CLINICAL, ENTERPRISE
 
@@ -35,48 +32,76 @@ async def follow(session: AsyncSession, agent: Agent, people: Iterable[uuid.UUID
     What a rule may not give is left out, as at a login. Raises LastAdministrator, LastPrivacyOfficer: a directory does
     not take away the last of an office.
     """
-    ids = sorted(set(people))
-    if not ids:
-        return 0
-    rules = await rules_of(session, agent, DIRECTORY)
-    if not rules and not await _held(session, agent, ids):
-        return 0
-    # Before anything is read that decides: two changes of one person would each miss the other's, and undo it.
-    active = await _locked(session, agent, ids, tenant=any(r.role in OFFICES for r in rules))
-    held = await _held(session, agent, ids)
-    said = await values_of(session, agent.tenant_id, ids)
-    changed = 0
-    for person_id in ids:
-        values = said.get(person_id, {})
-        places = wanted(rules, values) if person_id in active else {}
-        gives = {(*place, rule.valid_until) for place, rule in places.items()}
-        if gives == held.get(person_id, set()):
-            continue
-        done = await apply_mappings(session, agent, person_id, DIRECTORY, values)
-        for refused in done.refused:
+    done = await bring(session, agent, people)
+    for applied in done.values():
+        for refused in applied.refused:
             if refused.code in _OFFICES:
                 made: Any = _OFFICES[refused.code]
                 raise made()
-        changed += 1
-    return changed
+    return sum(bool(d.given or d.moved or d.ended) for d in done.values())
+
+
+async def bring(
+    session: AsyncSession, agent: Agent, people: Iterable[uuid.UUID]
+) -> dict[uuid.UUID, Applied]:
+    """As `follow`, but the last of an office stays without an error."""
+    concerned = await concern(session, agent, DIRECTORY, people)
+    if concerned is None:
+        return {}
+    looked_at = {rule.attribute for rule in concerned.rules}
+    said = await values_of(session, agent.tenant_id, concerned.people, looked_at)
+    return await apply_mappings(session, agent, concerned, said)
 
 
 async def values_of(
-    session: AsyncSession, tenant_id: uuid.UUID, people: Collection[uuid.UUID]
+    session: AsyncSession,
+    tenant_id: uuid.UUID,
+    people: Collection[uuid.UUID],
+    looked_at: Set[str] = frozenset(ENTITLING),
 ) -> dict[uuid.UUID, Asserted]:
     """What rules look at, of each: the names and external ids of all groups that they are in, and their attributes."""
     groups: dict[uuid.UUID, set[str]] = {}
     for person, name, external_id in await session.execute(_groups_of(tenant_id, people)):
         groups.setdefault(person, set()).update(filter(None, (name, external_id)))
+    told = USERS.c.doc if looked_at - {"groups"} else null()
     docs = await session.execute(
-        select(USERS.c.id, USERS.c.doc).where(
-            USERS.c.tenant_id == tenant_id, USERS.c.id.in_(people), USERS.c.deleted_at.is_(None)
+        select(USERS.c.id, told).where(
+            USERS.c.tenant_id == tenant_id,
+            USERS.c.id == any_of(people),
+            USERS.c.deleted_at.is_(None),
         )
     )
     return {
-        person: asserted(_attributes(doc) | {"groups": sorted(groups.get(person, ()))})
+        person: asserted(_attributes(doc or {}) | {"groups": sorted(groups.get(person, ()))})
         for person, doc in docs
     }
+
+
+async def named_by(
+    session: AsyncSession, tenant_id: uuid.UUID, rule: RoleMapping
+) -> Set[uuid.UUID]:
+    """The users of whom the directory says what the rule asks for."""
+    matching = Matching([rule])
+    if rule.attribute == "groups":
+        found = await session.execute(
+            select(GROUPS.c.id, GROUPS.c.display_name, GROUPS.c.external_id).where(
+                GROUPS.c.tenant_id == tenant_id, GROUPS.c.deleted_at.is_(None)
+            )
+        )
+        ids = [
+            group
+            for group, *names in found
+            if matching.of({"groups": frozenset(filter(None, names))})
+        ]
+        return set(await users_within(session, tenant_id, ids))
+    out: set[uuid.UUID] = set()
+    docs = select(USERS.c.id, USERS.c.doc).where(
+        USERS.c.tenant_id == tenant_id, USERS.c.deleted_at.is_(None)
+    )
+    async for person, doc in await session.stream(docs.execution_options(yield_per=1_000)):
+        if matching.of(asserted(_attributes(doc))):
+            out.add(person)
+    return out
 
 
 def _attributes(doc: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +116,7 @@ def _attributes(doc: dict[str, Any]) -> dict[str, Any]:
 
 def _groups_of(tenant_id: uuid.UUID, people: Collection[uuid.UUID]) -> Any:
     """(person, name and external id of a group), through groups that are in groups."""
-    mine = (MEMBERS.c.tenant_id == tenant_id, MEMBERS.c.member_id.in_(people))
+    mine = (MEMBERS.c.tenant_id == tenant_id, MEMBERS.c.member_id == any_of(people))
     within = select(MEMBERS.c.member_id.label("person"), MEMBERS.c.group_id).where(*mine)
     tree = within.cte("within", recursive=True)
     above = MEMBERS.alias("above")
@@ -114,7 +139,7 @@ async def users_within(
     if not ids:
         return []
     inner = select(GROUPS.c.id.label("id")).where(GROUPS.c.tenant_id == tenant_id)
-    tree = inner.where(GROUPS.c.id.in_(ids)).cte("inner_groups", recursive=True)
+    tree = inner.where(GROUPS.c.id == any_of(ids)).cte("inner_groups", recursive=True)
     below = MEMBERS.alias("below")
     tree = tree.union(
         select(below.c.subgroup_id).where(
@@ -128,38 +153,5 @@ async def users_within(
         MEMBERS.c.group_id.in_(select(tree.c.id)),
         MEMBERS.c.user_id.isnot(None),
     )
-    themselves = select(USERS.c.id).where(USERS.c.tenant_id == tenant_id, USERS.c.id.in_(ids))
+    themselves = select(USERS.c.id).where(USERS.c.tenant_id == tenant_id, USERS.c.id == any_of(ids))
     return (await session.scalars(union(inside, themselves))).all()
-
-
-async def _held(
-    session: AsyncSession, agent: Agent, people: Collection[uuid.UUID]
-) -> dict[uuid.UUID, set[tuple[Any, ...]]]:
-    """Places that each holds by the directory's word: (role, unit, until)."""
-    out: dict[uuid.UUID, set[tuple[Any, ...]]] = {}
-    for row in await session.execute(
-        select(RoleGrant.person_id, RoleGrant.role, RoleGrant.unit_id, RoleGrant.valid_until).where(
-            RoleGrant.tenant_id == agent.tenant_id,
-            RoleGrant.person_id.in_(people),
-            RoleGrant.source == DIRECTORY.kind,
-            RoleGrant.source_ref == DIRECTORY.ref,
-            or_(RoleGrant.valid_until.is_(None), RoleGrant.valid_until > agent.now),
-        )
-    ):
-        out.setdefault(row.person_id, set()).add((row.role, row.unit_id, row.valid_until))
-    return out
-
-
-async def _locked(
-    session: AsyncSession, agent: Agent, people: Collection[uuid.UUID], *, tenant: bool
-) -> set[uuid.UUID]:
-    """Lock these people, and the health system before them where an office may change; answers who is active."""
-    if tenant:
-        await lock_offices(session, agent)
-    rows = await session.execute(
-        select(Person.id, Person.active)
-        .where(Person.tenant_id == agent.tenant_id, Person.id.in_(people))
-        .order_by(Person.id)
-        .with_for_update(key_share=True)
-    )
-    return {person_id for person_id, active in rows if active}

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent
 from domain.people import Person
+from identity.mapping_sources import SCIM
 from identity.provisioning import (
     PersonDraft,
     create_person,
@@ -27,7 +28,6 @@ from identity.provisioning import (
     reactivate_person,
     update_person,
 )
-from identity.role_mappings import SCIM
 from identity.scim.kinds import EMAILS, MEMBERS, USER_KIND, USERS
 from identity.scim.reading import Found, etag, related, resource, row_of
 from identity.scim.refusals import refused

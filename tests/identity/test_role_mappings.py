@@ -18,8 +18,10 @@ from domain.organization import Tenant
 from domain.people import Person, RoleGrant
 from domain.role_mappings import RoleMapping
 from identity.assertions import Asserted, asserted
-from identity.role_mappings import SCIM, Applied, Source, apply_mappings
-from identity.rules import apply_rules
+from identity.mapping_plans import Applied
+from identity.mapping_sources import SCIM, Source
+from identity.role_mappings import apply_mappings, concern
+from identity.rule_runs import apply_rules
 from identity.sync import cell_session
 from tests import make, providers
 from tests.database import Database
@@ -65,9 +67,12 @@ class House:
         said: Asserted = asserted({"groups": list(groups), **more})
         who = whom or self.nora
         async with cell_session(self.cell, who.tenant_id) as session:
-            return await apply_mappings(
-                session, self.agent, who.id, source or Source.of(self.one.id), said
-            )
+            agent = self.agent
+            concerned = await concern(session, agent, source or Source.of(self.one.id), [who.id])
+            if concerned is None:
+                return Applied()
+            done = await apply_mappings(session, agent, concerned, {who.id: said})
+            return done.get(who.id, Applied())
 
     async def held(self, whom: Person | None = None) -> set[tuple[str, UUID, str]]:
         """Role, node and source of what somebody holds now."""

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from identity.role_mappings import SCIM, Source
-from identity.rules import apply_rules
+from identity.mapping_sources import SCIM, Source
+from identity.rule_runs import apply_rules
 from identity.scim.schemas import MAX_MEMBERS
 from tests.identity.scim.conftest import Corp, where
 
