@@ -1,7 +1,8 @@
-"""People whom a provider has proven and of whom nobody knew who they are: an administrator decides.
+"""People whom a provider has proven, or a directory means, and of whom nobody knew who they are: an administrator decides.
 
 As in `identity/provisioning.py`: in the caller's transaction, one audit event each, the asker judged before, also for
-the person whom somebody is to become. What was decided holds from their next login on.
+the person whom somebody is to become. What was decided holds from their next login on, or from the directory's next
+try, which then takes the person over (`identity/scim/taking_over.py`).
 """
 
 import uuid
@@ -13,6 +14,7 @@ from domain.audit import Agent, record
 from domain.errors import IllegalMove, Invalid
 from domain.identity_providers import Decision, HeldAccount, IdentityLink
 from domain.people import Person
+from domain.scim import ScimUser
 from domain.versions import change, locked
 from identity.arrivals import introduce, link
 from identity.assertions import Assertion, asserted
@@ -32,8 +34,22 @@ class LinkedAlready(Invalid):
 
     def __init__(self) -> None:
         super().__init__(
-            "This person comes in by this provider as somebody else already.",
+            "This person is somebody else to this provider, or to the directory, already.",
             path=("person",),
+            code=self.code,
+        )
+
+
+class DirectoryMakes(Invalid):
+    """Whom a directory means is made by the directory, under its name for them."""
+
+    code = "DIRECTORY_MAKES"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The directory makes its people itself: give the person who has this user name another one, and its next"
+            " try makes a person of their own.",
+            path=("id",),
             code=self.code,
         )
 
@@ -45,24 +61,30 @@ async def link_held(
     present = await _open(session, agent, held, version, Decision.LINKED)
     if not person.active:
         raise PersonInactive()
-    taken = await session.scalar(
-        select(IdentityLink.id).where(
+    provider_id = present.identity_provider_id
+    taken = select(ScimUser.id).where(
+        ScimUser.tenant_id == agent.tenant_id, ScimUser.id == person.id
+    )
+    if provider_id is not None:
+        taken = select(IdentityLink.id).where(
             IdentityLink.tenant_id == agent.tenant_id,
-            IdentityLink.identity_provider_id == present.identity_provider_id,
+            IdentityLink.identity_provider_id == provider_id,
             IdentityLink.person_id == person.id,
         )
-    )
-    if taken is not None:
+    if await session.scalar(taken) is not None:
         raise LinkedAlready()
-    await link(session, agent, person.id, present.identity_provider_id, _said(present))
+    if provider_id is not None:
+        await link(session, agent, person.id, provider_id, _said(present))
     return await _decide(session, agent, present, Decision.LINKED, person.id)
 
 
 async def create_held(
     session: AsyncSession, agent: Agent, held: HeldAccount, version: int, draft: PersonDraft
 ) -> HeldAccount:
-    """Make somebody a person of their own. Raises StaleVersion, IllegalMove, and what `create_person` raises."""
+    """Make somebody a person of their own. Raises StaleVersion, IllegalMove, DirectoryMakes, and what `create_person` raises."""
     present = await _open(session, agent, held, version, Decision.CREATED)
+    if present.identity_provider_id is None:
+        raise DirectoryMakes()
     source = Source.of(present.identity_provider_id)
     person = await introduce(session, agent, source, _said(present), draft)
     return await _decide(session, agent, present, Decision.CREATED, person.id)

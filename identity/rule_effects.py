@@ -17,7 +17,7 @@ from identity.mapping_plans import Applied, planned
 from identity.mapping_sources import SCIM, Concerned, Place, Source, held_of, rules_of
 from identity.rules import RuleDraft, made
 from identity.scim.roles import named_by, values_of
-from identity.sync import cell_session, in_force
+from identity.sync import cell_session
 
 NAMED = 1_000
 """So many people of each kind are named; all are counted."""
@@ -58,23 +58,23 @@ async def changes_of(
         rules = list(await rules_of(session, agent, source))
         if adding is not None:
             rule = made(agent, adding, new_id())
-            rules.append(rule)
-            people = await _named(session, agent, source, rule)
+            after = [*rules, rule]
         else:
             assert ending is not None
             rule = ending
-            rules = [other for other in rules if other.id != rule.id]
-            people = await _holding(session, agent, source, (rule.role, rule.unit_id))
-        concerned = Concerned(
-            source,
-            rules,
-            sorted(people),
-            await _active(session, agent, people),
-            await held_of(session, agent, source, people),
-        )
+            after = [other for other in rules if other.id != rule.id]
+        people = sorted(await _named(session, agent, source, rule))
         said = await _said(session, agent, source, people)
-        plan = await planned(session, agent, concerned, said)
-        return await _told(session, agent, (rule.role, rule.unit_id), plan.told)
+        active = await _active(session, agent, people)
+        held = await held_of(session, agent, source, people)
+        # Both, for rules that have just changed may not have been applied to everybody yet.
+        has, will = [
+            (
+                await planned(session, agent, Concerned(source, some, people, active, held), said)
+            ).told
+            for some in (rules, after)
+        ]
+        return await _told(session, agent, (rule.role, rule.unit_id), held, has, will)
 
 
 async def _named(
@@ -90,22 +90,6 @@ async def _named(
         )
     )
     return links.all()
-
-
-async def _holding(
-    session: AsyncSession, agent: Agent, source: Source, place: Place
-) -> Collection[uuid.UUID]:
-    found = await session.scalars(
-        select(RoleGrant.person_id).where(
-            RoleGrant.tenant_id == agent.tenant_id,
-            RoleGrant.source == source.kind,
-            RoleGrant.source_ref == source.ref,
-            RoleGrant.role == place[0],
-            RoleGrant.unit_id == place[1],
-            *in_force(agent.now),
-        )
-    )
-    return found.all()
 
 
 async def _active(
@@ -135,13 +119,24 @@ async def _said(
 
 
 async def _told(
-    session: AsyncSession, agent: Agent, place: Place, told: dict[uuid.UUID, Applied]
+    session: AsyncSession,
+    agent: Agent,
+    place: Place,
+    held: dict[uuid.UUID, list[RoleGrant]],
+    has: dict[uuid.UUID, Applied],
+    will: dict[uuid.UUID, Applied],
 ) -> Changes:
-    gain: dict[uuid.UUID, str | None] = {person: None for person, done in told.items() if place in done.given}
-    lose: dict[uuid.UUID, str | None] = {person: None for person, done in told.items() if place in done.ended}
+    holding = {p for p, grants in held.items() if place in {(g.role, g.unit_id) for g in grants}}
+
+    def holders(told: dict[uuid.UUID, Applied]) -> set[uuid.UUID]:
+        ended = {person for person, done in told.items() if place in done.ended}
+        return (holding - ended) | {p for p, done in told.items() if place in done.given}
+
+    gain: dict[uuid.UUID, str | None] = dict.fromkeys(holders(will) - holders(has))
+    lose: dict[uuid.UUID, str | None] = dict.fromkeys(holders(has) - holders(will))
     refuse: dict[uuid.UUID, str | None] = {
         person: one.code
-        for person, done in told.items()
+        for person, done in will.items()
         for one in done.refused
         if (one.role, one.unit_id) == place
     }

@@ -231,3 +231,39 @@ async def test_two_logins_at_once_give_each_role_once(house: House) -> None:
     results = await asyncio.gather(*(house.apply("nurses") for _ in range(6)))
     assert sum(len(done.given) for done in results) == 1
     assert len(await house.held()) == 1
+
+
+async def test_a_rule_gives_only_what_its_author_may_give_by_now(house: House) -> None:
+    """Its author left: whom it gave something keep it, nobody gets more, until somebody answers for it."""
+    clinic, soon = house.tree.clinics[0].id, make.now() + dt.timedelta(days=3)
+    rule = house.rule("nurses", "nurse", valid_until=soon)
+    await house.apply("nurses")
+    other = make.person(house.tree.tenant)
+    house.save(other)
+    for how in ("update role_grant set valid_until = now() where person_id = %s",
+                "update person set active = false where id = %s"):  # fmt: skip
+        with house.database.owner_engine.begin() as connection:
+            connection.exec_driver_sql(how, (house.admin.id,))
+        assert (await house.apply("nurses")).ended == []
+        done = await house.apply("nurses", whom=other)
+        assert (done.given, [one.code for one in done.refused]) == ([], ["AUTHOR_MAY_NOT_GRANT"])
+        with house.database.owner_engine.begin() as connection:
+            back = "update role_grant set valid_until = null where person_id = %s"
+            connection.exec_driver_sql(back, (house.admin.id,))
+    # It lasts no longer by it, nor by a rule of somebody who may not give this role.
+    with house.database.owner_engine.begin() as connection:
+        longer = "update role_mapping set valid_until = null where id = %s"
+        connection.exec_driver_sql(longer, (rule.id,))
+    house.rule("nurses", "nurse", author=other)
+    done = await house.apply("nurses")
+    assert (done.moved, done.ended) == ([], [])
+    assert {one.code for one in done.refused} == {"AUTHOR_MAY_NOT_GRANT"}
+    # An administrator of the clinic may: their rule of the same place gives it.
+    boss = make.person(house.tree.tenant)
+    house.save(boss, make.grant(boss, "clinic_admin", house.tree.clinics[0]))
+    house.rule("nurses", "nurse", author=boss)
+    house.rule("nurses", "clinic_admin", author=boss)
+    done = await house.apply("nurses", whom=other)
+    assert done.refused[0].code == "TO_ONESELF"  # their own rule, beside the one of the boss
+    assert done.given == [("nurse", clinic)]
+    assert ("clinic_admin", clinic) not in done.given, "not theirs to give"

@@ -4,10 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
+from domain.role_mappings import Match
 from identity.mapping_sources import SCIM, Source
+from identity.rule_effects import changes_of
 from identity.rule_runs import apply_rules
+from identity.rules import RuleDraft
 from identity.scim.schemas import MAX_MEMBERS
 from tests.identity.scim.conftest import Corp, where
 
@@ -203,3 +206,90 @@ async def test_a_search_by_post(corp: Corp) -> None:
         assert answer.json()["totalResults"] == total, answer.text
         wrong = await corp.ask("POST", path, body | {"filter": 'nobody eq "x"'})
         assert (wrong.status_code, wrong.json()["scimType"]) == (400, "invalidFilter")
+
+
+async def crowd(corp: Corp, number: int) -> list[str]:
+    """So many users, as the directory would have pushed them."""
+    async with corp.owner.begin() as connection:
+        people = (
+            "insert into person (tenant_id, id, user_name, given_name, family_name, source)"
+            " select :t, gen_random_uuid(), 'c' || n, 'C', 'C' || n, 'scim' from generate_series(1, :n) n"
+        )
+        await connection.execute(text(people), {"t": corp.tenant_id, "n": number})
+        users = (
+            "insert into scim_user (tenant_id, id, user_name, active, doc)"
+            " select tenant_id, id, user_name, true, jsonb_build_object('userName', user_name)"
+            " from person where tenant_id = :t and user_name ~ '^c[0-9]+$' returning id"
+        )
+        return [str(i) for i in await connection.scalars(text(users), {"t": corp.tenant_id})]
+
+
+async def test_what_follows_from_many_is_as_many_statements_as_from_one(corp: Corp) -> None:
+    """Ten thousand who move under a rule are one request, and done when it is answered."""
+    corp.rule("Nurses", "nurse")
+    corp.rule("Leads", "clinic_admin")
+    people = await crowd(corp, 1_500)
+    nurses, leads = await corp.group("Nurses"), await corp.group("Leads")
+    counts = {}
+    for some in (people[:1], people[1:]):
+        sent: list[str] = []
+
+        def keep(*called: Any, sent: list[str] = sent) -> None:
+            sent.append(called[2])
+
+        event.listen(corp.app.sync_engine, "before_cursor_execute", keep)
+        for group in (nurses, leads):
+            assert (await corp.patch(where(group), add(*some))).status_code == 204
+        event.remove(corp.app.sync_engine, "before_cursor_execute", keep)
+        counts[len(some)] = len(sent)
+    # Rows of grants and audit events go in by the thousand.
+    assert counts[1_499] <= counts[1] + 4, counts
+    rows = await corp.read(
+        "select count(*), count(distinct person_id) from role_grant where tenant_id = :t and source = 'scim'"
+    )
+    assert rows == [(3_000, 1_500)]
+    told = "select count(*) from audit_event where tenant_id = :t and action = 'grant:give'"
+    assert await corp.read(told) == [(3_000,)]
+    versions = "select distinct version from person where tenant_id = :t and source = 'scim'"
+    assert await corp.read(versions) == [(3,)]
+    # Keycloak is told of those who have to show a second factor now.
+    jobs = (
+        "select count(distinct args ->> 'person_id') from procrastinate_jobs"
+        " where task_name = 'identity:sync_person' and args ->> 'tenant_id' = cast(:t as text)"
+    )
+    assert await corp.read(jobs) == [(1_500,)]
+    assert (await corp.ask("DELETE", where(nurses))).status_code == 204
+    assert await corp.roles(people[7]) == ["clinic_admin"]
+
+
+async def test_what_a_rule_would_change_for_whom_a_directory_pushed(corp: Corp) -> None:
+    nora, otto = await corp.user("nora", title="Head nurse"), await corp.user("otto")
+    inner = await corp.group("Ward 3", otto["id"])
+    await corp.group("All nurses", nora["id"], inner["id"], str((await corp.user("away"))["id"]))
+    away = (await corp.ask("GET", "/Users", params={"filter": 'userName eq "away"'})).json()
+    gone = {"op": "replace", "path": "active", "value": False}
+    assert (await corp.patch(where(away["Resources"][0]), gone)).status_code == 200
+
+    async def effects(attribute: str, value: str, role: str = "nurse") -> tuple[set[str], int]:
+        clinic = corp.tree.clinics[0].id
+        draft = RuleDraft(Source(SCIM), attribute, Match.PATTERN, value, role, clinic)
+        async with corp.at_work(corp.admin.id) as (_, agent):
+            found = await changes_of(corp.app, agent, Source(SCIM), adding=draft)
+        assert found.gain == len(found.gaining)
+        return {str(one.person_id) for one in found.gaining}, found.refuse
+
+    assert await effects("groups", "all n*") == ({nora["id"], otto["id"]}, 0)
+    assert await effects("title", "head *") == ({nora["id"]}, 0)
+    assert await effects("groups", "nobody*") == (set(), 0)
+    rule = corp.rule("All nurses", "nurse")
+    await apply_rules(corp.app, corp.tenant_id, Source(SCIM))
+    assert await effects("groups", "all n*") == (set(), 0)
+    async with corp.at_work(corp.admin.id) as (_, agent):
+        over = await changes_of(corp.app, agent, Source(SCIM), ending=rule)
+    assert {str(one.person_id) for one in over.losing} == {nora["id"], otto["id"]}
+    # Who watches is none of the administrators: told, and not given.
+    watch = corp.rule("Ward 3", "auditor", unit_id=corp.tree.root.id)
+    await apply_rules(corp.app, corp.tenant_id, Source(SCIM))
+    assert watch.id
+    assert await effects("groups", "ward*", "clinic_admin") == (set(), 1)
+    assert len(await corp.roles(otto["id"])) == 2, "asking changes nothing"
