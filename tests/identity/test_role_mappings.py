@@ -86,8 +86,9 @@ class House:
             }
 
     async def change(self, model: type[Base], **values: Any) -> None:
-        async with cell_session(self.cell, self.nora.tenant_id) as session:
-            await session.execute(update(model).values(**values))
+        here = update(model).where(model.tenant_id == self.nora.tenant_id)
+        with self.database.owner_engine.begin() as connection:
+            connection.execute(here.values(**values))
 
 
 @pytest.fixture
