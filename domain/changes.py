@@ -3,6 +3,9 @@
 PostgreSQL hands a NOTIFY to those who listen when its transaction commits, and to nobody when it does not. The unit of
 work tells of each row that it writes of a record with `__told__`, so no command can forget to; the one booking
 statement tells by `telling`, and what the database writes by a function of its own is told there.
+
+The same way it tells, once for a transaction, that something was written of what stamps look at (`__vouches__`: people,
+health systems, ended sessions): whoever holds a connection open looks at once who still stands.
 See docs/decisions/subscriptions.md.
 """
 
@@ -14,9 +17,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, Uuid, cast, event, func, literal, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import ORMExecuteState, Session
 
 _WRITTEN = "domain.changes"
+_VOUCHING = "domain.changes.vouching"
+STANDING = "standing"
+"""The subject of a change after which somebody may not stand any more; its two ids are the health system's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,17 @@ def _keep(session: Session, rows: Iterable[Any]) -> None:
 
 @event.listens_for(Session, "after_flush")
 def _flushed(session: Session, _: Any) -> None:
-    _keep(session, (*session.new, *session.dirty, *session.deleted))
+    rows = (*session.new, *session.dirty, *session.deleted)
+    _keep(session, rows)
+    if any(getattr(row, "__vouches__", False) for row in rows):
+        session.info[_VOUCHING] = True
+
+
+@event.listens_for(Session, "do_orm_execute")
+def _executing(state: ORMExecuteState) -> None:
+    written = state.is_insert or state.is_update or state.is_delete
+    if written and state.bind_mapper and getattr(state.bind_mapper.class_, "__vouches__", False):
+        state.session.info[_VOUCHING] = True
 
 
 @event.listens_for(Session, "before_commit")
@@ -81,8 +97,12 @@ def _committing(session: Session) -> None:
         rows = func.unnest(*given).table_valued("tenant", "subject", "clinic", "id")
         rows = rows.render_derived()
         session.execute(select(func.count(func.tell(*rows.c))))
+    if session.info.pop(_VOUCHING, None):
+        here = func.app_tenant()
+        session.execute(select(func.tell(here, STANDING, here, here)))
 
 
 @event.listens_for(Session, "after_rollback")
 def _undone(session: Session) -> None:
     session.info.pop(_WRITTEN, None)
+    session.info.pop(_VOUCHING, None)

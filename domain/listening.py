@@ -62,6 +62,12 @@ class Listener:
         self._wish(sql.SQL("listen {}").format(sql.Identifier(channel)), done)
         await done
 
+    def hear(self, channel: str) -> None:
+        """Hear this channel as soon as there is a connection."""
+        self._channels.add(channel)
+        if self.connected:
+            self._wish(sql.SQL("listen {}").format(sql.Identifier(channel)), None)
+
     def forget(self, channel: str) -> None:
         """Hear this channel no more."""
         self._channels.discard(channel)

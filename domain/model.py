@@ -53,6 +53,7 @@ class Base(DeclarativeBase):
     """Every table of a cell. `__resource__` is the name that policies use, `__wall__` the kind of policy.
 
     `__told__`: of a placed row, whether `domain.changes` tells that it was written.
+    `__vouches__`: of what stamps look at, whether it tells that somebody may not stand any more.
 
     `__whole__` of a table that lacks what its policy decides by: the table whose rows these are parts of, and the
     column that names the row. A part is read with its whole.
@@ -68,6 +69,7 @@ class Base(DeclarativeBase):
     __resource__: ClassVar[str | None] = None
     __wall__: ClassVar[Wall] = Wall.TENANT
     __told__: ClassVar[bool] = False
+    __vouches__: ClassVar[bool] = False
     __whole__: ClassVar[tuple[str, str] | None] = None
 
     tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True, sort_order=-100)

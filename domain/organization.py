@@ -78,6 +78,7 @@ class Tenant(Stamped, Base):
 
     __tablename__ = "tenant"
     __resource__ = "tenant"
+    __vouches__ = True
     __table_args__ = (
         one_of("state", TenantState),
         one_of("policy_variant", PolicyVariant),

@@ -49,6 +49,7 @@ class Person(Stamped, Identified):
 
     __tablename__ = "person"
     __resource__ = "person"
+    __vouches__ = True
     __table_args__ = (
         ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
         UniqueConstraint("tenant_id", "subject"),
@@ -118,6 +119,7 @@ class RevokedSession(Base):
     """A session of the identity provider (`sid`) that no token opens any more, until its tokens have expired."""
 
     __tablename__ = "revoked_session"
+    __vouches__ = True
     __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),)
 
     sid: Mapped[str] = mapped_column(primary_key=True)

@@ -7,10 +7,10 @@ while a client is busy is told once, and as it is by then.
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
-from domain.changes import Change, channel
+from domain.changes import STANDING, Change, channel
 from domain.listening import Listener
 
 MOST = 1000
@@ -80,10 +80,14 @@ class Feed:
 
 
 class Feeds:
-    """The feeds of a process. `dsn`: the cell, by a connection that PostgreSQL's LISTEN outlives statements on."""
+    """The feeds of a process. `dsn`: the cell, by a connection that PostgreSQL's LISTEN outlives statements on.
+
+    `fallen` is called with a health system of which somebody may not stand any more, with None where nobody knows.
+    """
 
     def __init__(self, dsn: str) -> None:
         self.listener = Listener(dsn, self._heard, self._missed)
+        self.fallen: Callable[[uuid.UUID | None], None] = lambda _: None
         self._open: dict[Key, set[Feed]] = {}
         self._channels: Counter[str] = Counter()
 
@@ -100,26 +104,42 @@ class Feeds:
             await self.listener.listen(name)
             yield feed
         finally:
-            self._close(key, feed)
+            self._open[key].discard(feed)
+            if not self._open[key]:
+                del self._open[key]
+            self._release(name)
 
-    def _close(self, key: Key, feed: Feed) -> None:
-        self._open[key].discard(feed)
-        if not self._open[key]:
-            del self._open[key]
-        self._channels[key[0]] -= 1
-        if not self._channels[key[0]]:
-            del self._channels[key[0]]
-            self.listener.forget(key[0])
+    @contextmanager
+    def attending(self, tenant_id: uuid.UUID) -> Iterator[None]:
+        """Hear of a health system who may not stand any more."""
+        name = channel(tenant_id)
+        self._channels[name] += 1
+        if self._channels[name] == 1:
+            self.listener.hear(name)
+        try:
+            yield
+        finally:
+            self._release(name)
+
+    def _release(self, name: str) -> None:
+        self._channels[name] -= 1
+        if not self._channels[name]:
+            del self._channels[name]
+            self.listener.forget(name)
 
     def _heard(self, name: str, payload: str) -> None:
         try:
             change = Change.read(payload)
         except ValueError:  # whoever may connect to the database may say anything
             return
+        if change.subject == STANDING:
+            self.fallen(change.id)
+            return
         for feed in self._open.get((name, change.subject, change.clinic_id), ()):
             feed.told(change.id)
 
     def _missed(self) -> None:
+        self.fallen(None)
         for feeds in self._open.values():
             for feed in feeds:
                 feed.missed()

@@ -1,16 +1,16 @@
 """Who is connected for longer than an answer takes, and whether they still may be.
 
 Each event is read under the policy and the stamp of its moment, so nothing leaves for somebody who was cut off
-(docs/decisions/freshness.md). Closing what they have open needs a look at those of whom nothing happens: four times
-a second one statement for each health system with somebody connected asks which actors stand no more. Nobody has to
-remember to tell of it, and nothing has to be there for it but the database.
+(docs/decisions/freshness.md). Closing what they have open needs a look at those of whom nothing happens: one statement
+for each health system with somebody connected asks which actors stand no more. It is asked as soon as the database
+tells that something was committed which stamps look at (`domain.changes`), and twice a second whatever was told.
 """
 
 import asyncio
 import datetime as dt
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Protocol
 
@@ -23,8 +23,10 @@ from identity.errors import IdentityUnavailable
 
 log = structlog.get_logger("api.live")
 
-LOOK = 0.25
-"""Seconds between two looks at who still stands."""
+LOOK = 0.5
+"""Seconds between two looks at everybody who is connected, of whom nothing was told."""
+PAUSE = 0.02
+"""Seconds between two looks: many changes in a row are one."""
 AT_ONCE = 500
 """Actors that one statement asks about."""
 RENEWALS = 20
@@ -101,6 +103,18 @@ class Presences:
         self._places = 0
         self._leaving = False
         self._empty = asyncio.Event()
+        self._told: set[uuid.UUID] = set()
+        self._gap = False
+        self._woken = asyncio.Event()
+        feeds.fallen = self.told
+
+    def told(self, tenant_id: uuid.UUID | None) -> None:
+        """Somebody of a health system may not stand any more; None: of any."""
+        if tenant_id is None:
+            self._gap = True
+        else:
+            self._told.add(tenant_id)
+        self._woken.set()
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -129,7 +143,8 @@ class Presences:
         self._present.add(presence)
         self._of_person[who] += 1
         try:
-            yield presence
+            with self._feeds.attending(actor.tenant_id):
+                yield presence
         finally:
             self._present.discard(presence)
             self._of_person[who] -= 1
@@ -151,18 +166,33 @@ class Presences:
 
     async def watch(self) -> None:
         """Look again and again who still stands, until cancelled."""
+        clock = asyncio.get_running_loop().time
+        due = clock() + self._look
         while True:
-            await asyncio.sleep(self._look)
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._woken.wait()
+            self._woken.clear()
+            told: set[uuid.UUID] | None = self._told
+            self._told = set()
+            if self._gap or clock() >= due:
+                self._gap, due = False, clock() + self._look
+                told = None
             try:
-                await self.look()
+                await self.look(told)
             except Exception as error:  # a fault of ours must not be the last look
                 log.error("look_failed", kind=type(error).__qualname__)
+            await asyncio.sleep(PAUSE)
 
-    async def look(self) -> None:
-        """End the connections of those who stand no more; let those whose rights have changed go on with the new ones."""
+    async def look(self, only: Collection[uuid.UUID] | None = None) -> None:
+        """End the connections of those who stand no more; let those whose rights have changed go on with the new ones.
+
+        `only`: the health systems to look at, None for all.
+        """
         tenants: dict[uuid.UUID, list[Presence]] = {}
         for presence in self._present:
-            tenants.setdefault(presence.actor.tenant_id, []).append(presence)
+            if only is None or presence.actor.tenant_id in only:
+                tenants.setdefault(presence.actor.tenant_id, []).append(presence)
         parts = [
             of_one[at : at + AT_ONCE]
             for of_one in tenants.values()

@@ -1,4 +1,5 @@
-"""Whoever listens is told of each appointment that a command has written, once it is committed, and of nothing else."""
+"""Whoever listens is told of each appointment that a command has written, once it is committed, and that something was
+written by which people stand; and of nothing else."""
 
 import asyncio
 import datetime as dt
@@ -13,7 +14,7 @@ from sqlalchemy import text
 from authz.guard import guarded_session
 from domain.appointments import Appointment, release_expired
 from domain.audit import Agent
-from domain.changes import Change, channel
+from domain.changes import STANDING, Change, channel
 from domain.model import Base
 from identity.sync import cell_session
 from tests.api.commands.cases import CASES, Case, Scene
@@ -34,6 +35,18 @@ class Ear:
         for system in (office.here, office.there):
             self.connection.execute(f'listen "{channel(system.tenant.tenant_id)}"')
         self.before = self.rows()
+        self.stood = self.standing()
+
+    def standing(self) -> dict[uuid.UUID, str]:
+        """By health system, what changes with each writing of what stamps look at."""
+        people = "select string_agg(p.xmin::text, ',' order by p.id) from person p where p.tenant_id = t.tenant_id"
+        ended = "select string_agg(r.sid, ',' order by r.sid) from revoked_session r where r.tenant_id = t.tenant_id"
+        found = self.office.query(
+            f"select t.tenant_id, concat_ws('|', t.xmin, ({people}), ({ended})) as state from tenant t"
+            " where t.tenant_id = any(%s)",
+            [self.office.here.tenant.tenant_id, self.office.there.tenant.tenant_id],
+        )
+        return {row["tenant_id"]: row["state"] for row in found}
 
     def rows(self) -> dict[uuid.UUID, tuple[str, uuid.UUID, uuid.UUID]]:
         """Each appointment with the transaction that wrote it last, its health system and its clinic."""
@@ -47,11 +60,18 @@ class Ear:
     def written(self) -> list[tuple[str, str]]:
         """What has to be told of what was written since the last look, in some order."""
         before, self.before = self.before, self.rows()
-        return sorted(
+        stood, self.stood = self.stood, self.standing()
+        appointments = [
             (channel(tenant), f"appointment {clinic} {id_}")
             for id_, (writer, tenant, clinic) in self.before.items()
             if before.get(id_, ("",))[0] != writer
-        )
+        ]
+        vouching = [
+            (channel(tenant), f"{STANDING} {tenant} {tenant}")
+            for tenant, state in self.stood.items()
+            if stood[tenant] != state
+        ]
+        return sorted(appointments + vouching)
 
     def heard(self) -> list[tuple[str, str]]:
         """What was told since the last look; a commit has signalled us before it was answered."""

@@ -118,6 +118,25 @@ async def test_it_looks_all_the_time(presences: Presences, actors: Actors) -> No
     assert LOOK < 1, "within a second whoever is cut off has lost what they had open"
 
 
+async def test_what_is_told_is_looked_at_at_once(presences: Presences, actors: Actors) -> None:
+    presences._look = 60
+    with (
+        presences.enter("t", ACTOR) as one,
+        presences.enter("t", actor(1)) as elsewhere,
+    ):
+        watching = asyncio.create_task(presences.watch())
+        await asyncio.sleep(0.01)
+        actors.fallen_, actors.renewed = [0], NotAdmitted()
+        presences.told(ACTOR.tenant_id)
+        async with asyncio.timeout(1):
+            assert await one.ended is actors.renewed
+        assert not elsewhere.ended.done(), "nothing was told of that health system"
+        presences.told(None)  # a gap: nobody knows what was told
+        async with asyncio.timeout(1):
+            assert await elsewhere.ended is actors.renewed
+        watching.cancel()
+
+
 async def test_a_fault_is_not_the_last_look(presences: Presences, actors: Actors) -> None:
     presences._look = 0.01
     with presences.enter("t", ACTOR) as presence:
