@@ -26,6 +26,9 @@ from identity.discovery import Homes
 from identity.keys import KeyCache
 from identity.registry import Registry
 from identity.routes import Doors
+from identity.scim.entrance import Entrance
+from identity.scim.journal import Journal
+from identity.scim.limits import Limit
 from identity.scim.routes import Directories
 from identity.tokens import Tokens
 
@@ -74,23 +77,28 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
     limits = Limits(deadline=settings.statement_seconds)
     pipeline = Pipeline(url, settings.connections, INIT, limits)
     redis = settings.redis_url
-    rates = Rates(redis.get_secret_value() if redis else None)
+    shared = redis.get_secret_value() if redis else None
+    rates, limit = Rates(shared), Limit(shared)
     listens = settings.listen_database_url
     feeds = Feeds(listens.get_secret_value() if listens else url)
     async with httpx.AsyncClient(follow_redirects=False) as client:
         await pipeline.start()
         await feeds.listener.start()
-        watching: asyncio.Task[None] | None = None
+        working: set[asyncio.Task[None]] = set()
         try:
             registry = Registry(control)
             tokens = Tokens(registry, KeyCache(client))
             actors = ActorLoader(tokens, pipeline, arrive=Arrivals(cell, client).arrive)
             keyring = Keyring(FileKeyProvider(Path(key_file)), cell)
             doors = Doors(registry, tokens, cell, Homes(control))
-            directories = Directories(registry, cell, settings.public_url)
+            entrance, journal = Entrance(cell, limit), Journal(cell)
+            directories = Directories(registry, cell, settings.public_url, entrance, journal)
             refusals, compiling = Tally(settings.refusals), Tally(settings.compile_seconds)
             presences = Presences(actors, feeds, settings.streams)
-            watching = asyncio.create_task(presences.watch())
+            working = {
+                asyncio.create_task(presences.watch()),
+                asyncio.create_task(journal.run()),
+            }
             yield Wiring(
                 settings,
                 cell,
@@ -105,11 +113,14 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
                 presences,
             )
         finally:
-            if watching is not None:
-                watching.cancel()
-                await asyncio.wait({watching})
+            for task in working:
+                task.cancel()
+            if working:
+                await asyncio.wait(working)
+                await journal.flush()
             await feeds.listener.stop()
             await pipeline.stop()
             await rates.close()
+            await limit.close()
             await cell.dispose()
             await control.dispose()

@@ -10,7 +10,10 @@ from domain.model import Base, Identified
 
 
 class ScimDeparture(Base):
-    """Somebody whom a directory let go last at `asked_at`; with `refused_at` it was not done, last at that time."""
+    """Somebody whom a directory let go at `asked_at`; with `refused_at` it was not done, last at that time.
+
+    `id` is the person's.
+    """
 
     __tablename__ = "scim_departure"
     __resource__ = "tenant"
@@ -19,7 +22,7 @@ class ScimDeparture(Base):
         Index("ix_scim_departure_asked", "tenant_id", "asked_at"),
     )
 
-    person_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    id: Mapped[uuid.UUID] = mapped_column("person_id", primary_key=True)
     asked_at: Mapped[dt.datetime]
     refused_at: Mapped[dt.datetime | None]
 

@@ -56,7 +56,7 @@ def one_of_each(person: Person) -> list[Base]:
     return [
         *(token, user(person), nurses),
         request(token, resource_id=person.id),
-        ScimDeparture(**key, person_id=person.id, asked_at=make.NOW),
+        ScimDeparture(**key, id=person.id, asked_at=make.NOW),
         ScimRelease(**key, id=new_id(), until=make.NOW, released_by=person.id),
         ScimEmail(**key, user_id=person.id, address="nora@corp.example"),
         ScimMembership(**key, group_id=nurses.id, member_id=person.id, user_id=person.id),

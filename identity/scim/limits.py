@@ -1,32 +1,119 @@
-"""How often a health system's directories may ask: a limit of each serving process, counted by health system."""
+"""How often directories may ask: each health system, and each address from which tokens come that open nothing.
 
+The counts lie in Redis, which all serving processes share. While it is away each process counts in its own memory and
+asks Redis again after some seconds: the limit is then one of each process, never off, and whoever leaves is shut out
+all the same (refusing everybody would keep leavers in).
+"""
+
+import asyncio
+import ipaddress
+import math
 import time
 import uuid
 from collections.abc import Callable
+from typing import Any
 
-from limits import RateLimitItemPerSecond
+from limits import RateLimitItem, RateLimitItemPerSecond
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter as Shared
+from limits.errors import StorageError
 from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
+from limits.strategies import SlidingWindowCounterRateLimiter as Own
+from redis.asyncio import ConnectionPool
 
 from identity.scim.refusals import Later
 from identity.scim.schemas import MAX_OPERATIONS
 
-REQUESTS = 500
-SECONDS = 10
-"""Fifty a second over ten seconds: directories send bursts of 25."""
+REQUESTS = 600
+WINDOW = 10
+"""Sixty a second over ten seconds, of a health system: directories send 25, and some have two of them."""
+STRANGERS = 120
+MINUTE = 60
+"""Two a second over a minute, from one address, with tokens that open nothing."""
+SECONDS = 0.5
+"""How long Redis may take."""
+AWAY = 10.0
+"""So long it is left alone once it did not answer."""
+PREFIX = "caretree:scim"
 
 
 class Limit:
-    """Counts requests; a bulk request as often as it has operations."""
+    """Counts requests; a bulk request as often as it has operations. `url` is Redis's or Valkey's, or None."""
 
-    def __init__(self, requests: int = REQUESTS, clock: Callable[[], float] = time.time) -> None:
-        self._item = RateLimitItemPerSecond(max(requests, 1), SECONDS)
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+    def __init__(
+        self,
+        url: str | None,
+        requests: int = REQUESTS,
+        strangers: int = STRANGERS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tenant = RateLimitItemPerSecond(max(requests, 1), WINDOW)
+        self._address = RateLimitItemPerSecond(max(strangers, 1), MINUTE)
         self._clock = clock
+        self._back_at = -math.inf
+        self._own = Own(MemoryStorage())
+        self._pool: Any = None
+        if url is not None:
+            waiting = {"socket_timeout": SECONDS, "socket_connect_timeout": SECONDS}
+            self._pool = ConnectionPool.from_url(url, **waiting)
+            options: dict[str, Any] = {"connection_pool": self._pool}
+            storage = RedisStorage(
+                f"async+{url}",
+                wrap_exceptions=True,
+                implementation="redispy",
+                key_prefix=PREFIX,
+                **options,
+            )
+            self._shared = Shared(storage)
 
-    def count(self, tenant_id: uuid.UUID, cost: int) -> None:
+    async def count(self, tenant_id: uuid.UUID, cost: int = 1) -> None:
         """Count a request of so many operations. Raises Later (429) where it is one too many."""
-        cost = min(cost, self._item.amount, MAX_OPERATIONS)
-        if not self._limiter.hit(self._item, str(tenant_id), cost=cost):
-            window = self._limiter.get_window_stats(self._item, str(tenant_id))
-            raise Later(429, max(1, round(window.reset_time - self._clock())))
+        if cost < 1:
+            return
+        cost = min(cost, self._tenant.amount, MAX_OPERATIONS)
+        await self._hit(self._tenant, f"tenant:{tenant_id}", cost)
+
+    async def count_stranger(self, address: str) -> None:
+        """Count a token that opens nothing. Raises Later (429) where there were too many from this address."""
+        await self._hit(self._address, f"address:{network_of(address)}", 1)
+
+    async def check_stranger(self, address: str) -> None:
+        """Raises Later (429) where too many tokens that open nothing came from this address."""
+        await self._hit(self._address, f"address:{network_of(address)}", 0)
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        if self._pool is not None:
+            await self._pool.aclose()
+
+    async def _hit(self, item: RateLimitItem, who: str, cost: int) -> None:
+        if self._pool is not None and self._clock() >= self._back_at:
+            try:
+                async with asyncio.timeout(2 * SECONDS):
+                    if await _within(self._shared, item, who, cost):
+                        return
+                    reset = (await self._shared.get_window_stats(item, who)).reset_time
+            except (StorageError, TimeoutError):
+                self._back_at = self._clock() + AWAY
+            else:
+                raise _later(reset)
+        hit = self._own.hit(item, who, cost=cost) if cost else self._own.test(item, who)
+        if not hit:
+            raise _later(self._own.get_window_stats(item, who).reset_time)
+
+
+async def _within(limiter: Shared, item: RateLimitItem, who: str, cost: int) -> bool:
+    return await (limiter.hit(item, who, cost=cost) if cost else limiter.test(item, who))
+
+
+def _later(reset: float) -> Later:
+    return Later(429, max(1, math.ceil(reset - time.time())))
+
+
+def network_of(address: str) -> str:
+    """What one sender has of addresses: one of IPv4, 2^64 of IPv6."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return "none"
+    return str(ipaddress.ip_network((found, 64 if found.version == 6 else 32), strict=False))

@@ -19,6 +19,7 @@ from identity.assertions import ENTITLING, Asserted, asserted
 from identity.mapping_plans import Applied
 from identity.mapping_sources import SCIM, Matching, Source
 from identity.role_mappings import apply_mappings, concern
+from identity.scim.departures import let_go
 from identity.scim.kinds import GROUPS, MEMBERS, USERS
 from identity.scim.schemas import CLINICAL, ENTERPRISE
 
@@ -29,8 +30,8 @@ _OFFICES: dict[str, type[Invalid]] = {e.code: e for e in (LastAdministrator, Las
 async def follow(session: AsyncSession, agent: Agent, people: Iterable[uuid.UUID]) -> int:
     """Bring these people's grants of the directory to what the rules say now; answers how many it changed.
 
-    What a rule may not give is left out, as at a login. Raises LastAdministrator, LastPrivacyOfficer: a directory does
-    not take away the last of an office.
+    What a rule may not give is left out, as at a login. Raises LastAdministrator, LastPrivacyOfficer (a directory does
+    not take away the last of an office), TooManyLeave.
     """
     done = await bring(session, agent, people)
     for applied in done.values():
@@ -38,6 +39,8 @@ async def follow(session: AsyncSession, agent: Agent, people: Iterable[uuid.UUID
             if refused.code in _OFFICES:
                 made: Any = _OFFICES[refused.code]
                 raise made()
+    left = [who for who, d in done.items() if d.ended and not (d.given or d.moved)]
+    await let_go(session, agent, left)
     return sum(bool(d.given or d.moved or d.ended) for d in done.values())
 
 

@@ -4,9 +4,10 @@ import asyncio
 import datetime as dt
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 import orjson
 from scim2_models import (
@@ -27,14 +28,16 @@ from starlette.routing import Route
 
 from domain.audit import Agent
 from domain.database import code_of
-from domain.model import new_id
 from identity.registry import Registry
-from identity.scim.limits import Limit
+from identity.scim.departures import HELD, TooManyLeave, hold
+from identity.scim.entrance import Entrance
+from identity.scim.journal import Journal, Visit, outside_id
+from identity.scim.metrics import count
 from identity.scim.protocol import PROTOCOL, Exchange, Protocol
 from identity.scim.refusals import Later, refusal, refused
 from identity.scim.schemas import MAX_BYTES
 from identity.scim.storage import Directory
-from identity.scim.tokens import bearer_of
+from identity.scim.tokens import TokenEnded, bearer_of
 from identity.sync import cell_session
 
 log = logging.getLogger(__name__)
@@ -53,7 +56,8 @@ class Directories:
     registry: Registry
     cell: AsyncEngine
     public_url: str
-    limit: Limit = field(default_factory=Limit)
+    entrance: Entrance
+    journal: Journal
 
 
 def routes(directories: Callable[[], Directories]) -> list[Route]:
@@ -77,8 +81,10 @@ async def _answer(directories: Directories, request: Request) -> Response:
         path="/" + request.path_params.get("path", ""),
         headers=list(request.headers.items()),
     )
+    visit = Visit(request.method, asked.path, outside_id(dict(request.headers)))
+    held = False
     try:
-        answer = await _served(directories, request, slug, asked)
+        answer = await _served(directories, request, slug, asked, visit)
     except Exception as error:
         meant = refusal(error)
         if meant is None:
@@ -86,20 +92,40 @@ async def _answer(directories: Directories, request: Request) -> Response:
         answer = PROTOCOL.error_response(error)
         if isinstance(meant, Later):
             answer.headers["Retry-After"] = str(meant.seconds)
+        if isinstance(error, TokenEnded):
+            visit.token_id, visit.cause = error.token_id, error.cause
+        held = isinstance(error, TooManyLeave)
+    directories.journal.note(visit, int(answer.status), asked.body or b"", answer.body)
+    count(
+        slug if visit.tenant_id else None,
+        visit.method,
+        int(answer.status),
+        visit.seconds,
+        held=held,
+    )
     return _response(asked, answer)
 
 
 async def _served(
-    directories: Directories, request: Request, slug: str, asked: ScimRequest
+    directories: Directories, request: Request, slug: str, asked: ScimRequest, visit: Visit
 ) -> ScimResponse:
     entry = await directories.registry.by_slug(slug)
     if entry is None:
         raise UnauthorizedException()
+    tenant_id = visit.tenant_id = entry.tenant_id
+    header = asked.header("Authorization")
+    address = request.client.host if request.client else ""
+    await directories.entrance.admit(visit, tenant_id, header, address)
     asked.query = _query(request)
     asked.body = await _body(request)
+    if _is_bulk(asked):
+        await directories.entrance.limit.count(tenant_id, _operations(asked.body) - 1)
     for attempt in range(1, TRIES + 1):
         try:
-            return await _once(directories, entry.tenant_id, asked)
+            return await _once(directories, asked, visit)
+        except UnauthorizedException:
+            directories.entrance.forget(tenant_id, header)
+            raise
         except DBAPIError as error:
             if code_of(error) != "TRY_AGAIN" or attempt == TRIES:
                 raise
@@ -107,22 +133,41 @@ async def _served(
     raise AssertionError
 
 
-async def _once(directories: Directories, tenant_id: Any, asked: ScimRequest) -> ScimResponse:
-    """One transaction: whose word it is, whether it is too often, and what it asks for."""
-    agent = Agent(tenant_id=tenant_id, now=dt.datetime.now(dt.UTC), request_id=new_id())
-    async with cell_session(directories.cell, tenant_id) as session:
-        bearer = await bearer_of(session, tenant_id, asked.header("Authorization"), agent.now)
-        if bearer is None:
-            raise UnauthorizedException()
-        directories.limit.count(tenant_id, _cost(asked))
-        asked.subject = bearer
-        directory = Directory(session, agent, bearer.token_id, several=_is_bulk(asked))
-        return await Exchange(Protocol(bearer.secret), directory).handle(asked)
+async def _once(directories: Directories, asked: ScimRequest, visit: Visit) -> ScimResponse:
+    """One transaction: whose word it is, and what it asks for. Whom the guard holds is written down after it."""
+    tenant_id: Any = visit.tenant_id
+    agent = Agent(
+        tenant_id=tenant_id,
+        now=dt.datetime.now(dt.UTC),
+        request_id=visit.id,
+        outside_request_id=visit.outside_request_id,
+    )
+    held: set[UUID] = set()
+    try:
+        async with cell_session(directories.cell, tenant_id) as session:
+            session.info[HELD] = held
+            header = asked.header("Authorization")
+            bearer = await bearer_of(session, tenant_id, header, agent.now)
+            if bearer is None:
+                raise UnauthorizedException()
+            asked.subject = bearer
+            directory = Directory(session, agent, bearer.token_id, several=_is_bulk(asked))
+            return await Exchange(Protocol(bearer.secret), directory).handle(asked)
+    finally:
+        if held:
+            async with cell_session(directories.cell, tenant_id) as session:
+                await hold(session, agent, held)
 
 
-def _cost(asked: ScimRequest) -> int:
-    """A bulk request counts as often as it has operations."""
-    return max(1, asked.body.count(b'"method"')) if _is_bulk(asked) else 1
+def _operations(body: bytes) -> int:
+    """How many operations a bulk request has; what is none has one."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return 1
+    named = found if isinstance(found, dict) else {}
+    listed = next((v for k, v in named.items() if k.lower() == "operations"), None)
+    return max(1, len(listed)) if isinstance(listed, list) else 1
 
 
 def _is_bulk(asked: ScimRequest) -> bool:

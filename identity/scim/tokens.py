@@ -9,8 +9,10 @@ import secrets
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import or_, select, update
+from scim2_models import UnauthorizedException
+from sqlalchemy import Row, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent, record
@@ -26,6 +28,8 @@ SCOPES = (READ, USERS, GROUPS)
 PREFIX = "scim_"
 A_YEAR = dt.timedelta(days=365)
 LONGEST = dt.timedelta(days=730)
+A_WEEK = dt.timedelta(days=7)
+LONGEST_OVERLAP = dt.timedelta(days=30)
 USED = dt.timedelta(minutes=1)
 """So exact is the note of a token's last use."""
 
@@ -37,6 +41,15 @@ class Made:
     id: uuid.UUID
     expires_at: dt.datetime
     text: str = field(repr=False)
+
+
+class TokenEnded(UnauthorizedException):
+    """A token that opened something once; the answer is that of any other, the cause is for the sync page."""
+
+    def __init__(self, token_id: uuid.UUID, cause: str) -> None:
+        super().__init__()
+        self.token_id = token_id
+        self.cause = cause
 
 
 @dataclass(frozen=True)
@@ -55,8 +68,9 @@ async def make_token(
     *,
     scopes: Sequence[str] = SCOPES,
     lasts: dt.timedelta = A_YEAR,
+    new: uuid.UUID | None = None,
 ) -> Made:
-    """Make a token for a directory, called so. Raises Invalid (name, scopes, lasts)."""
+    """Make a token for a directory, called so; `new` is its id to be. Raises Invalid (name, scopes, lasts)."""
     unknown = set(scopes) - set(SCOPES)
     if unknown or not scopes:
         raise Invalid(f"Scopes are some of {', '.join(SCOPES)}.", path=("scopes",))
@@ -65,7 +79,7 @@ async def make_token(
     text = PREFIX + secrets.token_urlsafe(32)
     row = ScimToken(
         tenant_id=agent.tenant_id,
-        id=new_id(),
+        id=new or new_id(),
         token_hash=_hash(text),
         name=line(name, "name"),
         scopes=sorted(set(scopes)),
@@ -86,41 +100,104 @@ async def tokens_of(session: AsyncSession, tenant_id: uuid.UUID) -> Sequence[Sci
     return found.all()
 
 
+async def rotate_token(
+    session: AsyncSession,
+    agent: Agent,
+    token_id: uuid.UUID,
+    *,
+    overlap: dt.timedelta = A_WEEK,
+    lasts: dt.timedelta = A_YEAR,
+    new: uuid.UUID | None = None,
+) -> Made:
+    """Make the successor of a token, of the same name and scopes; the old one opens for `overlap` more.
+
+    Raises NotFound for a token that opens nothing any more, Invalid (overlap, lasts).
+    """
+    if not dt.timedelta(0) <= overlap <= LONGEST_OVERLAP:
+        days = LONGEST_OVERLAP.days
+        raise Invalid(f"The old token opens for up to {days} days more.", path=("overlap",))
+    old = await session.scalar(
+        select(ScimToken)
+        .where(ScimToken.tenant_id == agent.tenant_id, ScimToken.id == token_id)
+        .with_for_update(key_share=True)
+    )
+    if old is None or ended(old, agent.now) is not None:
+        raise NotFound("There is no such token, or it has ended.", path=("id",))
+    made = await make_token(session, agent, old.name, scopes=old.scopes, lasts=lasts, new=new)
+    await _end(session, agent, token_id, agent.now + overlap)
+    return made
+
+
 async def revoke_token(session: AsyncSession, agent: Agent, token_id: uuid.UUID) -> None:
     """Refuse a token from the next request on. Repeating it is no error. Raises NotFound."""
     here = (ScimToken.tenant_id == agent.tenant_id, ScimToken.id == token_id)
     if await session.scalar(select(ScimToken.id).where(*here)) is None:
-        raise NotFound("There is no such token.")
+        raise NotFound("There is no such token.", path=("id",))
+    await _end(session, agent, token_id, agent.now)
+
+
+async def _end(
+    session: AsyncSession, agent: Agent, token_id: uuid.UUID, moment: dt.datetime
+) -> None:
+    """Let a token end at this moment, unless it ends before."""
+    later = or_(ScimToken.revoked_at.is_(None), ScimToken.revoked_at > moment)
     await session.execute(
-        update(ScimToken).where(*here, ScimToken.revoked_at.is_(None)).values(revoked_at=agent.now),
+        update(ScimToken)
+        .where(ScimToken.tenant_id == agent.tenant_id, ScimToken.id == token_id, later)
+        .values(revoked_at=moment),
         execution_options={"synchronize_session": False},
     )
     record(session, agent, "tenant:configure", token_id)
 
 
+def ended(token: ScimToken | Row[Any], now: dt.datetime) -> str | None:
+    """Why a token opens nothing any more, None for one that does."""
+    if token.revoked_at is not None and token.revoked_at <= now:
+        return "The token was revoked, or replaced by another."
+    return "The token has expired." if token.expires_at <= now else None
+
+
+def digest_of(header: str | None) -> bytes | None:
+    """The hash of the token in an `Authorization` header, None where there is none of ours."""
+    text = _text_in(header)
+    return None if text is None else _hash(text)
+
+
+def _text_in(header: str | None) -> str | None:
+    scheme, _, text = (header or "").strip().partition(" ")
+    text = text.strip()
+    ours = scheme.lower() == "bearer" and text.startswith(PREFIX) and len(text) <= 200
+    return text if ours else None
+
+
 async def bearer_of(
     session: AsyncSession, tenant_id: uuid.UUID, header: str | None, now: dt.datetime
 ) -> Bearer | None:
-    """Whose word an `Authorization` header is; None for one that opens nothing here, whatever the reason."""
-    scheme, _, text = (header or "").strip().partition(" ")
-    if scheme.lower() != "bearer" or not text.startswith(PREFIX) or len(text) > 200:
+    """Whose word an `Authorization` header is; None for one that never opened anything here.
+
+    Raises TokenEnded for one that did.
+    """
+    text = _text_in(header)
+    if text is None:
         return None
+    named = ("id", "scopes", "last_used_at", "revoked_at", "expires_at")
     found = (
         await session.execute(
-            select(ScimToken.id, ScimToken.scopes, ScimToken.last_used_at)
+            select(*(getattr(ScimToken, name) for name in named))
             .join(Tenant, Tenant.tenant_id == ScimToken.tenant_id)
             .where(
                 Tenant.tenant_id == tenant_id,
                 Tenant.state == TenantState.ACTIVE,
                 ScimToken.tenant_id == tenant_id,
-                ScimToken.token_hash == _hash(text.strip()),
-                ScimToken.revoked_at.is_(None),
-                ScimToken.expires_at > now,
+                ScimToken.token_hash == _hash(text),
             )
         )
     ).one_or_none()
     if found is None:
         return None
+    cause = ended(found, now)
+    if cause is not None:
+        raise TokenEnded(found.id, cause)
     if found.last_used_at is None or found.last_used_at < now - USED:
         await _note(session, tenant_id, found.id, now)
     return Bearer(found.id, frozenset(found.scopes), _hash(f"cursors of {text}"))

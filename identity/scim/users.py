@@ -28,6 +28,7 @@ from identity.provisioning import (
     reactivate_person,
     update_person,
 )
+from identity.scim.departures import let_go
 from identity.scim.kinds import EMAILS, MEMBERS, USER_KIND, USERS
 from identity.scim.reading import Found, etag, related, resource, row_of
 from identity.scim.refusals import refused
@@ -124,7 +125,10 @@ async def create(session: AsyncSession, agent: Agent, made: Any) -> Found:
 
 
 async def replace(session: AsyncSession, agent: Agent, made: Any, expected: str | None) -> Found:
-    """Bring a user to a whole new state. Raises NotFoundException, PreconditionFailedException, UniquenessException."""
+    """Bring a user to a whole new state.
+
+    Raises NotFoundException, PreconditionFailedException, UniquenessException, TooManyLeave.
+    """
     before = await row_of(session, agent.tenant_id, USER_KIND, made.id, lock=True)
     _unchanged(before, expected)
     doc = document(made)
@@ -134,6 +138,7 @@ async def replace(session: AsyncSession, agent: Agent, made: Any, expected: str 
     await _addresses(session, agent, before.id, made)
     await _person(session, agent, before.id, doc)
     if before.active and not active:
+        await let_go(session, agent, [before.id])
         await deactivate_person(session, agent, before.id)
     if active and not before.active:
         await reactivate_person(session, agent, before.id)
@@ -146,6 +151,8 @@ async def remove(session: AsyncSession, agent: Agent, text: str, expected: str |
     """Shut a person out and hide them from the directory; all that they did stays. Raises as `replace`."""
     row = await row_of(session, agent.tenant_id, USER_KIND, text, lock=True)
     _unchanged(row, expected)
+    if row.active:
+        await let_go(session, agent, [row.id])
     await _leave(session, agent, row.id)
     await session.execute(
         update(USERS)

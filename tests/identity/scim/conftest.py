@@ -18,14 +18,19 @@ from domain.control import IdentityCluster, TenantEntry
 from domain.people import Person, RoleGrant
 from domain.role_mappings import RoleMapping
 from identity.registry import Registry
+from identity.scim.departures import release
+from identity.scim.entrance import Entrance
+from identity.scim.journal import Journal
 from identity.scim.limits import Limit
 from identity.scim.routes import Directories, routes
 from identity.scim.tokens import Made, make_token
 from identity.sync import cell_session
+from tests import directories as pushed
 from tests import make
 from tests.database import Database
 
 PUBLIC = "https://api.example"
+USERS = "/Users"
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 
 
@@ -41,6 +46,7 @@ class Corp:
     database: Database
     app: AsyncEngine
     owner: AsyncEngine
+    served: Directories = field(repr=False)
     http: httpx.AsyncClient = field(repr=False)
 
     @property
@@ -87,6 +93,23 @@ class Corp:
         made = RoleMapping(**place | plain | named | values)
         make.save(self.database, made)
         return made
+
+    def crowd(self, number: int) -> list[str]:
+        """People whom the directory pushed some time ago; answers their ids."""
+        people = [make.person(self.tree.tenant) for _ in range(number)]
+        make.save(self.database, *people)
+        make.save(self.database, *(pushed.user(person) for person in people))
+        return [str(person.id) for person in people]
+
+    async def release(self) -> None:
+        """An administrator lets all departures pass."""
+        async with self.at_work(self.admin.id) as (session, agent):
+            await release(session, agent, dt.timedelta(hours=1))
+
+    async def write(self, sql: str, **values: Any) -> None:
+        """Change rows as the owner; `:t` is the health system."""
+        async with self.owner.begin() as connection:
+            await connection.execute(text(sql), {"t": self.tenant_id, **values})
 
     async def read(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """Rows as the owner sees them; `:t` is the health system."""
@@ -139,10 +162,15 @@ def register(database: Database, tree: make.Tree) -> str:
     return slug
 
 
-def application(app: AsyncEngine, limit: Limit | None = None) -> Starlette:
+def directories(app: AsyncEngine, limit: Limit | None = None) -> Directories:
+    """What the product's routes work with."""
+    entrance = Entrance(app, limit or Limit(None, 100_000))
+    return Directories(Registry(app), app, PUBLIC, entrance, Journal(app))
+
+
+def application(served: Directories) -> Starlette:
     """The product's routes."""
-    directories = Directories(Registry(app), app, PUBLIC, limit or Limit(100_000))
-    return Starlette(routes=routes(lambda: directories))
+    return Starlette(routes=routes(lambda: served))
 
 
 @asynccontextmanager
@@ -158,9 +186,10 @@ async def opened(
     agent = Agent(tree.tenant.tenant_id, dt.datetime.now(dt.UTC))
     async with cell_session(app, tree.tenant.tenant_id) as session:
         token = await make_token(session, agent, "HR")
-    transport = httpx.ASGITransport(application(app, limit))
+    served = directories(app, limit)
+    transport = httpx.ASGITransport(application(served))
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
-        yield Corp(tree, admin, grant, slug, token, database, app, owner, http)
+        yield Corp(tree, admin, grant, slug, token, database, app, owner, served, http)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 from api.commands.scim import app
 from tests import make
 from tests.database import Database
-from tests.identity.scim.conftest import application, register
+from tests.identity.scim.conftest import application, directories, register
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def run(database: Database, *arguments: str) -> Result:
 def status(database: Database, slug: str, token: str) -> int:
     async def ask() -> int:
         engine = database.async_engine("caretree_app")
-        transport = httpx.ASGITransport(application(engine))
+        transport = httpx.ASGITransport(application(directories(engine)))
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
             headers = {"authorization": f"Bearer {token}"}
             answer = await http.get(f"/{slug}/scim/v2/Users", headers=headers)

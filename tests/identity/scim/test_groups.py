@@ -258,6 +258,7 @@ async def test_what_follows_from_many_is_as_many_statements_as_from_one(corp: Co
         " where task_name = 'identity:sync_person' and args ->> 'tenant_id' = cast(:t as text)"
     )
     assert await corp.read(jobs) == [(1_500,)]
+    await corp.release()
     assert (await corp.ask("DELETE", where(nurses))).status_code == 204
     assert await corp.roles(people[7]) == ["clinic_admin"]
 

@@ -113,7 +113,7 @@ async def test_scopes(corp: Corp, scope: str, allowed: set[str]) -> None:
 async def test_too_often(
     database: Database, app_engine: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
-    async with opened(database, app_engine, owner_engine, Limit(3)) as corp:
+    async with opened(database, app_engine, owner_engine, Limit(None, 3)) as corp:
         answers = [await corp.ask("GET", "/Users") for _ in range(4)]
         assert [a.status_code for a in answers] == [200, 200, 200, 429]
         assert int(answers[-1].headers["retry-after"]) >= 1
