@@ -107,10 +107,14 @@ class ServiceAccount(ControlBase):
 
 
 class DomainEntry(ControlBase):
-    """An e-mail domain that a health system has proven, and the provider at which its people log in."""
+    """An e-mail domain that a health system has proven, and the provider at which its people log in.
+
+    `direct`: the API itself speaks with that provider, and not the realm.
+    """
 
     __tablename__ = "email_domain"
 
     domain: Mapped[str] = mapped_column(primary_key=True)
     tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(TenantEntry.id))
     identity_provider_id: Mapped[uuid.UUID]
+    direct: Mapped[bool] = mapped_column(server_default="false")

@@ -33,7 +33,8 @@ class ProviderState(StrEnum):
 
 
 class IdentityProvider(Stamped, Identified):
-    """A provider as Keycloak is to know it; its id is its alias there.
+    """A provider as Keycloak is to know it; its id is its alias there. A `direct` one (SAML) Keycloak never learns of:
+    the API itself speaks with it (`identity/direct/`).
 
     `issuer` is the issuer of OpenID Connect or the entity id of SAML and never changes, because people are linked by
     it. `endpoints` are addresses by the names of the specification; `certificates` (SAML) are PEM, the present one
@@ -53,11 +54,13 @@ class IdentityProvider(Stamped, Identified):
             name="oidc_client",
         ),
         CheckConstraint("cardinality(certificates) <= 2", name="rollover"),
+        CheckConstraint("not direct or protocol = 'saml'", name="direct"),
         ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
         Index("ix_identity_provider_name", "tenant_id", "name", "id"),
     )
 
     protocol: Mapped[str]
+    direct: Mapped[bool] = mapped_column(server_default="false")
     vendor: Mapped[str]
     name: Mapped[str]
     state: Mapped[str] = mapped_column(server_default="draft")

@@ -2,6 +2,13 @@
 
 from typing import Any
 
+from domain.direct_logins import (
+    DirectSession,
+    ProviderWarning,
+    SamlMessage,
+    SamlRequest,
+    SigningKey,
+)
 from domain.email_domains import EmailDomain
 from domain.identity_providers import (
     HeldAccount,
@@ -105,4 +112,20 @@ def one_of_each(system: Tenant, whom: Person, node: OrgUnit) -> list[Base]:
         held(of),
         SignIn(**key, id=new_id(), person_id=whom.id, created_at=make.NOW, **came),
         ProviderTest(**key, id=new_id(), started_by=whom.id, until=make.NOW, steps=[]),
+        *directly(of, whom),
+    ]
+
+
+def directly(of: IdentityProvider, whom: Person) -> list[Base]:
+    """A row of every table about providers that the API itself speaks with."""
+    key = {"tenant_id": of.tenant_id, "identity_provider_id": of.id}
+    way = {"client": "portal", "redirect_uri": "https://p.example/callback", "challenge": "c"}
+    times = {"used_at": make.NOW, "authenticated_at": make.NOW, "ends_at": make.NOW}
+    sealed = {"purpose": "tokens", "public": "{}", "private_sealed": b"s"}
+    return [
+        SigningKey(tenant_id=of.tenant_id, id=new_id(), **sealed),
+        SamlRequest(**key, **way, id=new_id(), until=make.NOW),
+        SamlMessage(**key, message_id="_m", until=make.NOW),
+        DirectSession(**key, **way, **times, id=new_id(), person_id=whom.id, name_id="n"),
+        ProviderWarning(**key, expires_at=make.NOW, days=7),
     ]

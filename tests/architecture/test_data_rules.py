@@ -33,7 +33,7 @@ PLACED = sorted(n for n, m in MAPPERS.items() if m.class_.__wall__ in (Wall.PLAC
 APPEND_ONLY = {"audit_event", "posting", "invoice_line", "idempotency", "external_reference"} | {
     *("allocation", "claim_receipt", "claim_step", "daily_close", "sign_in"),
     *("scim_email", "scim_membership", "login_session", "scim_request", "scim_release"),
-    "logout_token",
+    *("logout_token", "signing_key", "saml_request", "saml_message", "provider_warning"),
 }
 """Rows of these are never changed by the application; a new table is changeable unless it is added here."""
 NOBODYS = {"patient", "appointment_block", "daily_close"}
@@ -45,6 +45,7 @@ ONLY = {
     "tenant": {"tokens_valid_from", "tree_version", "version", "updated_at"},
     "person_sync": {"digest", "synced_at", "cause", "tried_at", "failed"},
     "realm_cursor": {"read_until"},
+    "direct_session": {"code_hash", "refresh_hash", "used_at"},
     "realm_check": {"finished_at", "people", "users", "repaired", "findings"},
     "identity_link": {"asserted", "version", "updated_at"},
     "identity_provider": {"name", "vendor", "state", "endpoints", "certificates", "attributes"}

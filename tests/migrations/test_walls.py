@@ -498,7 +498,8 @@ def test_health_systems_are_the_platforms(
 DELETABLE = {"resource_assignment", "revoked_session", "idempotency"} | {
     *("scim_email", "scim_membership", "login_session", "realm_check"),
     *("scim_request", "scim_departure"),
-    "logout_token",
+    *("logout_token", "sign_in", "signing_key", "saml_request", "saml_message"),
+    *("direct_session", "provider_warning"),
 }
 
 
