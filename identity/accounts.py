@@ -50,11 +50,12 @@ class Accounts:
             raise NoAccount("No such health system.")
         return found
 
-    async def tenants(self) -> list[UUID]:
-        """Every health system of the registry that is made."""
+    async def tenants(self, *, open_only: bool = False) -> list[UUID]:
+        """Every health system of the registry that is made; with `open_only` those whose realm lets people in."""
         made = TenantEntry.state != RegistryState.CREATING
+        wanted = TenantEntry.state == RegistryState.ACTIVE if open_only else made
         async with self.control.connect() as connection:
-            return list(await connection.scalars(select(TenantEntry.id).where(made)))
+            return list(await connection.scalars(select(TenantEntry.id).where(wanted)))
 
     async def as_master(self, url: str, name: str) -> Realm:
         """A realm as the provisioning client: also one that is not made yet or is disabled."""

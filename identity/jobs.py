@@ -4,6 +4,7 @@ Jobs are written down by the transaction that makes the change (`identity/deferr
 when it runs.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -52,6 +53,7 @@ from identity.realms import SVC_IDENTITY, SVC_POLICY
 from identity.reminders import LOOK, SEND, Notifiers, look_through, send
 from identity.rule_runs import apply_rules
 from identity.sync import UserTaken, cell_session, subject_of, sync_person, sync_tenant
+from identity.watching import watch_alone
 
 RETRY_STALLED = "identity:retry_stalled"
 _RESOURCES = "identity"
@@ -242,13 +244,18 @@ def make_app(dsn: str) -> procrastinate.App:
 
 
 async def run_worker(dsn: str, resources: Resources) -> None:
-    """Carry out jobs until a signal ends the process; those under way are finished first.
+    """Carry out jobs, and watch the realms, until a signal ends the process; jobs under way are finished first.
 
     `dsn` is the worker's role, which sees procrastinate's tables; the jobs themselves see the cell as the API does.
     Ended jobs are removed, failed ones stay to be looked at.
     """
     async with make_app(dsn).open_async() as app:
-        await app.run_worker_async(**_options(resources))
+        watching = asyncio.create_task(watch_alone(dsn, resources.cell, resources.accounts))
+        try:
+            await app.run_worker_async(**_options(resources))
+        finally:
+            watching.cancel()
+            await asyncio.wait({watching})
 
 
 async def work_off(dsn: str, resources: Resources) -> None:

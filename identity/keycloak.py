@@ -8,8 +8,7 @@ Identity providers of a realm are in `identity/brokers.py`, what can fail in `id
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
-from datetime import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -258,7 +257,7 @@ class Realm:
 
     # What has no method of its own: paths below the realm's own
 
-    async def get(self, path: str, **query: str) -> Any:
+    async def get(self, path: str, **query: Any) -> Any:
         """What the administration answers at a path of the realm."""
         return await self._ask("read", lambda: self._raw("get", path, **query))
 
@@ -280,14 +279,21 @@ class Realm:
         send = partial(self._raw, "post", "partial-export", **parts)
         return dict(await self._ask("export realm", send))
 
-    async def refusals(self, kinds: Iterable[str], since: datetime) -> list[str]:
-        """The different codes of refused logins of these kinds since an instant, in order of the alphabet."""
-        asked = {"type": list(kinds), "dateFrom": f"{since:%Y-%m-%d}", "max": 200}
-        found = await self._ask("list events", lambda: self._admin.a_get_events(dict(asked)))
-        begun = since.timestamp() * 1000
-        return sorted({str(event.get("error", "")) for event in found if event["time"] >= begun})
+    async def events(
+        self, log: str, since: int, page: int, kinds: Mapping[str, Any]
+    ) -> AsyncIterator[Json]:
+        """A log (`events`, `admin-events`) from a millisecond since 1970 on, in order, as the realm keeps it."""
+        first = 0
+        while True:
+            asked = {**kinds, "dateFrom": since, "direction": "asc", "first": first, "max": page}
+            found: list[Json] = await self.get(log, **asked)
+            for event in found:
+                yield event
+            if len(found) < page:
+                return
+            first += page
 
-    async def _raw(self, method: str, path: str, body: Any = None, **query: str) -> Any:
+    async def _raw(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         send = getattr(self._connection, f"a_raw_{method}")
         sent = {} if method == "get" else {"data": orjson.dumps(body or {}).decode()}
         answer = await send(f"admin/realms/{self.name}/{path}", **sent, **query)
@@ -322,7 +328,7 @@ class Realm:
 class Keycloak:
     """Realm objects of one cluster, the last used kept open, one for each (realm, account)."""
 
-    def __init__(self, url: str, *, keep: int = 64) -> None:
+    def __init__(self, url: str, *, keep: int = 512) -> None:
         self.url = url.rstrip("/")
         self._keep = keep
         self._realms: OrderedDict[tuple[str, Account], Realm] = OrderedDict()

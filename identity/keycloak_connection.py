@@ -1,8 +1,10 @@
 """How a service account connects to Keycloak: who it is, and its token, which is got once for all that wait for it."""
 
 import asyncio
+import ssl
 import time
 from dataclasses import dataclass, field
+from functools import cache
 
 import httpx
 from keycloak import KeycloakOpenIDConnection
@@ -19,6 +21,12 @@ class Account:
     realm: str | None = None
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Whom we trust, read once: each object by itself would take 20 ms and 0.8 MB for it."""
+    return httpx.create_ssl_context()
+
+
 class Connection(KeycloakOpenIDConnection):
     """Gets its token once, however many calls find it missing, expired or refused."""
 
@@ -30,6 +38,7 @@ class Connection(KeycloakOpenIDConnection):
             client_id=account.client_id,
             client_secret_key=account.secret,
             timeout=timeout,  # type: ignore[arg-type]  # handed on to httpx, which takes both forms
+            verify=_trusted(),  # type: ignore[arg-type]  # so is this
             max_retries=0,
         )
         self._renewing = asyncio.Lock()

@@ -5,6 +5,7 @@ can be reached or not. Resuming opens the cell last. Both are safe to repeat.
 """
 
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, update
@@ -13,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from authz.grants import SECOND_FACTOR
 from domain.audit import Agent, record
 from domain.control import IdentityCluster, RegistryState, TenantEntry
-from domain.errors import Invalid, NotFound
+from domain.errors import Invalid, NotFound, unchanged
 from domain.organization import JitMode, MfaPolicy, Tenant, TenantState
 from domain.people import Person, RoleGrant
 from identity.deferral import defer_sync, defer_sync_tenant
@@ -92,47 +93,46 @@ async def set_second_approval(session: AsyncSession, agent: Agent, asked: bool) 
     record(session, agent, "tenant:configure", agent.tenant_id)
 
 
-async def set_jit_mode(session: AsyncSession, agent: Agent, mode: JitMode) -> None:
-    """Say whose logins make people who were not there. Raises NotFound."""
-    found = await session.scalar(
-        update(Tenant)
-        .where(Tenant.tenant_id == agent.tenant_id)
-        .values(jit_mode=mode.value, version=Tenant.version + 1, updated_at=agent.now)
-        .returning(Tenant.tenant_id),
-        execution_options={"synchronize_session": False},
-    )
-    if found is None:
-        raise NotFound()
-    record(session, agent, "tenant:configure", agent.tenant_id)
+async def set_jit_mode(
+    session: AsyncSession, agent: Agent, mode: JitMode, version: int | None = None
+) -> None:
+    """Say whose logins make people who were not there. Raises NotFound, StaleVersion."""
+    await _configure(session, agent, version, jit_mode=mode.value)
 
 
-async def set_session_limits(session: AsyncSession, agent: Agent, idle: int, longest: int) -> None:
+async def set_session_limits(
+    session: AsyncSession, agent: Agent, idle: int, longest: int, version: int | None = None
+) -> None:
     """Change for how many seconds logins last without use, and at the most.
 
     Who has been in for longer is out with the next request; the idle time is the realm's to keep, when a token is
-    renewed. Raises NotFound, Invalid (SESSION_LIMITS).
+    renewed. Raises NotFound, StaleVersion, Invalid (SESSION_LIMITS).
     """
     if not SHORTEST_IDLE <= idle <= longest <= LONGEST_SESSION:
         raise Invalid(
             "A login lasts a day at the most, and its idle time, a minute or more, is within that.",
             code="SESSION_LIMITS",
         )
+    await _configure(session, agent, version, session_idle=idle, session_max=longest)
+    await defer_sync_tenant(session, agent.tenant_id)
+
+
+async def _configure(
+    session: AsyncSession, agent: Agent, version: int | None, **values: Any
+) -> None:
+    """Write to the health system's row and raise its version; with `version` only while it has it still."""
+    here = Tenant.tenant_id == agent.tenant_id
+    based = () if version is None else (Tenant.version == version,)
     found = await session.scalar(
         update(Tenant)
-        .where(Tenant.tenant_id == agent.tenant_id)
-        .values(
-            session_idle=idle,
-            session_max=longest,
-            version=Tenant.version + 1,
-            updated_at=agent.now,
-        )
+        .where(here, *based)
+        .values(version=Tenant.version + 1, updated_at=agent.now, **values)
         .returning(Tenant.tenant_id),
         execution_options={"synchronize_session": False},
     )
     if found is None:
-        raise NotFound()
+        raise unchanged(await session.scalar(select(Tenant.version).where(here)), version)
     record(session, agent, "tenant:configure", agent.tenant_id)
-    await defer_sync_tenant(session, agent.tenant_id)
 
 
 async def _entry(control: AsyncEngine, slug: str) -> tuple[UUID, str, str]:

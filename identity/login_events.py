@@ -15,6 +15,7 @@ from identity.keycloak import Realm
 from identity.provider_tests import Step
 from identity.sync import cell_session
 
+PAGE = 200
 KINDS = (
     "IDENTITY_PROVIDER_RESPONSE_ERROR",
     "IDENTITY_PROVIDER_LOGIN_ERROR",
@@ -51,11 +52,15 @@ async def tell_refusals(
         test = await session.get(ProviderTest, (tenant_id, test_id))
     if test is None or test.finished_at is not None:
         return ()
-    codes = await realm.refusals(KINDS, test.created_at)
+    since = int(test.created_at.timestamp() * 1000)
+    codes = {
+        str(event.get("error", ""))
+        async for event in realm.events("events", since, PAGE, {"type": KINDS})
+    }
     steps = tuple(
         Step(name, False, said)
         for name, said in (
-            SAID.get(code, ("login", f"The realm refused it ({code}).")) for code in codes
+            SAID.get(code, ("login", f"The realm refused it ({code}).")) for code in sorted(codes)
         )
     )
     if steps:

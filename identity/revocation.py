@@ -74,36 +74,47 @@ async def sessions_of(
 
 
 async def note_logout(session: AsyncSession, agent: Agent, logout: Logout) -> bool:
-    """Refuse the tokens of what Keycloak says has ended; answers whether that was news.
+    """Refuse the tokens of what Keycloak announces to have ended; answers whether that was news.
 
-    Without a session: those of all sessions of the subject that were issued no later than the announcement.
     Raises Replayed for an announcement that was followed before.
     """
     await _take_once(session, agent, logout)
-    person_id = await _whose(session, agent, logout)
-    if person_id is None and logout.subject is not None:
+    return await note_end(session, agent, logout.subject, logout.session, logout.issued_at)
+
+
+async def note_end(
+    session: AsyncSession, agent: Agent, subject: str | None, sid: str | None, second: int
+) -> bool:
+    """Refuse the tokens of a session or, without one, of all sessions of a subject; answers whether that was news.
+
+    Of a subject those that were issued no later than that second (since 1970). One of both is named.
+    """
+    person_id = await _whose(session, agent, subject, sid)
+    if person_id is None and subject is not None:
         return False  # nobody of ours
-    if logout.session is not None:
+    if sid is not None:
         await _forget_ended(session, agent)
-        ended = _revoked(agent, logout.session).returning(RevokedSession.sid)
+        ended = _revoked(agent, sid).returning(RevokedSession.sid)
         news = await session.scalar(ended) is not None
     else:
         assert person_id is not None  # one of both is named
-        news = await cut_person(session, agent, person_id, logout.issued_at)
+        news = await _cut_person(session, agent, person_id, second)
     if news:
         record(session, agent, "person:manage", *([person_id] if person_id else ()))
     return news
 
 
-async def _whose(session: AsyncSession, agent: Agent, logout: Logout) -> uuid.UUID | None:
+async def _whose(
+    session: AsyncSession, agent: Agent, subject: str | None, sid: str | None
+) -> uuid.UUID | None:
     """The person of the subject; where only a session is named, the one who came with it, if anybody has yet."""
-    if logout.subject is not None:
+    if subject is not None:
         query = select(Person.id).where(
-            Person.tenant_id == agent.tenant_id, Person.subject == logout.subject
+            Person.tenant_id == agent.tenant_id, Person.subject == subject
         )
     else:
         query = select(LoginSession.person_id).where(
-            LoginSession.tenant_id == agent.tenant_id, LoginSession.sid == logout.session
+            LoginSession.tenant_id == agent.tenant_id, LoginSession.sid == sid
         )
     found: uuid.UUID | None = await session.scalar(query)
     return found
@@ -127,10 +138,9 @@ async def _take_once(session: AsyncSession, agent: Agent, logout: Logout) -> Non
         raise Replayed()
 
 
-async def cut_person(
-    session: AsyncSession, agent: Agent, person_id: uuid.UUID, second: float
+async def _cut_person(
+    session: AsyncSession, agent: Agent, person_id: uuid.UUID, second: int
 ) -> bool:
-    """Refuse a person's tokens of that second (since 1970) and before; answers whether that was news."""
     cut = _end_of(second)
     found = await session.scalar(
         update(Person)
@@ -164,7 +174,7 @@ async def revoke_sessions(session: AsyncSession, agent: Agent, person_id: uuid.U
     await defer_end_sessions(session, agent.tenant_id, person_id)
 
 
-async def cut_everybody(session: AsyncSession, agent: Agent, second: float) -> bool:
+async def cut_everybody(session: AsyncSession, agent: Agent, second: int) -> bool:
     """Refuse everybody's tokens of that second (since 1970) and before: one row, however many people there are."""
     cut = _end_of(second)
     found = await session.scalar(
@@ -180,9 +190,9 @@ async def cut_everybody(session: AsyncSession, agent: Agent, second: float) -> b
     return found is not None
 
 
-def _end_of(second: float) -> dt.datetime:
+def _end_of(second: int) -> dt.datetime:
     """Tokens carry whole seconds: those of a cut's own second are of before."""
-    return dt.datetime.fromtimestamp(int(second), dt.UTC) + dt.timedelta(milliseconds=999)
+    return dt.datetime.fromtimestamp(second, dt.UTC) + dt.timedelta(milliseconds=999)
 
 
 def _revoked(agent: Agent, sid: str) -> Insert:

@@ -42,7 +42,8 @@ ANSWER = {"paid_minor", "adjusted_minor", "patient_minor"}
 ONLY = {
     "role_grant": {"valid_until", "version", "updated_at"},
     "grant_request": {"state", "decided_by", "decided_at", "grant_id", "version", "updated_at"},
-    "tenant": {"tokens_valid_from", "tree_version", "version", "updated_at"},
+    "tenant": {"tokens_valid_from", "tree_version", "version", "updated_at"}
+    | {"session_idle", "session_max", "jit_mode"},
     "person_sync": {"digest", "synced_at", "cause", "tried_at", "failed"},
     "realm_cursor": {"read_until"},
     "direct_session": {"code_hash", "refresh_hash", "used_at"},

@@ -14,11 +14,12 @@ from domain.organization import MfaPolicy
 from domain.people import Person
 from identity.errors import MfaRequired, Refusal, TokenRefused
 from identity.grants import GrantDraft, give_grant, revoke_grant
-from identity.lifecycle import drift_of, set_mfa_policy, set_session_limits
+from identity.lifecycle import set_mfa_policy, set_session_limits
 from identity.provisioning import PersonDraft, create_person
 from identity.realms import SVC_IDENTITY, SVC_POLICY
 from identity.sync import FirstLogin, cell_session, set_first_login
 from identity.tenants import MadeTenant
+from identity.upgrades import drift_of
 from tests.identity.browser import Browser, LoginFailed
 from tests.identity.conftest import ADMIN_CALLBACK, CALLBACK, PASSWORD, World
 

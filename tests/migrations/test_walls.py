@@ -450,10 +450,11 @@ CHANGED = {
     "role_mapping": {"valid_until", "ended_at", "created_by", "version", "updated_at"},
     "role_grant": {"valid_until", "version", "updated_at"},
     "grant_request": {"state", "decided_by", "decided_at", "grant_id", "version", "updated_at"},
-    "tenant": {"tokens_valid_from", "tree_version", "version", "updated_at"},
+    "tenant": {"tokens_valid_from", "tree_version", "version", "updated_at"}
+    | {"session_idle", "session_max", "jit_mode"},
 }
 """Table -> what commands change of it."""
-PLATFORMS = {"state", "mfa_policy", "second_approval", "jit_mode", "session_idle", "session_max"}
+PLATFORMS = {"state", "mfa_policy", "second_approval"}
 """What the platform alone says of a health system, which it alone makes."""
 
 

@@ -35,6 +35,25 @@ def _outranked(sight: Sight, person: Any) -> bool:
     return False
 
 
+def login_rules(sight: Sight, args: Arguments) -> Picked:
+    """The rules of the health system, for who may change them."""
+    del args
+    (system,) = sight.rows.all("tenant")
+    if not sight.anywhere("tenant:configure"):
+        return NOTHING
+    return Picked(
+        Values(
+            "LoginRules",
+            {
+                "idleMinutes": system.session_idle // 60,
+                "longestMinutes": system.session_max // 60,
+                "jitMode": system.jit_mode.upper(),
+                "version": system.version,
+            },
+        )
+    )
+
+
 def sessions(sight: Sight, args: Arguments) -> Picked:
     """The root field: those that stand, the latest first."""
     said = args.get("person")

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from domain.patients import fold
 from tests.oracle.fields import TYPES
-from tests.oracle.logins import sessions
+from tests.oracle.logins import login_rules, sessions
 from tests.oracle.money import AGES
 from tests.oracle.provider_types import PAGES, TABLES
 from tests.oracle.roots import (
@@ -253,5 +253,6 @@ EVERY_ROOT: dict[str, Callable[[Sight, Arguments], Picked]] = {
     "receivables": receivables,
     "debtors": debtors,
     "sessions": sessions,
+    "loginRules": login_rules,
     **{root: about_providers(root) for root in PAGES},
 }

@@ -51,6 +51,7 @@ async def test_the_house_and_oneself(stage: Stage, one: who.Who) -> None:
     me = everything("Person", 0)
     grants = "{id role unitId unitName validFrom validUntil}"
     await stage.check(one, f"{{viewer{{userName me{me} grants{grants}}}}}")
+    await stage.check(one, "{loginRules{idleMinutes longestMinutes jitMode version}}")
     for other in who.CAST:
         whose = {"p": f"Person:{stage.systems[0].people[other.name].id}"}
         await stage.check(

@@ -1,0 +1,240 @@
+"""Who is cut off inside Keycloak is out here, whatever Keycloak announces: each way, after a restart, after an outage."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from sqlalchemy import func, select
+
+from authz.actor import Actor
+from domain.audit import AuditEvent
+from domain.people import Person
+from identity.errors import NotAdmitted
+from identity.keycloak import Account, Realm
+from identity.keycloak_failures import Unavailable
+from identity.realm_events import OF_ADMINISTRATORS, Reader, of_administrator
+from identity.realms import SVC_IDENTITY
+from identity.sync import cell_session
+from identity.tenants import MadeTenant
+from identity.watching import LOCK, watch, watch_alone
+from tests.identity.browser import Browser
+from tests.identity.conftest import CALLBACK, PASSWORD, World
+from tests.identity.test_logins import hire
+
+pytestmark = [pytest.mark.anyio, pytest.mark.keycloak]
+
+NEW = "quite another battery staple"
+
+
+@dataclass
+class Somebody:
+    """Who is in: the tokens, the actor, and the user's id in the realm."""
+
+    world: World
+    made: MadeTenant
+    name: str
+    tokens: dict[str, Any]
+    actor: Actor
+    subject: str
+
+    async def stands(self) -> bool:
+        return await self.world.stands(self.actor)
+
+    async def is_refused(self) -> bool:
+        try:
+            await self.world.loader.actor(self.tokens["access_token"], fresh=True)
+        except NotAdmitted:
+            return True
+        return False
+
+    async def active(self) -> bool:
+        async with cell_session(self.world.platform.cell, self.made.tenant_id) as session:
+            found = select(Person.active).where(Person.id == self.actor.person_id)
+            return bool(await session.scalar(found))
+
+
+async def come(world: World, made: MadeTenant, name: str) -> Somebody:
+    """Log in as somebody who is there."""
+    async with Browser(made.issuer, CALLBACK) as browser:
+        tokens = await browser.login(name, PASSWORD)
+    actor = await world.loader.actor(tokens["access_token"])
+    realm = await world.master(made)
+    user = await realm.find_user(name)
+    assert user
+    return Somebody(world, made, name, tokens, actor, user["id"])
+
+
+async def enable(world: World, who: Somebody, enabled: bool) -> None:
+    """What an administrator does in Keycloak's console."""
+    realm = await world.master(who.made)
+    await realm.update_user({**await realm.user(who.subject), "enabled": enabled})
+
+
+async def identity(world: World, made: MadeTenant) -> Realm:
+    return await world.platform.accounts.realm(made.tenant_id, SVC_IDENTITY)
+
+
+async def audited(world: World, made: MadeTenant) -> int:
+    async with cell_session(world.platform.cell, made.tenant_id) as session:
+        return int(await session.scalar(select(func.count()).select_from(AuditEvent)) or 0)
+
+
+async def test_each_way_of_cutting_somebody_off_in_keycloak(world: World) -> None:
+    made = await world.tenant()
+    console, ours = await world.master(made), await identity(world, made)
+    people = {}
+    names = ("session", "logout", "password", "disabled", "deleted", "own", "stays")
+    for name in names:
+        await hire(world, made, name)
+        people[name] = await come(world, made, name)
+    reader = Reader(world.platform.cell, made.tenant_id)
+    assert await reader.look(ours) == 0, "what our own account did is none of it"
+    (session,) = await console.sessions(people["session"].subject)
+    ways: dict[str, Callable[[], Awaitable[object]]] = {
+        "session": lambda: console.end_session(session["id"]),
+        "logout": lambda: console.end_sessions(people["logout"].subject),
+        "password": lambda: console.set_password(people["password"].subject, NEW, temporary=True),
+        "disabled": lambda: enable(world, people["disabled"], False),
+        "deleted": lambda: console.delete_user(people["deleted"].subject),
+        "own": lambda: log_out(made, people["own"]),
+    }
+    for name, way in ways.items():
+        await way()
+        assert await people[name].stands(), "nobody announces anything here"
+    assert await reader.look(ours) == len(ways)
+    for name, somebody in people.items():
+        assert await somebody.stands() == (name == "stays"), name
+        assert await somebody.is_refused() == (name != "stays"), name
+        assert await somebody.active() == (name not in ("disabled", "deleted")), name
+    # The same again, also by a worker that knows nothing, ends and writes nothing more.
+    known = await audited(world, made)
+    assert await reader.look(ours) == 0
+    await Reader(world.platform.cell, made.tenant_id).look(ours)
+    assert await audited(world, made) == known
+    await world.work()
+    # Keycloak itself ends nothing by a new password: we did.
+    async with Browser(made.issuer, CALLBACK) as browser:
+        again = await browser.refresh(people["password"].tokens["refresh_token"])
+        assert again.is_client_error
+    # Whom the cell shuts out nobody lets in there for long.
+    await enable(world, people["disabled"], True)
+    assert await reader.look(ours) == 1
+    await world.work()
+    assert (await console.user(people["disabled"].subject))["enabled"] is False
+
+
+async def log_out(made: MadeTenant, who: Somebody) -> None:
+    form = {"client_id": "portal", "refresh_token": who.tokens["refresh_token"]}
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.post(f"{made.issuer}/protocol/openid-connect/logout", data=form)
+    assert answer.status_code == httpx.codes.NO_CONTENT
+
+
+async def test_everybody_and_the_last_administrator(world: World) -> None:
+    made = await world.tenant()
+    console, ours = await world.master(made), await identity(world, made)
+    reader = Reader(world.platform.cell, made.tenant_id)
+    admin, officer = await come(world, made, "admin"), await come(world, made, "officer")
+    await enable(world, admin, False)
+    await reader.look(ours)
+    assert not await admin.stands()
+    assert await admin.active(), "somebody is left who may administer"
+    assert await officer.stands()
+    await console.end_all_sessions()
+    await reader.look(ours)
+    assert not await officer.stands()
+    assert await officer.is_refused()
+    await next_second()
+    officer = await come(world, made, "officer")
+    await reader.look(ours)
+    assert await officer.stands(), "what was read again ends nothing that came later"
+    await next_second()
+    await console.update({"notBefore": int(time.time())})
+    await reader.look(ours)
+    assert not await officer.stands()
+
+
+async def next_second() -> None:
+    """Tokens carry whole seconds."""
+    await asyncio.sleep(1 - time.time() % 1 + 0.01)
+
+
+async def test_nothing_is_missed_by_a_restart_or_an_outage(world: World) -> None:
+    made = await world.tenant()
+    cell, ours = world.platform.cell, await identity(world, made)
+    who = await come(world, made, "officer")
+    ahead = 0.0
+
+    def clock() -> float:
+        return time.time() + ahead
+
+    await Reader(cell, made.tenant_id, clock=lambda: time.time() - 90).look(ours)
+    ahead = 3600
+    # A day later, as it were: without what was written down it would begin at the last two minutes.
+    await enable(world, who, False)
+    away = Realm("http://127.0.0.1:9", made.realm, Account("svc", "none"))
+    reader = Reader(cell, made.tenant_id, clock=clock)
+    with pytest.raises(Unavailable):
+        await reader.look(away)
+    await away.close()
+    assert await who.stands()
+    assert await reader.look(ours) >= 1
+    assert not await who.stands()
+
+
+async def test_a_log_is_read_whole_in_pages(world: World) -> None:
+    made = await world.tenant()
+    console, ours = await world.master(made), await identity(world, made)
+    since = int((datetime.now(UTC).timestamp() - 60) * 1000)
+    for _ in range(5):
+        await console.end_all_sessions()
+    paged = [e async for e in ours.events("admin-events", since, 2, OF_ADMINISTRATORS)]
+    whole = [e async for e in ours.events("admin-events", since, 100, OF_ADMINISTRATORS)]
+    assert [e["id"] for e in paged] == [e["id"] for e in whole]
+    assert len(whole) >= 5
+    assert [e["time"] for e in whole] == sorted(e["time"] for e in whole)
+    assert sum(of_administrator(e) is not None for e in whole) >= 5
+
+
+async def until(holds: Callable[[], Awaitable[bool]], within: float = 30) -> None:
+    async with asyncio.timeout(within):
+        while not await holds():  # noqa: ASYNC110  # somebody else does it
+            await asyncio.sleep(0.05)
+
+
+async def test_realms_are_watched_by_one_worker(world: World) -> None:
+    made = await world.tenant()
+    who = await come(world, made, "officer")
+    watching = asyncio.create_task(watch(world.platform.cell, world.platform.accounts, each=0.1))
+    await enable(world, who, False)
+
+    async def out() -> bool:
+        return not await who.stands()
+
+    await until(out)
+    watching.cancel()
+    await asyncio.wait({watching})
+    alone = asyncio.create_task(
+        watch_alone(world.worker_url, world.platform.cell, world.platform.accounts)
+    )
+    async with await psycopg.AsyncConnection.connect(world.worker_url, autocommit=True) as other:
+
+        async def taken() -> bool:
+            asked = "select pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
+            row = await (await other.execute(asked, [LOCK])).fetchone()
+            return row == (False,)
+
+        await until(taken)
+        alone.cancel()
+        await asyncio.wait({alone})
+
+        async def free() -> bool:
+            return not await taken()
+
+        await until(free)
