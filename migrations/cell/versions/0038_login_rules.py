@@ -1,12 +1,12 @@
 """Administrators of a health system say how long its logins last, and whose first login makes a person.
 
-Revision: 0037
+Revision: 0038
 """
 
 from alembic import op
 
-revision = "0037"
-down_revision = "0036"
+revision = "0038"
+down_revision = "0037"
 branch_labels = None
 depends_on = None
 
