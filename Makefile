@@ -1,6 +1,6 @@
 # What a newcomer needs is `make up`; `make help` tells the rest.
 .DEFAULT_GOAL := help
-.PHONY: help up test check coverage down clean lock bench
+.PHONY: help up test check coverage down clean lock bench bench-scim
 BIN := .venv/bin
 READY := .venv/.ready
 LOCK := $(BIN)/uv --quiet pip compile pyproject.toml --universal --generate-hashes --no-header --no-annotate
@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv --quiet pip compile pyproject.toml --universal --generate-hash
 help: ## say what there is (this)
 	@echo 'Caretree. Needs: make, Python 3.11 or 3.12, Maven (for Keycloak, once).'
 	@echo
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 14
 	@echo
 	@echo 'What decides, from the environment:'
 	@echo '  PYTHON          the Python to make .venv from'
@@ -39,6 +39,9 @@ clean: $(READY) ## stop all and delete .caretree/: databases, passwords, Keycloa
 
 bench: $(READY) ## measure against hand-written SQL; writes .caretree/bench.json
 	@exec $(BIN)/caretree dev bench
+
+bench-scim: $(READY) ## measure the door of directories at 50,000 users, beside the stock core
+	@exec $(BIN)/caretree dev bench-scim
 
 lock: $(READY) ## choose new versions of all packages; writes both lock files
 	$(LOCK) --upgrade -o requirements.lock

@@ -76,6 +76,7 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
     control = engine(settings.control_url(), application="caretree-api", size=1)
     limits = Limits(deadline=settings.statement_seconds)
     pipeline = Pipeline(url, settings.connections, INIT, limits)
+    pushed = Pipeline(url, 1, INIT, limits)  # a directory's large page keeps no clinic waiting
     redis = settings.redis_url
     shared = redis.get_secret_value() if redis else None
     rates, limit = Rates(shared), Limit(shared)
@@ -83,6 +84,7 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
     feeds = Feeds(listens.get_secret_value() if listens else url)
     async with httpx.AsyncClient(follow_redirects=False) as client:
         await pipeline.start()
+        await pushed.start()
         await feeds.listener.start()
         working: set[asyncio.Task[None]] = set()
         try:
@@ -91,8 +93,10 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
             actors = ActorLoader(tokens, pipeline, arrive=Arrivals(cell, client).arrive)
             keyring = Keyring(FileKeyProvider(Path(key_file)), cell)
             doors = Doors(registry, tokens, cell, Homes(control))
-            entrance, journal = Entrance(cell, limit), Journal(cell)
-            directories = Directories(registry, cell, settings.public_url, entrance, journal)
+            entrance, journal = Entrance(pushed, limit), Journal(cell)
+            directories = Directories(
+                registry, cell, pushed, settings.public_url, entrance, journal
+            )
             refusals, compiling = Tally(settings.refusals), Tally(settings.compile_seconds)
             presences = Presences(actors, feeds, settings.streams)
             working = {
@@ -120,6 +124,7 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
                 await journal.flush()
             await feeds.listener.stop()
             await pipeline.stop()
+            await pushed.stop()
             await rates.close()
             await limit.close()
             await cell.dispose()

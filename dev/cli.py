@@ -196,6 +196,18 @@ def bench(
         raise typer.Exit(command(patients))
 
 
+@app.command("bench-scim")
+def bench_scim(
+    users: Annotated[int, typer.Option(min=200, help="How many the directory has.")] = 50_000,
+    effort: Annotated[int, typer.Option(min=10, help="Requests of each quick operation.")] = 200,
+) -> None:
+    """Measure the door of directories against its bars, beside the stock core in the same run."""
+    from dev.bench_scim.main import command
+
+    with _sentences():
+        raise typer.Exit(command(users, effort))
+
+
 @app.command()
 def live(
     trials: Annotated[int, typer.Option(min=1, help="Of each way of cutting somebody off.")] = 200,

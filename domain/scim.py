@@ -65,6 +65,12 @@ class ScimUser(Stamped, Identified):
         UniqueConstraint("tenant_id", "npi"),
         Index("ix_scim_user_external_id", "tenant_id", "external_id"),
         Index("ix_scim_user_employee_number", "tenant_id", "employee_number"),
+        Index(
+            "ix_scim_user_present",
+            "tenant_id",
+            "id",
+            postgresql_where=text("deleted_at is null"),
+        ),
     )
 
     user_name: Mapped[str]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Self
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent
@@ -97,18 +97,19 @@ def by_place(rules: Iterable[RoleMapping]) -> dict[Place, RoleMapping]:
 
 async def rules_of(session: AsyncSession, agent: Agent, source: Source) -> Sequence[RoleMapping]:
     """The rules that count now for a source, oldest first."""
-    found = await session.scalars(
-        select(RoleMapping)
-        .where(
-            RoleMapping.tenant_id == agent.tenant_id,
-            RoleMapping.source == source.kind,
-            RoleMapping.source_ref == source.ref,
-            RoleMapping.ended_at.is_(None),
-            or_(RoleMapping.valid_until.is_(None), RoleMapping.valid_until > agent.now),
-        )
-        .order_by(RoleMapping.id)
+    rules = select(RoleMapping).where(*in_force(agent, source))
+    return (await session.scalars(rules.order_by(RoleMapping.id))).all()
+
+
+def in_force(agent: Agent, source: Source) -> tuple[ColumnElement[bool], ...]:
+    """The rules that count now for a source."""
+    return (
+        RoleMapping.tenant_id == agent.tenant_id,
+        RoleMapping.source == source.kind,
+        RoleMapping.source_ref == source.ref,
+        RoleMapping.ended_at.is_(None),
+        or_(RoleMapping.valid_until.is_(None), RoleMapping.valid_until > agent.now),
     )
-    return found.all()
 
 
 async def held_of(

@@ -190,9 +190,9 @@ def cpu_seconds(processes: list[psutil.Process]) -> float:
     return total
 
 
-def database_processes(ground: Ground) -> list[psutil.Process]:
+def database_processes(urls: DatabaseUrls) -> list[psutil.Process]:
     """The server processes that serve this database."""
-    name = ground.urls.app.rpartition("/")[2].partition("?")[0]
+    name = urls.app.rpartition("/")[2].partition("?")[0]
     found = []
     for process in psutil.process_iter(["name", "cmdline"]):
         words = " ".join(process.info["cmdline"] or ())
@@ -229,7 +229,7 @@ def load(
         "seed": seed,
         "bodies": BODIES if operation != "Book" else 40_000,
     }
-    server, database = tree(contestant.process.pid), database_processes(ground)
+    server, database = tree(contestant.process.pid), database_processes(ground.urls)
     before = cpu_seconds(server), cpu_seconds(database)
     done = subprocess.run(
         [sys.executable, "-m", "dev.bench.load", json.dumps(order)],

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from uuid import UUID
 
 from scim2_models import UnauthorizedException
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from domain.pipeline import Pipeline
 from identity.scim.journal import Visit
 from identity.scim.limits import Limit
 from identity.scim.tokens import bearer_of, digest_of
-from identity.sync import cell_session
+from identity.scim.units import Unit
 
 REMEMBERED = 3600.0
 MOST = 10_000
@@ -26,13 +26,13 @@ Key = tuple[UUID, bytes]
 
 
 class Entrance:
-    """Lets requests in, for one process. `cell` as the API's role."""
+    """Lets requests in, for one process. `pipeline` as the API's role."""
 
     def __init__(
-        self, cell: AsyncEngine, limit: Limit, clock: Callable[[], float] = time.monotonic
+        self, pipeline: Pipeline, limit: Limit, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.limit = limit
-        self._cell = cell
+        self._pipeline = pipeline
         self._clock = clock
         self._good: OrderedDict[Key, tuple[UUID, float]] = OrderedDict()
 
@@ -55,8 +55,8 @@ class Entrance:
     async def _look_up(self, tenant_id: UUID, header: str | None, address: str) -> UUID:
         await self.limit.check_stranger(address)
         try:
-            async with cell_session(self._cell, tenant_id) as session:
-                bearer = await bearer_of(session, tenant_id, header, dt.datetime.now(dt.UTC))
+            unit = Unit(self._pipeline, tenant_id)
+            bearer = await bearer_of(unit, header, dt.datetime.now(dt.UTC))
             if bearer is None:
                 raise UnauthorizedException()
         except UnauthorizedException:

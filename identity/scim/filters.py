@@ -26,6 +26,7 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Text,
+    all_,
     and_,
     cast,
     exists,
@@ -39,6 +40,7 @@ from sqlalchemy import (
     select,
     true,
 )
+from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.types import DateTime as AnyDateTime
 
 from identity.scim.kinds import EMAILS, ENTRY, USERS, Kind, Stored
@@ -299,7 +301,7 @@ def _typed(value: ColumnElement[Any], bound: AttributeBinding) -> ColumnElement[
 
 
 def _filled(value: ColumnElement[Any]) -> Condition:
-    return and_(value.isnot(None), cast(value, Text).notin_(("", "{}", "[]")))
+    return and_(value.isnot(None), cast(value, Text) != all_(array(["", "{}", "[]"])))
 
 
 def sort_key(kind: Kind, path: Any) -> ColumnElement[Any] | None:

@@ -34,6 +34,7 @@ from identity.scim.kinds import GROUP_KIND, GROUPS, MEMBERS, USERS
 from identity.scim.reading import Found, as_id, etag, related, resource, row_of
 from identity.scim.refusals import refused
 from identity.scim.roles import follow, users_within
+from identity.scim.units import by_session
 from identity.scim.users import document, key
 
 
@@ -65,7 +66,7 @@ async def create(session: AsyncSession, agent: Agent, made: Any) -> tuple[Found,
     row = (await session.execute(new)).one()
     moved = await _add(session, agent, group_id, _said(m.value for m in made.members or []))
     await follow(session, agent, await users_within(session, agent.tenant_id, moved))
-    entries = await related(session, agent.tenant_id, GROUP_KIND, [group_id])
+    entries = await related(by_session(session), agent.tenant_id, GROUP_KIND, [group_id])
     return resource(GROUP_KIND, row, entries.get(group_id)), Changed(row, frozenset(moved))
 
 
@@ -77,7 +78,7 @@ async def replace(
     _unchanged(before, expected)
     members = _said(m.value for m in made.members or [])
     changed = await _change(session, agent, before, _columns(made), [("replace", members)])
-    entries = await related(session, agent.tenant_id, GROUP_KIND, [before.id])
+    entries = await related(by_session(session), agent.tenant_id, GROUP_KIND, [before.id])
     return resource(GROUP_KIND, changed.row, entries.get(before.id)), changed
 
 
@@ -167,11 +168,12 @@ def _said(texts: Iterable[Any]) -> list[uuid.UUID]:
     out = {text: as_id(text) for text in texts}
     wrong = sum(found is None for found in out.values())
     if wrong:
-        raise _unknown(wrong, len(out))
+        raise no_members(wrong, len(out))
     return sorted({found for found in out.values() if found})
 
 
-def _unknown(wrong: int, of: int) -> InvalidValueException:
+def no_members(wrong: int, of: int) -> InvalidValueException:
+    """So many of those to be added are nobody here."""
     return refused(InvalidValueException, f"members: {wrong} of {of} do not exist.")
 
 
@@ -233,7 +235,7 @@ async def _add(
     added = select(func.array_agg(new.c.member_id)).scalar_subquery()
     number, found = (await session.execute(select(counted, added))).one()
     if number != len(ids):
-        raise _unknown(len(ids) - number, len(ids))
+        raise no_members(len(ids) - number, len(ids))
     return set(found or ())
 
 

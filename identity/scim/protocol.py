@@ -15,7 +15,6 @@ from scim2_models import (
     PayloadTooLargeException,
     Resource,
     ResourceType,
-    SearchRequest,
 )
 from scim2_server.bulk import BulkPlan
 from scim2_server.conditions import Conditions
@@ -25,7 +24,7 @@ from scim2_server.responses import ScimResponse
 from scim2_server.routing import Operation, Target
 from scim2_server.service import ScimService
 
-from identity.scim import dialects, reading, searching
+from identity.scim import dialects, reading
 from identity.scim.filters import check_size
 from identity.scim.groups import Step
 from identity.scim.kinds import KINDS
@@ -34,10 +33,10 @@ from identity.scim.refusals import body_of, invalid, refusal, refused
 from identity.scim.schemas import MAX_MEMBERS, PROVIDER
 from identity.scim.storage import Directory
 from identity.scim.tokens import GROUPS, READ, USERS, Bearer
+from identity.scim.units import by_session
 
 Model = TypeVar("Model", bound=BaseModel)
 _READS = (Operation.query, Operation.search, Operation.search_with_body)
-LIST = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 
 
 class Protocol(ScimService):
@@ -136,77 +135,9 @@ def check_members(body: dict[str, Any]) -> None:
 
 
 class Exchange(AsyncScimHandler):
-    """One request. Groups are changed set by set, and read without models; the rest is the core's way."""
+    """One request in a transaction. Groups are changed set by set; the rest is the core's way."""
 
     storage: Directory
-
-    async def query(self, request: ScimRequest) -> ScimResponse:
-        """Read a resource."""
-        with self.service.provider:
-            target = self.service.route(request, Operation.query)
-            resource_type = self.service.resource_type_at(cast(str, target.endpoint))
-            self.service.authorize(request, target, resource_type)
-            asked = self.service.read_response_parameters(resource_type, request.query)
-            kind = KINDS[str(resource_type.name)]
-            if not reading.is_plain(asked, kind):
-                return await super().query(request)
-            directory = self.storage
-            body, version = await reading.plain_one(
-                directory.session, directory.agent.tenant_id, kind, target.resource_id or "",
-                reading.keeps(asked, kind.relation), request.base_url,
-            )  # fmt: skip
-            headers = {"ETag": version}
-            if not self.service.read_conditions(request).check(version, "GET"):
-                return ScimResponse(HTTPStatus.NOT_MODIFIED, None, headers)
-            headers["Content-Location"] = body["meta"]["location"]
-            return ScimResponse(HTTPStatus.OK, body, headers)
-
-    async def search(self, request: ScimRequest) -> ScimResponse:
-        """Search with GET."""
-        with self.service.provider:
-            target = self.service.route(request, Operation.search)
-            types = self.service.searched_types(target.endpoint)
-            searched = self.service.authorized_types(request, target, types)
-            asked = self.service.read_search_query(types, request.query)
-            return await self._page(request.base_url, types, searched, *asked)
-
-    async def search_with_body(self, request: ScimRequest) -> ScimResponse:
-        """Search with POST on `.search`, of one type or at the root."""
-        with self.service.provider:
-            target = self.service.route(request, Operation.search_with_body)
-            types = self.service.searched_types(target.endpoint)
-            searched = self.service.authorized_types(request, target, types)
-            content_type = request.header("Content-Type")
-            asked = self.service.read_search_body(types, request.body, content_type)
-            return await self._page(request.base_url, types, searched, *asked)
-
-    async def _page(
-        self,
-        base_url: str,
-        types: list[ResourceType],
-        searched: list[ResourceType],
-        asked: SearchRequest[Any],
-        position: Any,
-    ) -> ScimResponse:
-        """A page of the searched types; `types` are those that the address stands for, which a cursor is bound to."""
-        directory, kinds = self.storage, [KINDS[str(t.name)] for t in searched]
-        if not all(reading.is_plain(asked, kind) for kind in kinds):
-            page = await directory.search(searched, asked, position=position)
-            return self.service.search_response(base_url, types, page, asked)
-        page = await searching.search(
-            directory.session, directory.agent.tenant_id, kinds, asked, position, base_url
-        )
-        told = {
-            "schemas": [LIST],
-            "totalResults": page.total,
-            "startIndex": asked.start_index,
-            "itemsPerPage": len(page.resources),
-            "nextCursor": self.service._seal(types, asked, page.next),
-            "previousCursor": self.service._seal(types, asked, page.previous),
-            "Resources": page.resources,
-        }
-        said = {name: value for name, value in told.items() if value is not None}
-        return ScimResponse(HTTPStatus.OK, said)
 
     async def patch(self, request: ScimRequest) -> ScimResponse:
         """Change a resource; a group without reading who is in it, answered by 204 (section 3.5.2)."""
@@ -247,7 +178,7 @@ class Exchange(AsyncScimHandler):
                 found = await directory.get(resource_type, group_id, response_parameters=asked)
                 return self.service.replacement_response(request.base_url, found, asked)
             told, version = await reading.plain_one(
-                directory.session, directory.agent.tenant_id, kind, group_id,
+                by_session(directory.session), directory.agent.tenant_id, kind, group_id,
                 reading.keeps(asked, kind.relation), request.base_url,
             )  # fmt: skip
             return ScimResponse(HTTPStatus.OK, told, {"ETag": version})

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from domain import errors
 from domain.database import code_of, refusal_of
+from domain.pipeline import DatabaseError
 from identity.errors import IdentityUnavailable
 from identity.provisioning import UserNameTaken
 
@@ -96,7 +97,7 @@ def refusal(error: BaseException) -> SCIMException | None:
         return Later(seconds=error.retry_after)
     if isinstance(error, errors.DomainError):
         return _of_domain(error)
-    if isinstance(error, DBAPIError):
+    if isinstance(error, DBAPIError | DatabaseError):
         meant = refusal_of(error)
         return _of_domain(meant) if meant else _of_database(code_of(error), error)
     return None
@@ -111,12 +112,15 @@ def _of_domain(error: errors.DomainError) -> SCIMException:
     return refused(kind_, f"{field}{error.message}")
 
 
-def _of_database(code: str | None, error: DBAPIError) -> SCIMException | None:
+def _of_database(code: str | None, error: DBAPIError | DatabaseError) -> SCIMException | None:
     if code == "CONFLICT":
         return refused(UniquenessException, PLAIN["uniqueness"])
     if code in ("TRY_AGAIN", "UNAVAILABLE"):
         return Later()
-    if code in ("INVALID", "NOT_FOUND") or type(error.orig).__name__ == "DataError":
+    if (
+        code in ("INVALID", "NOT_FOUND")
+        or type(getattr(error, "orig", None)).__name__ == "DataError"
+    ):
         return refused(InvalidValueException, PLAIN["invalidValue"])
     return None
 

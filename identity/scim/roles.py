@@ -17,7 +17,7 @@ from domain.role_mappings import RoleMapping
 from identity.administrators import LastAdministrator, LastPrivacyOfficer
 from identity.assertions import ENTITLING, Asserted, asserted
 from identity.mapping_plans import Applied
-from identity.mapping_sources import SCIM, Matching, Source
+from identity.mapping_sources import SCIM, Matching, Source, in_force
 from identity.role_mappings import apply_mappings, concern
 from identity.scim.departures import let_go
 from identity.scim.kinds import GROUPS, MEMBERS, USERS
@@ -42,6 +42,18 @@ async def follow(session: AsyncSession, agent: Agent, people: Iterable[uuid.UUID
     left = [who for who, d in done.items() if d.ended and not (d.given or d.moved)]
     await let_go(session, agent, left)
     return sum(bool(d.given or d.moved or d.ended) for d in done.values())
+
+
+async def follow_new(
+    session: AsyncSession, agent: Agent, person_id: uuid.UUID, doc: dict[str, Any]
+) -> None:
+    """As `follow`, for somebody who was made just now: in no group, holding nothing, seen by nobody else."""
+    named = (RoleMapping.id, RoleMapping.attribute, RoleMapping.match, RoleMapping.value)
+    rules: Any = await session.execute(
+        select(*named).where(*in_force(agent, DIRECTORY), RoleMapping.attribute != "groups")
+    )
+    if Matching(rules.all()).of(asserted(_attributes(doc))):
+        await follow(session, agent, [person_id])
 
 
 async def bring(

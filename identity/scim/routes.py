@@ -28,6 +28,7 @@ from starlette.routing import Route
 
 from domain.audit import Agent
 from domain.database import code_of
+from domain.pipeline import DatabaseError, Pipeline
 from identity.registry import Registry
 from identity.scim.departures import HELD, TooManyLeave, hold
 from identity.scim.entrance import Entrance
@@ -37,7 +38,9 @@ from identity.scim.protocol import PROTOCOL, Exchange, Protocol
 from identity.scim.refusals import Later, refusal, refused
 from identity.scim.schemas import MAX_BYTES
 from identity.scim.storage import Directory
+from identity.scim.swift import Swift
 from identity.scim.tokens import TokenEnded, bearer_of
+from identity.scim.units import Unit
 from identity.sync import cell_session
 
 log = logging.getLogger(__name__)
@@ -51,10 +54,11 @@ _NAMES = {name.lower(): name for name in SEARCH_REQUEST_PARAMETERS}
 
 @dataclass(frozen=True)
 class Directories:
-    """What the routes work with, of a process that is running. `cell` as the API's role; `public_url` is ours."""
+    """What the routes work with, of a process that is running. `cell` and `pipeline` as the API's role; `public_url` is ours."""
 
     registry: Registry
     cell: AsyncEngine
+    pipeline: Pipeline
     public_url: str
     entrance: Entrance
     journal: Journal
@@ -126,7 +130,7 @@ async def _served(
         except UnauthorizedException:
             directories.entrance.forget(tenant_id, header)
             raise
-        except DBAPIError as error:
+        except (DBAPIError, DatabaseError) as error:
             if code_of(error) != "TRY_AGAIN" or attempt == TRIES:
                 raise
             await asyncio.sleep(0.02 * attempt)
@@ -134,7 +138,7 @@ async def _served(
 
 
 async def _once(directories: Directories, asked: ScimRequest, visit: Visit) -> ScimResponse:
-    """One transaction: whose word it is, and what it asks for. Whom the guard holds is written down after it."""
+    """Whose word it is, and what it asks for: that is one transaction. Whom the guard holds is written down after it."""
     tenant_id: Any = visit.tenant_id
     agent = Agent(
         tenant_id=tenant_id,
@@ -142,17 +146,21 @@ async def _once(directories: Directories, asked: ScimRequest, visit: Visit) -> S
         request_id=visit.id,
         outside_request_id=visit.outside_request_id,
     )
+    unit = Unit(directories.pipeline, tenant_id)
+    bearer = await bearer_of(unit, asked.header("Authorization"), agent.now)
+    if bearer is None:
+        raise UnauthorizedException()
+    asked.subject = bearer
+    protocol = Protocol(bearer.secret)
+    answer = await Swift(protocol, unit, agent, bearer).answer(asked)
+    if answer is not None:
+        return answer
     held: set[UUID] = set()
     try:
         async with cell_session(directories.cell, tenant_id) as session:
             session.info[HELD] = held
-            header = asked.header("Authorization")
-            bearer = await bearer_of(session, tenant_id, header, agent.now)
-            if bearer is None:
-                raise UnauthorizedException()
-            asked.subject = bearer
             directory = Directory(session, agent, bearer.token_id, several=_is_bulk(asked))
-            return await Exchange(Protocol(bearer.secret), directory).handle(asked)
+            return await Exchange(protocol, directory).handle(asked)
     finally:
         if held:
             async with cell_session(directories.cell, tenant_id) as session:

@@ -24,16 +24,16 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from identity.scim.filters import Conditions, sort_key
 from identity.scim.kinds import Kind
 from identity.scim.reading import as_id, present, several
 from identity.scim.refusals import refused
+from identity.scim.units import Ask
 
 
 async def search(
-    session: AsyncSession,
+    ask: Ask,
     tenant_id: uuid.UUID,
     kinds: Sequence[Kind],
     asked: SearchRequest[Any],
@@ -45,29 +45,33 @@ async def search(
     A walk by cursors counts what there is on its first page only.
     """
     matching = union_all(*_matching(tenant_id, kinds, asked)).subquery("matching")
-    counted = select(func.count()).select_from(matching)
     if asked.count == 0:
-        return SearchPage(await session.scalar(counted) or 0, [])
+        return SearchPage(await _number(ask, matching), [])
     turn = _by_index if asked.cursor is None else _by_cursor
-    rows, page = await turn(session, matching, asked, position)
+    rows, page = await turn(ask, matching, asked, position)
     if page.total is None and position is None:
-        page.total = await session.scalar(counted) or 0
-    told = await several(session, tenant_id, rows, asked, base)
+        page.total = await _number(ask, matching)
+    told = await several(ask, tenant_id, rows, asked, base)
     page.resources = [told[of] for _, of in rows if of in told]
     return page
 
 
-Rows = list[tuple[str, uuid.UUID]]
+async def _number(ask: Ask, matching: Subquery) -> int:
+    ((row,),) = await ask(select(func.count().label("number")).select_from(matching))
+    return int(row.number)
+
+
+Rows = list[tuple[str, Any]]
 """Kind and id of each resource of a page."""
 
 
 async def _by_index(
-    session: AsyncSession, matching: Subquery, asked: SearchRequest[Any], _: Any
+    ask: Ask, matching: Subquery, asked: SearchRequest[Any], _: Any
 ) -> tuple[Rows, SearchPage]:
     skipped = (asked.start_index or 1) - 1
     page = select(matching.c.kind, matching.c.id).order_by(*_order(matching, asked))
-    found = await session.execute(page.offset(skipped).limit(asked.count))
-    rows = [(kind, of) for kind, of in found]
+    (found,) = await ask(page.offset(skipped).limit(asked.count))
+    rows = [(row.kind, row.id) for row in found]
     whole = asked.count is None or len(rows) < asked.count
     # The last page tells how many there are: nothing to count.
     total = skipped + len(rows) if whole and (rows or not skipped) else None
@@ -75,7 +79,7 @@ async def _by_index(
 
 
 async def _by_cursor(
-    session: AsyncSession, matching: Subquery, asked: SearchRequest[Any], position: Any
+    ask: Ask, matching: Subquery, asked: SearchRequest[Any], position: Any
 ) -> tuple[Rows, SearchPage]:
     back, beyond = False, None
     if position is not None:
@@ -85,7 +89,8 @@ async def _by_cursor(
     wanted = wanted if beyond is None else wanted.where(beyond)
     wanted = wanted.order_by(*_order(matching, asked, back=back))
     limit = None if asked.count is None else asked.count + 1
-    rows = list(await session.execute(wanted.limit(limit)))
+    (found,) = await ask(wanted.limit(limit))
+    rows = list(found)
     more = limit is not None and len(rows) == limit
     rows = rows[: asked.count]
     rows = rows[::-1] if back else rows

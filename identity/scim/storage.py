@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.audit import Agent, record
 from identity.scim import groups, reading, searching, users
 from identity.scim.kinds import GROUP_KIND, KINDS, USER_KIND
+from identity.scim.units import by_session
 
 TOLD = 1_000
 """So many ids of members an audit event names."""
@@ -50,8 +51,8 @@ class Directory(AsyncScimStorage):
     ) -> SearchPage:
         """A page, by index or by cursor. Raises InvalidFilterException, InvalidCursorException."""
         kinds = [KINDS[str(t.name)] for t in resource_types]
-        tenant = self.agent.tenant_id
-        return await searching.search(self.session, tenant, kinds, search_request, position)
+        ask, tenant = by_session(self.session), self.agent.tenant_id
+        return await searching.search(ask, tenant, kinds, search_request, position)
 
     async def create(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
         """Make one. Raises UniquenessException, InvalidValueException, DomainError."""

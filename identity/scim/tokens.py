@@ -18,9 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.audit import Agent, record
 from domain.errors import Invalid, NotFound
 from domain.model import new_id
-from domain.organization import Tenant, TenantState
+from domain.pipeline import Statement
 from domain.plain_text import line
 from domain.scim import ScimToken
+from identity.scim.units import Unit, encoded
 
 READ, USERS, GROUPS = "read", "users", "groups"
 SCOPES = (READ, USERS, GROUPS)
@@ -152,9 +153,16 @@ async def _end(
 
 def ended(token: ScimToken | Row[Any], now: dt.datetime) -> str | None:
     """Why a token opens nothing any more, None for one that does."""
-    if token.revoked_at is not None and token.revoked_at <= now:
+    return why_ended(token.revoked_at, token.expires_at, now=now)
+
+
+def why_ended(
+    revoked_at: dt.datetime | None, expires_at: dt.datetime | None, *, now: dt.datetime
+) -> str | None:
+    """As `ended`, of when a token ends."""
+    if revoked_at is not None and revoked_at <= now:
         return "The token was revoked, or replaced by another."
-    return "The token has expired." if token.expires_at <= now else None
+    return "The token has expired." if expires_at is None or expires_at <= now else None
 
 
 def digest_of(header: str | None) -> bytes | None:
@@ -170,9 +178,20 @@ def _text_in(header: str | None) -> str | None:
     return text if ours else None
 
 
-async def bearer_of(
-    session: AsyncSession, tenant_id: uuid.UUID, header: str | None, now: dt.datetime
-) -> Bearer | None:
+_BEARER = """
+select t.id, array_to_string(t.scopes, ' '), coalesce(t.last_used_at < $3::timestamptz, true), t.revoked_at, t.expires_at
+from scim_token t join tenant n on n.tenant_id = t.tenant_id
+where n.tenant_id = $1::uuid and n.state = 'active' and t.tenant_id = $1::uuid and t.token_hash = $2::bytea"""
+_USED = """
+update scim_token set last_used_at = $3::timestamptz
+where tenant_id = $1::uuid and id in (
+    select id from scim_token
+    where tenant_id = $1::uuid and id = $2::uuid and (last_used_at is null or last_used_at < $4::timestamptz)
+    for update skip locked)"""
+"""Without waiting for another request that is just noting it."""
+
+
+async def bearer_of(unit: Unit, header: str | None, now: dt.datetime) -> Bearer | None:
     """Whose word an `Authorization` header is; None for one that never opened anything here.
 
     Raises TokenEnded for one that did.
@@ -180,42 +199,18 @@ async def bearer_of(
     text = _text_in(header)
     if text is None:
         return None
-    named = ("id", "scopes", "last_used_at", "revoked_at", "expires_at")
-    found = (
-        await session.execute(
-            select(*(getattr(ScimToken, name) for name in named))
-            .join(Tenant, Tenant.tenant_id == ScimToken.tenant_id)
-            .where(
-                Tenant.tenant_id == tenant_id,
-                Tenant.state == TenantState.ACTIVE,
-                ScimToken.tenant_id == tenant_id,
-                ScimToken.token_hash == _hash(text),
-            )
-        )
-    ).one_or_none()
-    if found is None:
+    tenant, stale = encoded(unit.tenant_id), encoded(now - USED)
+    (rows,) = await unit.run(Statement(_BEARER, (tenant, encoded(_hash(text)), stale)))
+    if not rows:
         return None
-    cause = ended(found, now)
+    of, scopes, is_stale, *ends = [(value or b"").decode() for value in rows[0]]
+    token_id = uuid.UUID(of)
+    cause = why_ended(*(dt.datetime.fromisoformat(end) if end else None for end in ends), now=now)
     if cause is not None:
-        raise TokenEnded(found.id, cause)
-    if found.last_used_at is None or found.last_used_at < now - USED:
-        await _note(session, tenant_id, found.id, now)
-    return Bearer(found.id, frozenset(found.scopes), _hash(f"cursors of {text}"))
-
-
-async def _note(
-    session: AsyncSession, tenant_id: uuid.UUID, token_id: uuid.UUID, now: dt.datetime
-) -> None:
-    """Note the use, without waiting for another request that is just noting it."""
-    stale = or_(ScimToken.last_used_at.is_(None), ScimToken.last_used_at < now - USED)
-    here = (ScimToken.tenant_id == tenant_id, ScimToken.id == token_id)
-    free = select(ScimToken.id).where(*here, stale).with_for_update(skip_locked=True)
-    await session.execute(
-        update(ScimToken)
-        .where(*here, ScimToken.id.in_(free.scalar_subquery()))
-        .values(last_used_at=now),
-        execution_options={"synchronize_session": False},
-    )
+        raise TokenEnded(token_id, cause)
+    if is_stale == "t":
+        await unit.run(Statement(_USED, (tenant, encoded(token_id), encoded(now), stale)))
+    return Bearer(token_id, frozenset(scopes.split()), _hash(f"cursors of {text}"))
 
 
 def _hash(text: str) -> bytes:

@@ -32,8 +32,9 @@ from identity.scim.departures import let_go
 from identity.scim.kinds import EMAILS, MEMBERS, USER_KIND, USERS
 from identity.scim.reading import Found, etag, related, resource, row_of
 from identity.scim.refusals import refused
-from identity.scim.roles import follow
+from identity.scim.roles import follow, follow_new
 from identity.scim.schemas import CLINICAL, ENTERPRISE
+from identity.scim.units import by_session
 
 _APART = ("id", "meta", "groups", "password")
 """What has a place of its own, or none: a password is not ours to keep."""
@@ -101,16 +102,16 @@ async def create(session: AsyncSession, agent: Agent, made: Any) -> Found:
     doc = document(made)
     values = _columns(made, doc)
     active = doc["active"] = made.active is not False
-    before = await _deleted(session, agent, values)
+    before = await _known(session, agent, values)
     if before is not None:
         await _leave(session, agent, before.id)  # where a group was pushed as they were deleted
         row = await _write(session, agent, before.id, values, active=active, deleted_at=None)
         await _person(session, agent, before.id, doc)
         if active:
             await reactivate_person(session, agent, before.id)
-        user_id = before.id
+        await _addresses(session, agent, before.id, made)
+        await follow(session, agent, [before.id])
     else:
-        await _must_be_free(session, agent, None, values)
         person = await create_person(session, agent, draft_of(doc), source=(SCIM, ""))
         user_id = person.id
         stamps = {"created_at": agent.now, "updated_at": agent.now}
@@ -119,8 +120,8 @@ async def create(session: AsyncSession, agent: Agent, made: Any) -> Found:
         row = (await session.execute(made_row.returning(*USERS.c))).one()
         if not active:
             await deactivate_person(session, agent, user_id)
-    await _addresses(session, agent, user_id, made)
-    await follow(session, agent, [user_id])
+        await _keep(session, agent, user_id, _said(made))
+        await follow_new(session, agent, user_id, doc)
     return resource(USER_KIND, row, None)
 
 
@@ -143,7 +144,7 @@ async def replace(session: AsyncSession, agent: Agent, made: Any, expected: str 
     if active and not before.active:
         await reactivate_person(session, agent, before.id)
     await follow(session, agent, [before.id])
-    groups = await related(session, agent.tenant_id, USER_KIND, [before.id])
+    groups = await related(by_session(session), agent.tenant_id, USER_KIND, [before.id])
     return resource(USER_KIND, row, groups.get(before.id))
 
 
@@ -175,6 +176,19 @@ async def _leave(session: AsyncSession, agent: Agent, user_id: uuid.UUID) -> Non
 def _unchanged(row: Row[Any], expected: str | None) -> None:
     if expected is not None and etag(row.version) != expected:
         raise PreconditionFailedException()
+
+
+async def _known(session: AsyncSession, agent: Agent, values: dict[str, Any]) -> Row[Any] | None:
+    """As `_deleted`; whoever is new, as most are, costs one statement. Raises UniquenessException."""
+    unique = ("user_name", "external_id", "npi")
+    alike = [USERS.c[name] == values[name] for name in unique if values[name]]
+    found = select(USERS.c.id).where(USERS.c.tenant_id == agent.tenant_id, or_(*alike))
+    if await session.scalar(found.limit(1)) is None:
+        return None
+    before = await _deleted(session, agent, values)
+    if before is None:
+        await _must_be_free(session, agent, None, values)
+    return before
 
 
 async def _deleted(session: AsyncSession, agent: Agent, values: dict[str, Any]) -> Row[Any] | None:
@@ -244,15 +258,23 @@ async def _person(
 
 async def _addresses(session: AsyncSession, agent: Agent, user_id: uuid.UUID, made: Any) -> None:
     """Keep the addresses by which directories look for somebody."""
-    model = type(made)
-    said = {key(model, "emails.value", e.value) for e in made.emails or [] if e.value}
+    said = _said(made)
     here = (EMAILS.c.tenant_id == agent.tenant_id, EMAILS.c.user_id == user_id)
     kept = set(await session.scalars(select(EMAILS.c.address).where(*here)))
     if kept - said:
         await session.execute(delete(EMAILS).where(*here, EMAILS.c.address.in_(kept - said)))
-    new = [
-        {"tenant_id": agent.tenant_id, "user_id": user_id, "address": address}
-        for address in sorted(filter(None, said - kept))
-    ]
-    if new:
-        await session.execute(insert(EMAILS), new)
+    await _keep(session, agent, user_id, said - kept)
+
+
+def _said(made: Any) -> set[str]:
+    said = (key(type(made), "emails.value", e.value) for e in made.emails or [] if e.value)
+    return set(filter(None, said))
+
+
+async def _keep(
+    session: AsyncSession, agent: Agent, user_id: uuid.UUID, addresses: set[str]
+) -> None:
+    new = {"tenant_id": agent.tenant_id, "user_id": user_id}
+    if addresses:
+        told = [new | {"address": address} for address in sorted(addresses)]
+        await session.execute(insert(EMAILS), told)

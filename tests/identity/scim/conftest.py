@@ -13,9 +13,11 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 
+from api.wiring import INIT
 from domain.audit import Agent
 from domain.control import IdentityCluster, TenantEntry
 from domain.people import Person, RoleGrant
+from domain.pipeline import Pipeline
 from domain.role_mappings import RoleMapping
 from identity.registry import Registry
 from identity.scim.departures import release
@@ -162,10 +164,10 @@ def register(database: Database, tree: make.Tree) -> str:
     return slug
 
 
-def directories(app: AsyncEngine, limit: Limit | None = None) -> Directories:
+def directories(app: AsyncEngine, pipeline: Pipeline, limit: Limit | None = None) -> Directories:
     """What the product's routes work with."""
-    entrance = Entrance(app, limit or Limit(None, 100_000))
-    return Directories(Registry(app), app, PUBLIC, entrance, Journal(app))
+    entrance = Entrance(pipeline, limit or Limit(None, 100_000))
+    return Directories(Registry(app), app, pipeline, PUBLIC, entrance, Journal(app))
 
 
 def application(served: Directories) -> Starlette:
@@ -186,10 +188,13 @@ async def opened(
     agent = Agent(tree.tenant.tenant_id, dt.datetime.now(dt.UTC))
     async with cell_session(app, tree.tenant.tenant_id) as session:
         token = await make_token(session, agent, "HR")
-    served = directories(app, limit)
+    pipeline = Pipeline(database.app_url, 1, INIT)
+    await pipeline.start()
+    served = directories(app, pipeline, limit)
     transport = httpx.ASGITransport(application(served))
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
         yield Corp(tree, admin, grant, slug, token, database, app, owner, served, http)
+    await pipeline.stop()
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from api.commands.scim import app
+from api.wiring import INIT
+from domain.pipeline import Pipeline
 from tests import make
 from tests.database import Database
 from tests.identity.scim.conftest import application, directories, register
@@ -27,10 +29,13 @@ def run(database: Database, *arguments: str) -> Result:
 def status(database: Database, slug: str, token: str) -> int:
     async def ask() -> int:
         engine = database.async_engine("caretree_app")
-        transport = httpx.ASGITransport(application(directories(engine)))
+        pipeline = Pipeline(database.app_url, 1, INIT)
+        await pipeline.start()
+        transport = httpx.ASGITransport(application(directories(engine, pipeline)))
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
             headers = {"authorization": f"Bearer {token}"}
             answer = await http.get(f"/{slug}/scim/v2/Users", headers=headers)
+        await pipeline.stop()
         await engine.dispose()
         return answer.status_code
 

@@ -1,5 +1,6 @@
 """Searches a page at a time: cursors (RFC 9865) over one type and over all, and what no cursor opens with."""
 
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from identity.scim.protocol import Protocol
 from identity.scim.schemas import PROVIDER
 from identity.scim.tokens import bearer_of, make_token
+from identity.scim.units import Unit
 from tests.identity.scim.conftest import Corp, where
 
 pytestmark = pytest.mark.anyio
@@ -102,8 +104,8 @@ async def test_a_cursor_opens_its_own_search_alone(corp: Corp, other: Corp) -> N
 async def test_a_position_that_somebody_made_up_is_refused(corp: Corp) -> None:
     """A directory knows its token, and could seal what it likes with it."""
     await corp.user("anna")
-    async with corp.at_work() as (session, agent):
-        bearer = await bearer_of(session, agent.tenant_id, f"Bearer {corp.token.text}", agent.now)
+    unit = Unit(corp.served.pipeline, corp.tenant_id)
+    bearer = await bearer_of(unit, f"Bearer {corp.token.text}", dt.datetime.now(dt.UTC))
     assert bearer is not None
     protocol = Protocol(bearer.secret)
     types = [protocol.get_resource_type("User")]
