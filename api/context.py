@@ -105,16 +105,17 @@ class Context:
         resources: frozenset[str],
         written: Mapping[str, tuple[str, ...]],
         statement: Statement,
+        place: Place | None = None,
     ) -> Row | None:
         """As `read`, for a statement that also writes: `written` names tables' resources and the permissions.
 
         The stamp comes last: the statement may have waited for another, and what changed meanwhile counts.
         """
         actor = self.actor
-        key = (resources, tuple(written.items()))
+        key = (resources, tuple(written.items()), place)
         self.stamped = True
         settings = memo(
-            actor, key, lambda a: settings_statement(settings_for(a, resources, written))
+            actor, key, lambda a: settings_statement(settings_for(a, resources, written, place))
         )
         try:
             rows, _ = await self.pipeline.unit(

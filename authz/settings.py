@@ -46,7 +46,7 @@ def settings_for(
     if write:
         known = placed(actor.policy)
         settings += tuple(
-            (f"app.write_{resource}", _written(actor, permissions))
+            (f"app.write_{resource}", _written(actor, resource, permissions, place))
             for resource, permissions in sorted(write.items())
             if resource in known
         )
@@ -78,7 +78,9 @@ def split(permission: str) -> tuple[str, str]:
     return resource, action
 
 
-def _written(actor: Actor, permissions: Iterable[str]) -> str:
+def _written(
+    actor: Actor, resource: str, permissions: Iterable[str], place: tuple[str, UUID] | None
+) -> str:
     predicates = [actor.predicate(*split(p)) for p in permissions]
     if any(not p.reach.placed for p in predicates):
         raise PolicyError("only a permission over placed rows opens a placed table")
@@ -86,4 +88,6 @@ def _written(actor: Actor, permissions: Iterable[str]) -> str:
     scope = union(
         (p.scope for p in predicates), lambda u: units[u].clinic_id if u in units else None
     )
+    if place is not None and place[0] == resource:
+        scope = scope.within(actor.tree, place[1])
     return scope.literal()

@@ -23,6 +23,7 @@ from api.graph.relay import GIVEN, Info, root, value_type
 from api.plan.attempts import DENIED, agent_of, denied
 from api.plan.binds import Inputs, encode
 from api.plan.compile import Compiler, Details
+from api.plan.facts import memo
 from api.plan.fetch import PLANS, opened, response_path
 from api.plan.mapping import parse_id
 from api.plan.payloads import Columns, around, finished, refused
@@ -38,6 +39,7 @@ from api.plan.write import (
     still_valid,
     unit_of,
 )
+from authz.actor import Actor, Grant
 from authz.guard import Forbidden, Reason, guarded_session, require
 from domain.appointments import Appointment as Appointments
 from domain.appointments import (
@@ -142,6 +144,7 @@ def booking_plan(c: Compiler, details: Details, info: GraphQLResolveInfo[Any]) -
     for name in BINDS:
         c.binds.getters[PREFIX + name] = _bound(PREFIX + name)
     parts = booking_statement(admissible(c))
+    c.elsewhere.clear()  # so far only the unit itself is asked; what the answer selects may lie elsewhere
     row = aliased(Appointments, parts.booked, name="p")
     c.written[id(row)] = parts.blocks
     shows = (APPOINTMENT.name, APPOINTMENT.type_name)
@@ -235,18 +238,20 @@ def rooms_of(values: list[strawberry.ID]) -> list[uuid.UUID]:
 
 def allowed(context: Context, unit: Any) -> Agent:
     """Judge the place of the new appointment, which everybody sees. Raises Forbidden."""
-    new = SimpleNamespace(
-        tenant_id=context.actor.tenant_id,
-        clinic_id=unit.clinic_id,
-        unit_id=unit.id,
-        sensitivity=0,
-    )
-    try:
-        grant = require(context.actor, BOOK, new)
-    except NotFound:
-        raise Forbidden(Reason.NO_ROLE) from None
+    grant = memo(context.actor, (BOOK, unit.id), partial(judged, unit=unit))
     agent = agent_of(context)
     return replace(agent, role=grant.role, grant_id=grant.id) if grant else agent
+
+
+def judged(actor: Actor, unit: Any) -> Grant | None:
+    """The grant by which an actor books at a unit. Raises Forbidden."""
+    new = SimpleNamespace(
+        tenant_id=actor.tenant_id, clinic_id=unit.clinic_id, unit_id=unit.id, sensitivity=0
+    )
+    try:
+        return require(actor, BOOK, new)
+    except NotFound:
+        raise Forbidden(Reason.NO_ROLE) from None
 
 
 def prepared(info: GraphQLResolveInfo[Any], values: dict[str, Any]) -> tuple[Plan, Statement]:
@@ -260,7 +265,8 @@ async def booked(info: GraphQLResolveInfo[Any], values: dict[str, Any]) -> Any:
     """Run the statement in a unit of its own; None where it gave no row."""
     context: Context = info.context
     plan, statement = prepared(info, values)
-    row = await context.write(plan.resources, {"appointment": (BOOK,)}, statement)
+    here = None if "appointment" in plan.elsewhere else ("appointment", values[PREFIX + "unit"])
+    row = await context.write(plan.resources, {"appointment": (BOOK,)}, statement, here)
     return None if row is None else await told(info, plan, row)
 
 

@@ -6,7 +6,7 @@ graphql-core as ever.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -22,13 +22,20 @@ from graphql import (
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
+    Undefined,
+    VariableDefinitionNode,
+    coerce_input_value,
     get_variable_values,
     is_non_null_type,
     located_error,
 )
 from graphql.execution.collect_fields import FieldDetailsList, FragmentDetails, collect_fields
 from graphql.execution.executor import default_field_resolver, default_type_resolver
-from graphql.execution.values import VariableValues
+from graphql.execution.get_variable_signature import (
+    GraphQLVariableSignature,
+    get_variable_signature,
+)
+from graphql.execution.values import VariableValues, VariableValueSource
 from graphql.pyutils import Path
 from strawberry.execution import optimized_is_awaitable
 from strawberry.types.field import StrawberryField
@@ -70,13 +77,14 @@ class Prepared:
         self.hide_suggestions = hide_suggestions
         self.serial = operation.operation is OperationType.MUTATION
         self.variables = operation.variable_definitions or ()
+        self.signatures = _signatures(schema, self.variables)
         self.info_class = schema._strawberry_schema.config.info_class  # type: ignore[attr-defined] # Strawberry puts itself there
         definitions = {name: details.definition for name, details in fragments.items()}
         self.infos = [self._info(root, definitions) for root in roots]
 
     async def run(self, given: dict[str, Any], context: Any) -> ExecutionResult | GraphQLError:
         """Execute with a request's variables; an error where they are not what the operation declares."""
-        variables = get_variable_values(
+        variables = self._coerced(given) or get_variable_values(
             self.schema,
             self.variables,
             given,
@@ -93,6 +101,20 @@ class Prepared:
             values = await asyncio.gather(*[execution.field(*field) for field in fields])
             data = {root.name: value for root, value in zip(self.roots, values, strict=True)}
         return ExecutionResult(data, execution.errors or None)
+
+    def _coerced(self, given: dict[str, Any]) -> VariableValues | None:
+        """The variables where each is given and good; the others, and errors, are graphql-core's to tell."""
+        sources: dict[str, VariableValueSource] = {}
+        coerced: dict[str, Any] = {}
+        for signature in self.signatures:
+            name = signature.name
+            if name not in given:
+                return None
+            value = coerced[name] = coerce_input_value(given[name], signature.type)
+            if value is Undefined:
+                return None
+            sources[name] = VariableValueSource(signature, given[name])
+        return VariableValues(sources, coerced)
 
     def _info(
         self, root: Root, definitions: dict[str, FragmentDefinitionNode]
@@ -197,6 +219,17 @@ def prepare(
             return None
         roots.append(root)
     return Prepared(schema, operation, fragments, roots, hide_suggestions=hide_suggestions)
+
+
+def _signatures(
+    schema: GraphQLSchema, nodes: Iterable[VariableDefinitionNode]
+) -> list[GraphQLVariableSignature]:
+    """Names and types of variables. Raises GraphQLError for a type that is none, which validation refuses before."""
+    found = [get_variable_signature(schema, node) for node in nodes]
+    for signature in found:
+        if isinstance(signature, GraphQLError):
+            raise signature
+    return cast("list[GraphQLVariableSignature]", found)
 
 
 def _root(
