@@ -10,6 +10,7 @@ protocol, 4408 nothing said, 4409 an id twice, 4429 begun twice.
 """
 
 import asyncio
+import ipaddress
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import ExitStack, aclosing
 from datetime import timedelta
@@ -133,6 +134,7 @@ class Conversation(BaseGraphQLTransportWSHandler[Any, Any]):
         self.presence: Presence | None = None
         self.over: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self.staying = ExitStack()
+        self.unknown = ExitStack()
         self.asked: dict[str, body.Asked] = {}
 
     async def on_ws_connect(self, context: dict[str, Any]) -> Any:
@@ -146,6 +148,7 @@ class Conversation(BaseGraphQLTransportWSHandler[Any, Any]):
         except Exception as error:
             await self.wire.close(*closing(error))
             raise ConnectionRejectionError() from None
+        self.unknown.close()
         self.presence.ended.add_done_callback(lambda ended: self.end(ended.result()))
         return {}
 
@@ -256,8 +259,9 @@ class Sockets:
             await deny(send, scope, 403)
             return
         try:
-            with self.presences().place():
-                await self.converse(scope, receive, send)
+            with self.presences().place(), ExitStack() as unknown:
+                unknown.enter_context(self.presences().unknown(network_of(scope)))
+                await self.converse(scope, receive, send, unknown)
         except (Full, Leaving) as error:
             await deny(send, scope, describe(error, new_id()).status)
 
@@ -266,7 +270,10 @@ class Sockets:
         origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
         return not origins or (len(origins) == 1 and origins[0] in self.origins)
 
-    async def converse(self, scope: Scope, receive: body.Receive, send: Send) -> None:
+    async def converse(
+        self, scope: Scope, receive: body.Receive, send: Send, unknown: ExitStack
+    ) -> None:
+        """`unknown`: what is given back as soon as the client has said who it is."""
         wire = Wire(receive, send, self.patience)
         spoken = PROTOCOL in scope["subprotocols"]
         accepted = {"subprotocol": PROTOCOL} if spoken else {}
@@ -275,8 +282,18 @@ class Sockets:
             await wire.close(4406, "Subprotocol not acceptable")
             return
         conversation = Conversation(wire, self.endpoint, self.presences(), self.init)
+        conversation.unknown = unknown
         with open_streams("websocket").track_inprogress(), conversation.staying:
             await attend(conversation)
+
+
+def network_of(scope: Scope) -> str:
+    """What one sender has of addresses: one of IPv4, 2^64 of IPv6; a proxy's, where it hides whom it speaks for."""
+    try:
+        found = ipaddress.ip_address((scope.get("client") or ("",))[0])
+    except ValueError:
+        return ""
+    return str(ipaddress.ip_network((found, 64 if found.version == 6 else 32), strict=False))
 
 
 async def attend(conversation: Conversation) -> None:

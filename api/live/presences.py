@@ -33,6 +33,8 @@ RENEWALS = 20
 """Actors read anew at a time: a change of the tree is one of everybody's."""
 TURNS = 32
 """Events of a process that are read at a time: a clinic full of followers must not stand before everybody's requests."""
+UNKNOWN = 50
+"""Connections from one network that have not yet said whose they are, in one process."""
 OF_PERSON = 20
 """Connections that one person may have open, in one process."""
 
@@ -100,6 +102,7 @@ class Presences:
         self._present: set[Presence] = set()
         self._of_person: Counter[tuple[uuid.UUID, uuid.UUID]] = Counter()
         self._turns = asyncio.Semaphore(TURNS)
+        self._unknown: Counter[str] = Counter()
         self._places = 0
         self._leaving = False
         self._empty = asyncio.Event()
@@ -130,6 +133,19 @@ class Presences:
             self._places -= 1
             if not self._places:
                 self._empty.set()
+
+    @contextmanager
+    def unknown(self, network: str) -> Iterator[None]:
+        """A place for somebody who has not yet said who they are, of one network's. Raises Full."""
+        if self._unknown[network] >= UNKNOWN:
+            raise Full(own=True)
+        self._unknown[network] += 1
+        try:
+            yield
+        finally:
+            self._unknown[network] -= 1
+            if not self._unknown[network]:
+                del self._unknown[network]
 
     @contextmanager
     def enter(self, token: str, actor: Actor) -> Iterator[Presence]:

@@ -51,6 +51,11 @@ OTHERS = {
         select t.typname from pg_type t left join pg_class c on c.oid = t.typrelid
         where t.typnamespace = to_regnamespace(:schema) and t.typtype in ('e', 'd')
         and not exists (select from pg_depend d where d.objid = t.oid and d.deptype = 'e')""",
+    "rights on columns": """
+        select c.relname, a.attname, r.grantee::regrole::text, string_agg(r.privilege_type, ' ' order by r.privilege_type)
+        from pg_class c join pg_attribute a on a.attrelid = c.oid and not a.attisdropped
+        cross join lateral aclexplode(a.attacl) r
+        where c.relnamespace = to_regnamespace(:schema) group by 1, 2, 3""",
     "triggers": """
         select c.relname, g.tgname from pg_trigger g join pg_class c on c.oid = g.tgrelid
         where not g.tgisinternal and c.relnamespace = to_regnamespace(:schema)""",

@@ -61,13 +61,18 @@ class Talk:
 
 @asynccontextmanager
 async def talking(
-    app: Starlette, *protocols: str, path: str = "/graphql", **headers: str
+    app: Starlette,
+    *protocols: str,
+    path: str = "/graphql",
+    client: str = "127.0.0.1",
+    **headers: str,
 ) -> AsyncIterator[Talk]:
     """A websocket that wishes to connect; the first word of the server says whether it may."""
     talk = Talk()
     scope = {
         "type": "websocket",
         "path": path,
+        "client": (client, 1),
         "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
         "subprotocols": list(protocols or (PROTOCOL,)),
         "extensions": {"websocket.http.response": {}},

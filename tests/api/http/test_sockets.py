@@ -11,7 +11,7 @@ import pytest
 from api.http import body
 from api.http.sockets import OPERATIONS, Conversation
 from api.live.feeds import Feeds
-from api.live.presences import OF_PERSON, Presences
+from api.live.presences import OF_PERSON, UNKNOWN, Presences
 from authz.actor import Actor
 from identity.errors import AccountHeld, Cause, MfaRequired, NotAdmitted, Refusal, TokenRefused
 from tests.api.http.talk import INIT, Closed, Talk, connected, talking
@@ -346,6 +346,22 @@ async def test_a_person_has_a_bounded_number_of_connections() -> None:
         await talk.__aexit__(None, None, None)
     async with connected(served) as again:
         await again.let_in()
+
+
+async def test_one_network_has_a_bounded_number_of_those_who_say_nothing() -> None:
+    served = app(presences=limited(1000))
+    talks: list[Any] = [connected(served) for _ in range(UNKNOWN)]
+    opened: list[Talk] = [await talk.__aenter__() for talk in talks]
+    async with talking(served) as late:
+        assert (await late.receive())["status"] == 429
+    async with talking(served, client="10.0.0.9") as elsewhere:
+        assert (await elsewhere.receive())["type"] == "websocket.accept"
+    await opened[0].let_in()  # who has said who they are leaves a place to somebody else
+    async with connected(served) as again:
+        await again.let_in()
+    for talk in talks:
+        await talk.__aexit__(None, None, None)
+    assert not served.state.presences._unknown
 
 
 async def test_who_does_not_read_is_left() -> None:
