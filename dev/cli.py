@@ -212,12 +212,15 @@ def bench_scim(
 def live(
     trials: Annotated[int, typer.Option(min=1, help="Of each way of cutting somebody off.")] = 200,
     followers: Annotated[int, typer.Option(min=1, help="Open connections that are told.")] = 200,
+    inside: Annotated[
+        int, typer.Option(min=0, help="Of each way inside Keycloak; 0 leaves Keycloak out.")
+    ] = 200,
 ) -> None:
-    """Measure how soon changes are told and cuts are felt, with two servers; fails above a second."""
+    """Measure how soon changes are told and cuts are felt, with two servers; fails where a bar is missed."""
     from dev.live.main import command
 
     with _sentences():
-        raise typer.Exit(command(trials, followers))
+        raise typer.Exit(command(trials, followers, within=inside))
 
 
 @app.command(hidden=True)

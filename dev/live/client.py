@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from dev.live.stage import body
 
@@ -60,7 +61,7 @@ class Follower:
             writer.close()
 
 
-async def refused(port: int, token: str, asked: asyncio.Event) -> float:
+async def refused(port: int, token: str, asked: asyncio.Event, each: float = EACH) -> float:
     """Ask until nothing is shown any more; the moment when the first such answer was there. `asked`: once it was shown."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -71,9 +72,37 @@ async def refused(port: int, token: str, asked: asyncio.Event) -> float:
                 assert asked.is_set(), f"nothing was shown from the first answer on: {told!r}"
                 return time.perf_counter()
             asked.set()
-            await asyncio.sleep(EACH)
+            await asyncio.sleep(each)
     finally:
         writer.close()
+
+
+async def cut_off(
+    ports: Sequence[int], token: str, cut: Callable[[], Awaitable[None]], each: float = EACH
+) -> float:
+    """Cut somebody off who follows and asks at all servers; seconds until none tells or shows them anything."""
+    followers = [Follower(port, token, lambda _: None) for port in ports]
+    streams = [asyncio.ensure_future(follower.follow()) for follower in followers]
+    shown = [asyncio.Event() for _ in ports]
+    asked = [
+        asyncio.ensure_future(refused(port, token, event, each))
+        for port, event in zip(ports, shown, strict=True)
+    ]
+    effects: list[asyncio.Future[Any]] = [*streams, *asked]
+    begins: asyncio.Future[Any] = asyncio.gather(
+        *(f.listening.wait() for f in followers), *(e.wait() for e in shown)
+    )
+    async with asyncio.timeout(60):
+        # What ends before it has begun says why.
+        await asyncio.wait([begins, *effects], return_when=asyncio.FIRST_COMPLETED)
+        for effect in effects:
+            if effect.done():
+                effect.result()
+        await begins
+        begun = time.perf_counter()
+        await cut()
+        ended = await asyncio.gather(*effects)
+    return float(max(ended) - begun)
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:

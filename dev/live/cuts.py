@@ -9,12 +9,15 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dev.live.client import announce
-from dev.live.stage import TENANT, Stage, logout_address
+from dev.live.stage import CLINIC, TENANT, Stage, logout_address
 from domain.audit import Agent
+from domain.identity_providers import IdentityLink, IdentityProvider
+from domain.model import new_id
 from domain.organization import TenantState
 from domain.people import RoleGrant
 from identity.grants import revoke_grant
 from identity.lifecycle import set_state
+from identity.providers import suspend
 from identity.provisioning import deactivate_person
 from identity.revocation import revoke_session, revoke_sessions
 from identity.sync import cell_session
@@ -65,6 +68,29 @@ async def _announced(target: Target) -> None:
     await announce(target.stage.ports[0], logout_address(), token)
 
 
+async def _removed(target: Target) -> None:
+    async with cell_session(target.cell, TENANT) as session:
+        now = dt.datetime.now(dt.UTC)
+        provider = await session.get_one(IdentityProvider, (TENANT, CLINIC))
+        provider.state = "active"
+        session.add(
+            IdentityLink(
+                tenant_id=TENANT,
+                id=new_id(),
+                identity_provider_id=provider.id,
+                person_id=target.person,
+                subject=str(target.person),
+                asserted={},
+                created_at=now,
+                updated_at=now,
+            )
+        )
+        await session.flush()
+        # As above: these tokens are ahead of their time.
+        late = Agent(tenant_id=TENANT, now=now + dt.timedelta(seconds=4))
+        await suspend(session, late, provider, provider.version)
+
+
 async def _suspended(target: Target) -> None:
     await set_state(target.cell, TENANT, TenantState.SUSPENDED)
 
@@ -75,6 +101,7 @@ WAYS: dict[str, Callable[[Target], Awaitable[None]]] = {
     "disabled": _disabled,
     "grant revoked": _grant,
     "logout announced": _announced,
+    "provider removed": _removed,
     "tenant suspended": _suspended,
 }
 

@@ -5,13 +5,13 @@ import statistics
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dev.databases import DatabaseUrls, kept_passwords, prepare
-from dev.live.client import Follower, refused
+from dev.live import inside
+from dev.live.client import Follower, cut_off
 from dev.live.cuts import WAYS, Target, mend
 from dev.live.stage import CLINIC, TENANT, VISIT, Stage, staged
 from dev.servers import Stack
@@ -30,9 +30,9 @@ class Found:
     felt: dict[str, list[float]] = field(default_factory=dict)
 
     @property
-    def worst(self) -> float:
-        """The slowest of all cuts."""
-        return max(max(times) for times in self.felt.values())
+    def missed(self) -> list[str]:
+        """The ways of which a trial took longer than it may."""
+        return [way for way, times in self.felt.items() if max(times) > bar_of(way)]
 
     def lines(self) -> list[str]:
         """What was found, for people."""
@@ -46,27 +46,49 @@ class Found:
         for way, times in self.felt.items():
             middle, most = statistics.median(times) * 1000, max(times) * 1000
             out.append(
-                f"{way:<22} {len(times):6} trials   p50 {middle:6.1f} ms   max {most:6.1f} ms"
+                f"{way:<26} {len(times):4} trials   p50 {middle:6.1f} ms   max {most:6.1f} ms"
+                f"   bar {bar_of(way) * 1000:6.1f} ms   {'MISSED' if way in self.missed else 'held'}"
             )
         return out
 
 
-def command(trials: int = TRIALS, followers: int = FOLLOWERS, changes: int = CHANGES) -> int:
-    """Measure on the stack's own PostgreSQL; 1 where a cut took longer than a second."""
+def bar_of(way: str) -> float:
+    """Seconds in which this way has to be felt."""
+    return inside.BAR if way in inside.WAYS else BAR
+
+
+def command(
+    trials: int = TRIALS,
+    followers: int = FOLLOWERS,
+    changes: int = CHANGES,
+    within: int = TRIALS,
+) -> int:
+    """Measure on the stack's own servers, `within` trials of each way inside Keycloak; 1 where a bar was missed."""
     from dev.servers import root
 
     stack = Stack(root())
-    was_running = stack.postgres.pid() is not None
+    before = stack.running()
     stack.start_postgres()
     try:
         passwords = kept_passwords(stack.state)
         urls = prepare(stack.database_url, "caretree_live", passwords)
         found = measure(urls, stack.folder.root, trials, followers, changes)
+        print("\n".join(found.lines()), flush=True)
+        if within:
+            stack.start_keycloak()
+            urls = prepare(stack.database_url, "caretree_live_inside", passwords)
+            work = inside.felt_inside(urls, stack.servers(), stack.folder.root, within, say)
+            felt_there = Found(felt=asyncio.run(work))
+            print("\n".join(felt_there.lines()), flush=True)
+            found.felt |= felt_there.felt
     finally:
-        if not was_running:
-            stack.stop([stack.postgres.name])
-    print("\n".join(found.lines()), flush=True)
-    return int(found.worst > BAR)
+        stack.stop(stack.running().keys() - before.keys())
+    return int(bool(found.missed))
+
+
+def say(words: str) -> None:
+    """How it goes."""
+    print(f"  {words}", flush=True)
 
 
 def measure(urls: DatabaseUrls, folder: Path, trials: int, followers: int, changes: int) -> Found:
@@ -137,27 +159,7 @@ async def trial(stage: Stage, cell: AsyncEngine, way: str, target: Target) -> fl
     """Cut somebody off who follows and asks at both servers; seconds until neither tells or shows them anything."""
     sid, token = stage.login(target.person)
     target = Target(stage, cell, target.person, sid)
-    followers = [Follower(port, token, lambda _: None) for port in stage.ports]
-    streams = [asyncio.ensure_future(follower.follow()) for follower in followers]
-    shown = [asyncio.Event() for _ in stage.ports]
-    asked = [
-        asyncio.ensure_future(refused(port, token, event))
-        for port, event in zip(stage.ports, shown, strict=True)
-    ]
-    effects: list[asyncio.Future[Any]] = [*streams, *asked]
-    begins: asyncio.Future[Any] = asyncio.gather(
-        *(f.listening.wait() for f in followers), *(e.wait() for e in shown)
-    )
-    async with asyncio.timeout(30):
-        # What ends before it has begun says why.
-        await asyncio.wait([begins, *effects], return_when=asyncio.FIRST_COMPLETED)
-        for effect in effects:
-            if effect.done():
-                effect.result()
-        await begins
-        begun = time.perf_counter()
-        await WAYS[way](target)
-        ended = await asyncio.gather(*effects)
+    found = await cut_off(stage.ports, token, lambda: WAYS[way](target))
     if way == "tenant suspended":
         await mend(cell)
-    return float(max(ended) - begun)
+    return found

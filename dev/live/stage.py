@@ -26,9 +26,11 @@ SERVERS = 2
 READY = 60.0
 """Seconds in which a server has to answer."""
 
-WORLD = """
+SYSTEM = """
 insert into tenant (tenant_id, slug, name) values ({t}, 'live', 'Live');
-insert into org_unit (tenant_id, id, level, name) values ({t}, {root}, 'system', 'Live');
+insert into org_unit (tenant_id, id, level, name) values ({t}, {root}, 'system', 'Live')
+"""
+WORLD = """
 insert into org_unit (tenant_id, id, parent_id, clinic_id, level, name, zone)
     values ({t}, {clinic}, {root}, {clinic}, 'clinic', 'Oak', 'Europe/Berlin');
 insert into practitioner (tenant_id, id, given_name, family_name) values ({t}, {doctor}, 'Dana', 'Doctor');
@@ -38,10 +40,18 @@ insert into patient_site (tenant_id, unit_id, patient_id, clinic_id, family_key,
     values ({t}, {clinic}, {patient}, {clinic}, 'roe', 'kim', '1980-01-01');
 insert into appointment (tenant_id, id, clinic_id, unit_id, patient_id, practitioner_id, state, starts_at, ends_at)
     values ({t}, {visit}, {clinic}, {clinic}, {patient}, {doctor}, 'booked', '2035-01-01 08:00+00', '2035-01-01 08:30+00');
+insert into identity_provider (tenant_id, id, protocol, vendor, name, state, issuer, endpoints, client_id,
+    client_secret_sealed, attributes, creates)
+    values ({t}, {clinic}, 'oidc', 'generic', 'Corp', 'active', 'https://corp.example', '{{}}', 'c', 's', '{{}}', false)
+"""
+PEOPLE = """
 insert into person (tenant_id, id, subject, user_name, given_name, family_name)
-    select {t}, n::text::uuid, n::text, n::text, 'Robin', 'Load' from unnest({people}) n;
+    select {t}, p.id::uuid, p.subject, p.subject, 'Robin', 'Load' from unnest(%s::text[], %s::text[]) p(id, subject)
+"""
+GRANTS = """
 insert into role_grant (tenant_id, id, person_id, role, unit_id, valid_from)
-    select {t}, gen_random_uuid(), n, 'front_desk', {clinic}, '2026-01-01' from unnest({people}) n
+    select {t}, gen_random_uuid(), p.id, 'front_desk', {clinic}, '2026-01-01' from person p
+    where p.tenant_id = {t} and p.id::text = any(%s)
 """
 VISIT = uid(KIND["visit"], 1)
 
@@ -68,20 +78,11 @@ def staged(urls: DatabaseUrls, folder: Path, people: int) -> Iterator[Stage]:
     """Make the health system anew, with so many people at the desk of its clinic, and serve it twice."""
     run.upgrade(urls.owner)
     ids = [uid(KIND["person"], n + 1) for n in range(people)]
-    texts = {
-        "t": TENANT,
-        "root": uid(KIND["unit"], 1),
-        "clinic": CLINIC,
-        "doctor": uid(KIND["practitioner"], 1),
-        "patient": uid(KIND["patient"], 1),
-        "visit": VISIT,
-    }
-    named = {name: f"'{value}'::uuid" for name, value in texts.items()}
-    listed = "array[" + ",".join(f"'{one}'" for one in ids) + "]::uuid[]"
+    root = uid(KIND["unit"], 1)
     with psycopg.connect(urls.owner, autocommit=True) as owner:
         owner.execute("truncate tenant cascade")
-        owner.execute(WORLD.format(people=listed, **named).encode())
-        owner.execute("analyze")
+        owner.execute(SYSTEM.format(**named(TENANT, root)).encode())
+        furnish(owner, TENANT, root, {one: str(one) for one in ids})
     with issuing() as issuer, ExitStack() as servers:
         issuer.enter(urls.owner)
         ports = [servers.enter_context(served(urls, folder, n)) for n in range(SERVERS)]
@@ -91,26 +92,57 @@ def staged(urls: DatabaseUrls, folder: Path, people: int) -> Iterator[Stage]:
         yield stage
 
 
+def named(tenant: uuid.UUID, root: uuid.UUID) -> dict[str, str]:
+    """The ids of what there is, as PostgreSQL reads them."""
+    ids = {
+        "t": tenant,
+        "root": root,
+        "clinic": CLINIC,
+        "doctor": uid(KIND["practitioner"], 1),
+        "patient": uid(KIND["patient"], 1),
+        "visit": VISIT,
+    }
+    return {name: f"'{value}'::uuid" for name, value in ids.items()}
+
+
+def furnish(
+    owner: psycopg.Connection, tenant: uuid.UUID, root: uuid.UUID, people: dict[uuid.UUID, str]
+) -> None:
+    """A clinic below the root with a visit, and these people (their subjects) at its desk."""
+    ids = named(tenant, root)
+    listed = [str(one) for one in people]
+    owner.execute(WORLD.format(**ids).encode())
+    owner.execute(PEOPLE.format(**ids).encode(), [listed, list(people.values())])
+    owner.execute(GRANTS.format(**ids).encode(), [listed])
+    owner.execute("analyze")
+
+
 @contextmanager
 def served(urls: DatabaseUrls, folder: Path, number: int) -> Iterator[int]:
     """A server as `caretree serve` starts it; its port."""
     port = choose()
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("CARETREE_")}
     settings = {
-        **kept,
         "CARETREE_DATABASE_URL": urls.app,
         "CARETREE_KEY_FILE": str(folder / "live-keys"),
     }
-    with (folder / f"live-{number}.log").open("wb") as log:
+    with running(folder / f"live-{number}.log", settings, "serve", "--port", str(port)):
+        yield port
+
+
+@contextmanager
+def running(log_file: Path, settings: dict[str, str], *command: str) -> Iterator[None]:
+    """A process of the product with these settings alone."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("CARETREE_")}
+    with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "api.cli", "serve", "--port", str(port)],
-            env=settings,
+            [sys.executable, "-m", "api.cli", *command],
+            env=kept | settings,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
         try:
-            yield port
+            yield
         finally:
             process.send_signal(signal.SIGTERM)
             try:

@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from domain.model import Base
 from domain.patients import Patient
 from tests import make
 from tests.database import Database
-from tests.identity.forge import served
+from tests.identity.forge import KeyServer, served
 from tests.identity.test_actors import House, opened
 
 pytestmark = pytest.mark.anyio
@@ -32,6 +33,7 @@ class Desk:
     http: httpx.AsyncClient
     here: Patient
     there: Patient
+    keys: KeyServer
 
     async def ask(self, query: str, token: str | None = None, **variables: Any) -> httpx.Response:
         bearer = token or self.house.token()
@@ -49,9 +51,19 @@ class Desk:
 
 @pytest.fixture
 async def desk(database: Database, tmp_path: Path) -> AsyncIterator[Desk]:
+    async with sitting(database, tmp_path) as desk:
+        yield desk
+
+
+@asynccontextmanager
+async def sitting(database: Database, place: Path, **more: Any) -> AsyncIterator[Desk]:
+    """The application with these settings."""
     thresholds = gc.get_threshold()
     settings = Settings(
-        database_url=SecretStr(database.app_url), key_file=tmp_path / "keys.json", connections=1
+        database_url=SecretStr(database.app_url),
+        key_file=place / "keys.json",
+        connections=1,
+        **more,
     )
     async with served() as keys, opened(database, keys) as house:
         system, clinics = house.tree.tenant, house.tree.clinics
@@ -64,7 +76,7 @@ async def desk(database: Database, tmp_path: Path) -> AsyncIterator[Desk]:
                 here, there = rows[0][0], rows[1][0]
                 assert isinstance(here, Patient)
                 assert isinstance(there, Patient)
-                yield Desk(house, http, here, there)
+                yield Desk(house, http, here, there, keys)
     gc.unfreeze()
     gc.set_threshold(*thresholds)
 
