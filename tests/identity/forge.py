@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -43,11 +43,14 @@ class KeyServer:
         self.asked = 0
         self.delay = 0.0
         self.url = ""
+        self.ended = asyncio.Event()
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         self.asked += 1
-        await asyncio.sleep(self.delay)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.delay):
+                await self.ended.wait()
         head = f"HTTP/1.1 {self.status}\r\ncontent-length: {len(self.body)}\r\n{self.head}"
         writer.write(f"{head}connection: close\r\n\r\n".encode() + self.body)
         writer.close()
@@ -60,6 +63,7 @@ async def served() -> AsyncIterator[KeyServer]:
     keys.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/certs"
     async with server:
         yield keys
+        keys.ended.set()
 
 
 @dataclass
