@@ -18,11 +18,11 @@ class ScimDeparture(Base):
     __tablename__ = "scim_departure"
     __resource__ = "tenant"
     __table_args__ = (
-        ForeignKeyConstraint(["tenant_id", "person_id"], ["person.tenant_id", "person.id"]),
+        ForeignKeyConstraint(["tenant_id", "id"], ["person.tenant_id", "person.id"]),
         Index("ix_scim_departure_asked", "tenant_id", "asked_at"),
     )
 
-    id: Mapped[uuid.UUID] = mapped_column("person_id", primary_key=True)
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     asked_at: Mapped[dt.datetime]
     refused_at: Mapped[dt.datetime | None]
 

@@ -8,10 +8,24 @@ import datetime as dt
 import uuid
 from enum import StrEnum
 
-from sqlalchemy import ForeignKeyConstraint, Index, Integer, SmallInteger, func, text
+from sqlalchemy import (
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    SmallInteger,
+    and_,
+    delete,
+    func,
+    or_,
+    text,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from domain.audit import Agent
 from domain.model import Identified, one_of
+
+KEPT, KEPT_DONE = dt.timedelta(days=30), dt.timedelta(days=7)
 
 
 class Asked(StrEnum):
@@ -55,3 +69,15 @@ class ScimRequest(Identified):
     milliseconds: Mapped[int] = mapped_column(Integer)
     outside_request_id: Mapped[str | None]
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+async def forget_requests(session: AsyncSession, agent: Agent) -> None:
+    """Remove what is shown no longer: what was refused after `KEPT`, what was carried out after `KEPT_DONE`."""
+    done = and_(ScimRequest.status < 400, ScimRequest.created_at < agent.now - KEPT_DONE)
+    await session.execute(
+        delete(ScimRequest).where(
+            ScimRequest.tenant_id == agent.tenant_id,
+            or_(done, ScimRequest.created_at < agent.now - KEPT),
+        ),
+        execution_options={"synchronize_session": False},
+    )

@@ -9,7 +9,7 @@ real one.
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from sqlalchemy import DateTime, Integer, Text, cast, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -28,6 +28,8 @@ APPLY_RULES = "identity:apply_rules"
 CHECK_DOMAIN = "identity:check_domain"
 REFRESH_PROVIDER = "identity:refresh_provider"
 TELL_REFUSALS = "identity:tell_refusals"
+TELL_ADMINISTRATORS = "identity:tell_administrators"
+TELL_PERSON = "identity:tell_person"
 _URGENT = 10
 
 
@@ -110,6 +112,27 @@ async def defer_tell_refusals(
 ) -> None:
     """Tell, at an instant, why the realm refused the logins of a test."""
     await _defer(session, TELL_REFUSALS, tenant_id, [{"test_id": str(test_id)}], at)
+
+
+async def defer_notice(session: AsyncSession, tenant_id: UUID, kind: str, about: str) -> None:
+    """Have administrators written to (`identity/notices.py`) once the caller's transaction is committed."""
+    job = {"kind": kind, "about": about}
+    await _defer(session, TELL_ADMINISTRATORS, tenant_id, [job])
+
+
+async def defer_letters(
+    session: AsyncSession, tenant_id: UUID, kind: str, about: str, people: Iterable[UUID]
+) -> None:
+    """Send each of these people their letter once the caller's transaction is committed."""
+    told = {"kind": kind, "about": about}
+    letters = [
+        # First, for the lock is made of it: letters do not wait for each other.
+        {"letter_id": str(uuid5(tenant_id, f"{kind} {about} {person}"))}
+        | told
+        | {"person_id": str(person)}
+        for person in people
+    ]
+    await _defer(session, TELL_PERSON, tenant_id, letters)
 
 
 async def _defer(

@@ -10,10 +10,13 @@ import procrastinate
 from domain.audit import Agent
 from domain.keys import forget
 from domain.logins import forget_sessions
+from domain.scim_requests import forget_requests
 from identity.deferral import defer_check_domain, defer_refresh_provider
 from identity.domains import domains_of
 from identity.providers import published
 from identity.reminders import LOOK
+from identity.scim.departures import forget_departures
+from identity.scim.notices import warn_of_tokens
 from identity.sync import cell_session
 
 KEEP_HOUSE = "cell:keep_house"
@@ -35,17 +38,19 @@ async def keep_house(context: procrastinate.JobContext, timestamp: int) -> None:
 
 
 async def forget_keys(context: procrastinate.JobContext, *, tenant_id: str) -> None:
-    """Delete a health system's idempotency keys of more than a day ago, and sessions that are long over."""
+    """Delete a health system's idempotency keys of more than a day ago, and what else is long over."""
     tenant = UUID(tenant_id)
     cell = context.additional_context["identity"].cell
     async with cell_session(cell, tenant) as session:
         agent = Agent(tenant_id=tenant, now=dt.datetime.now(dt.UTC))
         await forget(session, agent)
         await forget_sessions(session, agent)
+        await forget_requests(session, agent)
+        await forget_departures(session, agent)
 
 
 async def look_after(context: procrastinate.JobContext, *, tenant_id: str) -> None:
-    """Have each of a health system's e-mail domains and providers' descriptions looked at again."""
+    """Have a health system's e-mail domains, providers' descriptions and directories' tokens looked at again."""
     tenant = UUID(tenant_id)
     cell = context.additional_context["identity"].cell
     domains, providers = await domains_of(cell, tenant), await published(cell, tenant)
@@ -54,6 +59,7 @@ async def look_after(context: procrastinate.JobContext, *, tenant_id: str) -> No
             await defer_check_domain(session, tenant, domain_id)
         for provider_id in providers:
             await defer_refresh_provider(session, tenant, provider_id)
+        await warn_of_tokens(session, Agent(tenant_id=tenant, now=dt.datetime.now(dt.UTC)))
 
 
 def _accounts(context: procrastinate.JobContext) -> Any:

@@ -47,7 +47,9 @@ from identity.housekeeping import (
 )
 from identity.keycloak_failures import Invalid, NotFound
 from identity.login_events import tell_refusals
+from identity.mail import Mail
 from identity.mapping_sources import Source
+from identity.notices import TASKS
 from identity.providers import Fetch, refresh
 from identity.realms import SVC_IDENTITY, SVC_POLICY
 from identity.reminders import LOOK, SEND, Notifiers, look_through, send
@@ -68,13 +70,14 @@ class Resources:
     """What jobs work with: the cell as the API's role (row-level security holds), the realms' accounts, keys,
     the DNS, and customers' addresses.
 
-    A channel without its notifier is one that this installation has not.
+    A channel without its notifier is one that this installation has not; without `mail` administrators are told nothing.
     """
 
     cell: AsyncEngine
     accounts: Accounts
     keys: Keyring
     notifiers: Notifiers = field(default_factory=dict)
+    mail: Mail | None = None
     look: Lookup = look_up
     fetch: Fetch = fetched
 
@@ -232,6 +235,7 @@ def make_app(dsn: str) -> procrastinate.App:
         RELEASE_HOLDS: release_holds,
         LOOK: look_through,
         SEND: send,
+        **TASKS,
     }
     for name, task in tasks.items():
         app.task(name=name, queue=QUEUE, pass_context=True, retry=Backoff())(task)

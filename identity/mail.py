@@ -1,4 +1,4 @@
-"""Reminders by e-mail: one message over one SMTP session (RFC 5321).
+"""Reminders and notices by e-mail: one message over one SMTP session (RFC 5321).
 
 A repeat of a message has the same Message-ID (RFC 5322 section 3.6.4): a mailbox that drops repeats by it keeps one.
 SMTP itself promises no more (RFC 5321 section 4.1.1.4, RFC 1047): where the connection breaks, or the worker dies,
@@ -6,24 +6,43 @@ between the server's taking a message and its answer being written down, the mes
 """
 
 import asyncio
+import datetime as dt
 import email.errors
 import email.policy
 import ssl
+import uuid
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 import aiosmtplib
 
 from domain.plain_text import EMAIL
-from domain.reminders import Message, NotTaken, Refused
+from domain.reminders import NotTaken, Refused
 
 SECONDS = 25.0
 STEP_SECONDS = 10.0
 PERMANENT = range(500, 600)
+
+
+class Written(Protocol):
+    """What goes out: a reminder, or a letter to an administrator."""
+
+    @property
+    def id(self) -> uuid.UUID: ...
+    @property
+    def planned_at(self) -> dt.datetime: ...
+    @property
+    def language(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def email(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +65,7 @@ class Mail:
         self._server = server
         self._tls = tls or ssl.create_default_context()
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Written) -> None:
         """Hand a message over. Raises NotTaken, Refused."""
         if message.email is None or not EMAIL.fullmatch(message.email):
             raise Refused
@@ -67,7 +86,7 @@ class Mail:
         except (aiosmtplib.SMTPException, OSError, TimeoutError):
             raise NotTaken from None
 
-    def written(self, message: Message, to: str) -> EmailMessage:
+    def written(self, message: Written, to: str) -> EmailMessage:
         """The message as it goes out. Raises ValueError or MessageError for what no header can hold."""
         local, _, domain = self._server.sender.rpartition("@")
         mail = EmailMessage(policy=email.policy.SMTP)

@@ -36,15 +36,24 @@ async def _work(settings: Settings) -> None:
         key_file=Path(settings.required("key_file")),
         portals=portals_at(settings.portal_url or settings.public_url, settings.public_url),
     ) as platform:
-        resources = Resources(platform.cell, platform.accounts, platform.keys, notifiers(settings))
+        mail = mail_of(settings)
+        resources = Resources(
+            platform.cell, platform.accounts, platform.keys, notifiers(settings, mail), mail
+        )
         await run_worker(worker_url, resources)
 
 
-def notifiers(settings: Settings) -> Notifiers:
+def notifiers(settings: Settings, mail: Mail | None = None) -> Notifiers:
     """By which channels reminders go out here. Raises SettingsError for a mail server that is half described."""
     made: dict[Channel, Notifier] = {Channel.WEBHOOK: Webhooks(plain=settings.is_development)}
+    mail = mail or mail_of(settings)
+    return made if mail is None else {**made, Channel.EMAIL: mail}
+
+
+def mail_of(settings: Settings) -> Mail | None:
+    """The mail server, None where there is none. Raises SettingsError for one that is half described."""
     if settings.smtp_host is None:
-        return made
+        return None
     if settings.smtp_security == "none" and not settings.is_development:
         raise SettingsError("CARETREE_SMTP_SECURITY is none: mail needs TLS, but in development.")
     password = settings.smtp_password
@@ -57,4 +66,4 @@ def notifiers(settings: Settings) -> Notifiers:
         username=settings.smtp_username,
         password=password.get_secret_value() if password else None,
     )
-    return {**made, Channel.EMAIL: Mail(server)}
+    return Mail(server)

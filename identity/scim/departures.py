@@ -10,16 +10,16 @@ import datetime as dt
 import uuid
 from collections.abc import Collection
 
-from sqlalchemy import ColumnElement, Table, Uuid, case, cast, func, select
+from sqlalchemy import ColumnElement, Table, Uuid, case, cast, delete, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent, record
 from domain.errors import Invalid, NotAllowed
 from domain.model import Base, new_id
+from domain.scim import ScimUser
 from domain.scim_departures import ScimDeparture, ScimRelease
 from identity.administrators import lock_offices
-from identity.scim.kinds import USERS
 
 DEPARTURES: Table = Base.metadata.tables[ScimDeparture.__tablename__]
 
@@ -93,10 +93,21 @@ async def is_released(session: AsyncSession, agent: Agent) -> bool:
 
 async def count_held(session: AsyncSession, agent: Agent) -> int:
     """How many people are held."""
-    held = select(func.count()).where(
+    held = select(func.count(ScimDeparture.id)).where(
         ScimDeparture.tenant_id == agent.tenant_id, ScimDeparture.refused_at > agent.now - KEPT
     )
     return await session.scalar(held) or 0
+
+
+async def forget_departures(session: AsyncSession, agent: Agent) -> None:
+    """Remove those that count no longer."""
+    last = func.greatest(ScimDeparture.asked_at, ScimDeparture.refused_at)
+    await session.execute(
+        delete(ScimDeparture).where(
+            ScimDeparture.tenant_id == agent.tenant_id, last < agent.now - KEPT
+        ),
+        execution_options={"synchronize_session": False},
+    )
 
 
 async def _is_wave(session: AsyncSession, agent: Agent, people: Collection[uuid.UUID]) -> bool:
@@ -116,8 +127,8 @@ async def _is_wave(session: AsyncSession, agent: Agent, people: Collection[uuid.
 
 async def limit_of(session: AsyncSession, agent: Agent) -> int:
     """How many people may leave in a day."""
-    pushed = select(func.count()).where(
-        USERS.c.tenant_id == agent.tenant_id, USERS.c.deleted_at.is_(None)
+    pushed = select(func.count(ScimUser.id)).where(
+        ScimUser.tenant_id == agent.tenant_id, ScimUser.deleted_at.is_(None)
     )
     share = (await session.scalar(pushed) or 0) * PERCENT // 100
     return max(FEW, min(MOST, share))
@@ -129,7 +140,7 @@ async def _note(
     """Write down that it was asked for; of somebody who is held already, when it was asked first stays."""
     was_held = DEPARTURES.c.refused_at > agent.now - KEPT
     rows = [
-        {"tenant_id": agent.tenant_id, "person_id": person_id, "asked_at": agent.now}
+        {"tenant_id": agent.tenant_id, "id": person_id, "asked_at": agent.now}
         | {"refused_at": agent.now if refused else None}
         for person_id in sorted(people)
     ]
@@ -138,7 +149,7 @@ async def _note(
     if refused:
         asked_at = case((was_held, DEPARTURES.c.asked_at), else_=asked_at)
     written = new.on_conflict_do_update(
-        index_elements=["tenant_id", "person_id"],
+        index_elements=["tenant_id", "id"],
         set_={"asked_at": asked_at, "refused_at": new.excluded.refused_at},
     )
     await session.execute(written, rows)

@@ -29,6 +29,7 @@ from starlette.routing import Route
 from domain.audit import Agent
 from domain.database import code_of
 from domain.pipeline import DatabaseError, Pipeline
+from identity.deferral import defer_notice
 from identity.registry import Registry
 from identity.scim.departures import HELD, TooManyLeave, hold
 from identity.scim.entrance import Entrance
@@ -164,7 +165,8 @@ async def _once(directories: Directories, asked: ScimRequest, visit: Visit) -> S
     finally:
         if held:
             async with cell_session(directories.cell, tenant_id) as session:
-                await hold(session, agent, held)
+                if await hold(session, agent, held):
+                    await defer_notice(session, tenant_id, "scim_departures", str(visit.id))
 
 
 def _operations(body: bytes) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from domain.patients import fold
+from tests.oracle.directories import scim_sync
 from tests.oracle.fields import TYPES
 from tests.oracle.logins import login_rules, sessions
 from tests.oracle.money import AGES
@@ -254,5 +255,6 @@ EVERY_ROOT: dict[str, Callable[[Sight, Arguments], Picked]] = {
     "debtors": debtors,
     "sessions": sessions,
     "loginRules": login_rules,
+    "scimSync": scim_sync,
     **{root: about_providers(root) for root in PAGES},
 }

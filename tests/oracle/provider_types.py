@@ -3,6 +3,7 @@
 import datetime as dt
 from typing import Any
 
+from tests.oracle import scim_types
 from tests.oracle.rules import Sight
 from tests.oracle.shapes import Leaf, Many, Type, columns, enums, one
 
@@ -103,6 +104,7 @@ ABOUT = (
             "identityProvider": PROVIDER,
         },
     ),
+    *scim_types.ABOUT,
 )
 PAGES: dict[str, tuple[str, tuple[str, str]]] = {
     "identityProviders": ("IdentityProvider", ("name", "id")),
@@ -110,6 +112,7 @@ PAGES: dict[str, tuple[str, tuple[str, str]]] = {
     "roleMappings": ("RoleMapping", ("-created_at", "-id")),
     "heldAccounts": ("HeldAccount", ("-created_at", "-id")),
     "emailDomains": ("EmailDomain", ("domain", "id")),
+    **scim_types.PAGES,
 }
 """Root field -> what it lists, in which order."""
 TABLES = {
@@ -118,4 +121,5 @@ TABLES = {
     "roleMappings": "role_mapping",
     "heldAccounts": "held_account",
     "emailDomains": "email_domain",
+    **scim_types.TABLES,
 }

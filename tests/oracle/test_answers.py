@@ -22,6 +22,7 @@ from tests.oracle.stage import Stage
 
 pytestmark = pytest.mark.anyio
 LOGIN = "{id client startedAt current}"
+SYNC = "{scimSync{lastRequestAt requests failures users groups heldDepartures departuresADay releasedUntil}}"
 of_the_cast = pytest.mark.parametrize("one", who.CAST, ids=lambda one: one.name)
 
 
@@ -52,6 +53,7 @@ async def test_the_house_and_oneself(stage: Stage, one: who.Who) -> None:
     grants = "{id role unitId unitName validFrom validUntil}"
     await stage.check(one, f"{{viewer{{userName me{me} grants{grants}}}}}")
     await stage.check(one, "{loginRules{idleMinutes longestMinutes jitMode version}}")
+    await stage.check(one, SYNC)
     for other in who.CAST:
         whose = {"p": f"Person:{stage.systems[0].people[other.name].id}"}
         await stage.check(

@@ -130,7 +130,7 @@ async def found_after(
 
 def documents(stage: Stage) -> list[tuple[str, dict[str, Any]]]:
     """As many random documents as may be asked."""
-    made = Generator(500, stage.rows)
+    made = Generator(501, stage.rows)
     return [made.document() for _ in range(MOST)]
 
 

@@ -38,11 +38,11 @@ create index ix_scim_request_resource on scim_request (tenant_id, resource_id, c
 
 create table scim_departure (
     tenant_id uuid not null,
-    person_id uuid not null,
+    id uuid not null,
     asked_at timestamp with time zone not null,
     refused_at timestamp with time zone,
-    constraint pk_scim_departure primary key (tenant_id, person_id),
-    constraint fk_scim_departure_person foreign key(tenant_id, person_id) references person (tenant_id, id)
+    constraint pk_scim_departure primary key (tenant_id, id),
+    constraint fk_scim_departure_person foreign key(tenant_id, id) references person (tenant_id, id)
 );
 create index ix_scim_departure_asked on scim_departure (tenant_id, asked_at);
 

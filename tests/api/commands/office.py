@@ -345,6 +345,8 @@ OBJECTS = {
     **dict.fromkeys(("addRoleMapping", "endRoleMapping"), "roleMapping"),
     **dict.fromkeys(("linkHeldAccount", "createHeldAccount", "dismissHeldAccount"), "heldAccount"),
     **dict.fromkeys(("addEmailDomain", "checkEmailDomain"), "emailDomain"),
+    **dict.fromkeys(("addScimToken", "rotateScimToken", "revokeScimToken"), "scimToken"),
+    "releaseScimDepartures": "scimRelease",
 }
 """Mutation -> the field of its payload."""
 INPUTS = {

@@ -13,6 +13,7 @@ from api.schema import build_schema
 from tests import who
 from tests.database import Database
 from tests.oracle.fields import NODE_TYPES
+from tests.oracle.scim_types import ends
 from tests.oracle.shapes import Leaf, Struct, Type, snake
 from tests.oracle.stage import Stage, staged
 from tests.oracle.world import System
@@ -49,6 +50,8 @@ async def odd(database: Database, tmp_path_factory: pytest.TempPathFactory) -> A
 
 
 RENAMED = {
+    "ScimRequest.directoryRequestId": "outside_request_id",
+    "ScimRequest.resource": "asked",
     "AllergyIntolerance.recordedAt": "effective_at",
     "MedicationRequest.authoredAt": "effective_at",
     "MedicationStatement.assertedAt": "effective_at",
@@ -59,6 +62,7 @@ RENAMED = {
 MADE = {
     *("IdentityProvider.expiresWithin", "IdentityProvider.attributeNames"),
     *("IdentityProvider.attributeSources", "EmailDomain.recordName"),
+    "ScimToken.endsWithin",
     *(f"HeldAccount.{name}" for name in ("userName", "givenName", "familyName", "email")),
 }
 """Fields that no column holds; the oracle says what they are."""
@@ -102,6 +106,8 @@ def stored(odd: Stage, type_: Type, name: str, row: Any) -> Any:
         shape = type_.fields[name]
         assert isinstance(shape, Leaf)
         return shape.value(odd.sight(who.BY_NAME["system_admin"]), row)
+    if f"{type_.name}.{name}" == "ScimToken.endsAt":
+        return ends(row)
     return getattr(row, RENAMED.get(f"{type_.name}.{name}", snake(name)))
 
 

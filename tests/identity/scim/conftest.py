@@ -181,7 +181,7 @@ async def opened(
 ) -> AsyncIterator[Corp]:
     """A health system of its own, with its directory's token."""
     tree = make.tree(second_approval=False)
-    admin = make.person(tree.tenant)
+    admin = make.person(tree.tenant, email=f"admin{make.number()}@clinic.example")
     grant = make.grant(admin, "system_admin", tree.root)
     make.save(database, *tree.rows, admin, grant)
     slug = register(database, tree)
