@@ -24,7 +24,9 @@ from api.schema import build_schema
 from api.settings import Settings, load
 from api.wiring import Wiring, wired
 from authz.templates import load_all
+from identity.direct.routes import routes as routes_of_direct
 from identity.routes import routes as routes_of_identity
+from identity.saml.parties import check_libraries
 from identity.scim.routes import routes as routes_of_scim
 
 log = structlog.get_logger("api")
@@ -33,6 +35,7 @@ log = structlog.get_logger("api")
 def create_app(settings: Settings) -> Starlette:
     """The ASGI application. Its parts are opened when it starts serving and closed when it stops."""
     running: list[tuple[Wiring, Ports]] = []
+    check_libraries()
     load_all()  # stale or hand-edited templates keep the process from starting
 
     @asynccontextmanager
@@ -68,6 +71,7 @@ def create_app(settings: Settings) -> Starlette:
         Route("/readyz", ready.answer),
         Route("/metrics", metrics.answer),
         *routes_of_identity(lambda: running[0][0].doors),
+        *routes_of_direct(lambda: running[0][0].counter),
         *routes_of_scim(lambda: running[0][0].directories),
     ]
     return Starlette(

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -22,8 +23,13 @@ from domain.pipeline import Limits, Pipeline
 from domain.sealing import Keyring
 from identity.actors import ActorLoader
 from identity.arrivals import Arrivals
+from identity.direct.keys import own_key_set
+from identity.direct.logins import Desk
+from identity.direct.routes import Counter
 from identity.discovery import Homes
 from identity.keys import KeyCache
+from identity.platform import portals_at
+from identity.realms import ADMIN_PORTAL, PORTAL
 from identity.registry import Registry
 from identity.routes import Doors
 from identity.scim.entrance import Entrance
@@ -46,6 +52,7 @@ class Wiring:
     keyring: Keyring
     actors: ActorLoader
     doors: Doors
+    counter: Counter
     directories: Directories
     rates: Rates
     refusals: Tally
@@ -88,15 +95,14 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
         await feeds.listener.start()
         working: set[asyncio.Task[None]] = set()
         try:
-            registry = Registry(control)
-            tokens = Tokens(registry, KeyCache(client))
+            public = settings.public_url
+            registry = Registry(control, public)
+            tokens = Tokens(registry, KeyCache(client, own=partial(own_key_set, cell)))
             actors = ActorLoader(tokens, pipeline, arrive=Arrivals(cell, client).arrive)
             keyring = Keyring(FileKeyProvider(Path(key_file)), cell)
-            doors = Doors(registry, tokens, cell, Homes(control))
+            doors = Doors(registry, tokens, cell, Homes(control, public))
             entrance, journal = Entrance(pushed, limit), Journal(cell)
-            directories = Directories(
-                registry, cell, pushed, settings.public_url, entrance, journal
-            )
+            directories = Directories(registry, cell, pushed, public, entrance, journal)
             refusals, compiling = Tally(settings.refusals), Tally(settings.compile_seconds)
             presences = Presences(actors, feeds, settings.streams)
             working = {
@@ -110,6 +116,7 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
                 keyring,
                 actors,
                 doors,
+                Counter(registry, desk_of(settings, cell, keyring), public),
                 directories,
                 rates,
                 refusals,
@@ -129,3 +136,9 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
             await limit.close()
             await cell.dispose()
             await control.dispose()
+
+
+def desk_of(settings: Settings, cell: AsyncEngine, keyring: Keyring) -> Desk:
+    """What logins without the broker work with: the same portals as the realms know."""
+    portals = portals_at(settings.portal_url or settings.public_url, settings.public_url)
+    return Desk(cell, keyring, {PORTAL: portals.redirects, ADMIN_PORTAL: portals.admin_redirects})

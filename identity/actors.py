@@ -42,6 +42,11 @@ where p.tenant_id = $1::uuid and p.subject = $2 and p.active and t.state = 'acti
     and ($4::uuid is null or exists (select 1 from identity_provider i
         where i.tenant_id = $1::uuid and i.id = $4::uuid and i.state = 'active'))"""
 
+# For an issuer of our own: its subjects are ids of people, and each session came by a provider.
+_PERSON_BY_ID = _PERSON.replace("p.subject = $2", "p.id = $2::uuid").replace(
+    "$4::uuid is null or ", ""
+)
+
 # Whether this login through a provider was looked at and let in.
 _ARRIVED = """\
 select 1 from sign_in s where s.tenant_id = $1::uuid and s.sid = $2 and s.identity_provider_id = $3::uuid
@@ -226,7 +231,8 @@ class ActorLoader:
         person, revoked, grown, arrived = await self._pipeline.unit(
             (("app.tenant", str(tenant_id)),),
             Statement(
-                _PERSON, (tenant, token.subject.encode(), now.isoformat().encode(), provider)
+                _PERSON_BY_ID if token.issuer.direct else _PERSON,
+                (tenant, token.subject.encode(), now.isoformat().encode(), provider),
             ),
             Statement(_REVOKED, (tenant, sid)),
             Statement(_TREE, (tenant, b"%d" % version)),

@@ -95,7 +95,8 @@ class Arrivals:
             raise AccountHeld(cause)
 
     async def _receive(self, token: Token, bearer: str) -> Cause | None:
-        if token.provider is None:
+        # An issuer of our own writes down each login before it makes a token.
+        if token.provider is None or token.issuer.direct:
             raise NotAdmitted()
         assertion = read(await self._userinfo(token, bearer))
         if assertion is None:
@@ -336,6 +337,8 @@ async def _correct(session: AsyncSession, agent: Agent, arrival: Arrival, person
 
 async def _is_user(session: AsyncSession, agent: Agent, arrival: Arrival, person: Person) -> None:
     """Let the person be the realm's user who has just logged in; one that they were before is removed."""
+    if arrival.token.issuer.direct:  # the realm has nothing to do with it
+        return
     subject = arrival.token.subject
     before = await session.scalar(
         select(Person.subject).where(Person.tenant_id == agent.tenant_id, Person.id == person.id)

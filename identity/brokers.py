@@ -44,7 +44,7 @@ async def sync_provider(
                 IdentityProvider.tenant_id == tenant_id, IdentityProvider.id == provider_id
             )
         )
-    if provider is None:
+    if provider is None or provider.direct:
         return
     wanted = representation(provider, issuer, _secret(provider, keys), _is_open(provider))
     alias = wanted["alias"]

@@ -15,32 +15,38 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.control import DomainEntry, RegistryState, TenantEntry
 from domain.email_domains import domain_of
+from identity.direct.addresses import issuer_at
 from identity.errors import IdentityUnavailable
 
 FRESH = 30.0
-Home = tuple[str | None, str | None]
-"""An issuer, and the provider there (`kc_idp_hint`)."""
+Home = tuple[str | None, str | None, bool]
+"""An issuer, the provider there (`kc_idp_hint`), and whether the API itself is the issuer."""
 
 
 class Homes:
-    """Looks up where domains log in. For one event loop; `control` as the API's role."""
+    """Looks up where domains log in. For one event loop; `control` as the API's role, `public_url` is our address."""
 
     def __init__(
-        self, control: AsyncEngine, *, clock: Callable[[], float] = time.monotonic
+        self,
+        control: AsyncEngine,
+        public_url: str = "",
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._control = control
+        self._public_url = public_url
         self._clock = clock
         self._due = float("-inf")
         self._known: dict[str, Home] | None = None
         self._reading = asyncio.Lock()
 
     async def of(self, domain: str) -> Home:
-        """The issuer and the provider of a domain; twice nothing for one that nobody has. Raises IdentityUnavailable."""
+        """Where the people of a domain log in; nothing for one that nobody has. Raises IdentityUnavailable."""
         if self._clock() >= self._due:
             await self._renew()
         if self._known is None:
             raise IdentityUnavailable("The registry")
-        return self._known.get(domain_of(f"@{domain}") or "", (None, None))
+        return self._known.get(domain_of(f"@{domain}") or "", (None, None, False))
 
     async def _renew(self) -> None:
         async with self._reading:
@@ -55,10 +61,23 @@ class Homes:
 
     async def _read(self) -> dict[str, Home]:
         query = (
-            select(DomainEntry.domain, TenantEntry.issuer, DomainEntry.identity_provider_id)
+            select(
+                DomainEntry.domain,
+                DomainEntry.identity_provider_id,
+                DomainEntry.direct,
+                TenantEntry.issuer,
+                TenantEntry.realm,
+            )
             .join(TenantEntry, TenantEntry.id == DomainEntry.tenant_id)
             .where(TenantEntry.state == RegistryState.ACTIVE)
         )
         async with self._control.connect() as connection:
             rows = (await connection.execute(query)).all()
-        return {row.domain: (row.issuer, str(row.identity_provider_id)) for row in rows}
+        return {
+            row.domain: (
+                issuer_at(self._public_url, row.realm) if row.direct else row.issuer,
+                str(row.identity_provider_id),
+                row.direct,
+            )
+            for row in rows
+        }

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from domain.audit import Agent, record
 from domain.control import DomainEntry
 from domain.email_domains import PREFIX, RECORD, DomainState, EmailDomain, known_domain
+from domain.identity_providers import IdentityProvider
 from domain.model import new_id
 from identity.deferral import defer_check_domain
 from identity.sync import cell_session
@@ -92,10 +93,16 @@ async def check_domain(
     """
     async with cell_session(cell, tenant_id) as session:
         domain = await session.get(EmailDomain, (tenant_id, domain_id))
-    if domain is None:
-        return
+        if domain is None:
+            return
+        direct = await session.scalar(
+            select(IdentityProvider.direct).where(
+                IdentityProvider.tenant_id == tenant_id,
+                IdentityProvider.id == domain.identity_provider_id,
+            )
+        )
     there = domain.challenge in await look(f"{RECORD}.{domain.domain}")
-    there = await _published(control, domain, there)
+    there = await _published(control, domain, there, bool(direct))
     now = dt.datetime.now(dt.UTC)
     state = DomainState.PROVEN if there else DomainState.LOST
     if not there and domain.proven_at is None:
@@ -118,14 +125,14 @@ async def check_domain(
             record(session, agent, "tenant:configure", domain_id)
 
 
-async def _published(control: AsyncEngine, domain: EmailDomain, there: bool) -> bool:
+async def _published(control: AsyncEngine, domain: EmailDomain, there: bool, direct: bool) -> bool:
     """Keep the control plane's list of where domains log in; whether this health system has the domain."""
     mine = (DomainEntry.domain == domain.domain, DomainEntry.tenant_id == domain.tenant_id)
     async with control.begin() as connection:
         if not there:
             await connection.execute(delete(DomainEntry).where(*mine))
             return False
-        values = {"identity_provider_id": domain.identity_provider_id}
+        values = {"identity_provider_id": domain.identity_provider_id, "direct": direct}
         await connection.execute(
             insert(DomainEntry)
             .values(domain=domain.domain, tenant_id=domain.tenant_id, **values)

@@ -9,9 +9,10 @@ however many requests ask and whatever ids they invent.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import httpx
 import orjson
@@ -27,6 +28,9 @@ STALE = 86_400.0
 MOST, WITHIN = 2, 60.0
 """Fetches from an issuer, in so many seconds."""
 AGAIN_WITHOUT_ANY = 2.0
+
+OWN = "own:"
+"""Before a health system's id: keys of ours, which are read in its cell and not fetched."""
 
 Keys = dict[str, ECKey]
 
@@ -45,14 +49,22 @@ class _Entry:
 
 
 class KeyCache:
-    """Keys by issuer's key address and key id. For one event loop; `client` must not follow redirects."""
+    """Keys by issuer's key address and key id. For one event loop; `client` must not follow redirects.
+
+    `own` answers the key set of a health system's issuer of our own.
+    """
 
     def __init__(
-        self, client: httpx.AsyncClient, *, clock: Callable[[], float] = time.monotonic
+        self,
+        client: httpx.AsyncClient,
+        *,
+        own: Callable[[UUID], Awaitable[bytes]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if client.follow_redirects:
             raise ValueError("Keys come from the address in the registry, never from a redirect.")
         self._client = client
+        self._own = own
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
 
@@ -76,12 +88,16 @@ class KeyCache:
             try:
                 entry.keys = await self._fetch(url)
                 entry.fetched = self._clock()
-            except (httpx.HTTPError, TimeoutError, _Unusable):
+            except (httpx.HTTPError, TimeoutError, IdentityUnavailable, _Unusable):
                 pass
             entry.tried = self._clock()
             entry.recent.append(entry.tried)
 
     async def _fetch(self, url: str) -> Keys:
+        if url.startswith(OWN):
+            if self._own is None:
+                raise _Unusable
+            return signing_keys(await self._own(UUID(url.removeprefix(OWN))))
         async with (
             asyncio.timeout(SECONDS),
             self._client.stream("GET", url, timeout=SECONDS) as answer,

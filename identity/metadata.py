@@ -30,6 +30,10 @@ ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "E
 SAML2 = "urn:oasis:names:tc:SAML:2.0:protocol"
 POST = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
 REDIRECT = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
+REDIRECTS = {
+    "SingleSignOnService": "single_sign_on_redirect",
+    "SingleLogoutService": "single_logout_redirect",
+}
 _NS = {
     "md": "urn:oasis:names:tc:SAML:2.0:metadata",
     "ds": "http://www.w3.org/2000/09/xmldsig#",
@@ -157,6 +161,11 @@ def _saml(text: str, loopback: bool, now: dt.datetime) -> Described:
     slo = _location(role, "SingleLogoutService", loopback)
     if slo is not None:
         endpoints["single_logout_service"] = slo
+    # Where we speak with it ourselves, we do so by redirect.
+    for service in ("SingleSignOnService", "SingleLogoutService"):
+        found = _location(role, service, loopback, REDIRECT)
+        if found is not None:
+            endpoints[REDIRECTS[service]] = found
     return Described(issuer, endpoints, _certificates(role, now))
 
 
@@ -191,10 +200,10 @@ def _still_valid(element: Any, now: dt.datetime) -> None:
         raise MetadataRefused("These metadata have expired: export them anew.")
 
 
-def _location(role: Any, name: str, loopback: bool) -> str | None:
-    """Where the service is, by POST if it offers that."""
+def _location(role: Any, name: str, loopback: bool, *bindings: str) -> str | None:
+    """Where the service is, by the first of these bindings that it offers; POST is preferred."""
     found = {s.get("Binding"): s.get("Location") for s in role.findall(f"md:{name}", _NS)}
-    for binding in (POST, REDIRECT):
+    for binding in bindings or (POST, REDIRECT):
         if binding in found:
             return address(found[binding], name, loopback=loopback)
     return None

@@ -30,7 +30,7 @@ from domain.versions import change
 from identity.assertions import check_map
 from identity.brokers import SECRET
 from identity.deferral import defer_end_sessions, defer_sync_provider, defer_tell_refusals
-from identity.metadata import Described, certificate, described, is_here
+from identity.metadata import Described, MetadataRefused, certificate, described, is_here
 from identity.provisioning import Oneself
 from identity.sync import cell_session
 from identity.vendors import check_issuer, speaks
@@ -61,7 +61,10 @@ class ClientMissing(Invalid):
 
 @dataclass(frozen=True)
 class ProviderDraft:
-    """A provider as somebody describes it; `issuer`, `endpoints` and `certificates` come from vetted metadata."""
+    """A provider as somebody describes it; `issuer`, `endpoints` and `certificates` come from vetted metadata.
+
+    `direct`: the API itself is to speak with it by SAML, and not the realm.
+    """
 
     protocol: Protocol
     vendor: str
@@ -74,6 +77,7 @@ class ProviderDraft:
     client_secret: str | None = field(default=None, repr=False)
     creates: bool = False
     metadata_url: str | None = None
+    direct: bool = False
     secret_expires_at: dt.datetime | None = None
 
 
@@ -87,12 +91,15 @@ async def add_provider(
     """Describe a provider; nobody comes in by it before it was tried and opened. Raises Invalid, ClientMissing."""
     made = provider_id or new_id()
     check_issuer(draft.vendor, draft.issuer)
+    if draft.direct:
+        check_direct(draft.protocol, draft.endpoints)
     if draft.protocol is Protocol.OIDC and not (draft.client_id and draft.client_secret):
         raise ClientMissing()
     provider = IdentityProvider(
         tenant_id=agent.tenant_id,
         id=made,
         protocol=draft.protocol.value,
+        direct=draft.direct,
         vendor=draft.vendor,
         name=line(draft.name, "name"),
         state=ProviderState.DRAFT.value,
@@ -161,12 +168,26 @@ def followed(provider: IdentityProvider, told: Described) -> dict[str, Any]:
             code="ISSUER_STAYS",
         )
     protocol = Protocol(provider.protocol)
+    if provider.direct:
+        check_direct(protocol, told.endpoints)
     ending = {"expires_at": ends(told.certificates)} if told.certificates else {}
     return ending | {
         "metadata_problem": None,
         "endpoints": speaks(provider.vendor, protocol) | told.endpoints,
         "certificates": list(told.certificates),
     }
+
+
+def check_direct(protocol: Protocol, endpoints: dict[str, Any]) -> None:
+    """Raises Invalid for a provider that the API itself cannot speak with."""
+    if protocol is not Protocol.SAML:
+        raise Invalid("Only SAML goes without the broker.", path=("direct",))
+    if "single_sign_on_redirect" not in endpoints:
+        raise Invalid(
+            "It has no address to log in at by redirect.",
+            path=("metadata",),
+            code=MetadataRefused.code,
+        )
 
 
 def ends(certificates: Sequence[str]) -> dt.datetime | None:
@@ -251,6 +272,8 @@ async def start_test(
     await session.flush()
     await defer_sync_provider(session, agent.tenant_id, provider.id)
     await defer_sync_provider(session, agent.tenant_id, provider.id, at=until)
+    if provider.direct:  # what is wrong with a login is written down when it comes
+        return test
     for seconds in TOLD_AFTER:
         moment = agent.now + dt.timedelta(seconds=seconds)
         await defer_tell_refusals(session, agent.tenant_id, test.id, moment)

@@ -16,7 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.control import IdentityCluster, RegistryState, TenantEntry
+from identity.direct.addresses import issuer_at
 from identity.errors import IdentityUnavailable
+from identity.keys import OWN
 from identity.tokens import Issuer
 
 FRESH = 30.0
@@ -25,7 +27,10 @@ AGAIN = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A health system that people may log in to. `cluster_url` is how we reach its Keycloak."""
+    """A health system that people may log in to. `cluster_url` is how we reach its Keycloak.
+
+    `issuer` is its realm, `direct` the issuer of ours for people who come without the broker.
+    """
 
     tenant_id: UUID
     slug: str
@@ -34,27 +39,36 @@ class Entry:
     state: RegistryState
     cluster_url: str
     issuer: Issuer
+    direct: Issuer
 
 
 class Registry:
-    """Looks health systems up by exact issuer, by slug, by id. For one event loop."""
+    """Looks health systems up by exact issuer, by slug, by id. For one event loop; `public_url` is our address."""
 
     def __init__(
-        self, control: AsyncEngine, *, clock: Callable[[], float] = time.monotonic
+        self,
+        control: AsyncEngine,
+        public_url: str = "",
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._control = control
+        self._public_url = public_url
         self._clock = clock
         self._read_at = float("-inf")
         self._tried_at = float("-inf")
         self._reading = asyncio.Lock()
         self._by_issuer: dict[str, Entry] = {}
+        self._by_direct: dict[str, Entry] = {}
         self._by_slug: dict[str, Entry] = {}
         self._by_id: dict[UUID, Entry] = {}
 
     async def issuer(self, text: str) -> Issuer | None:
         """The issuer of exactly this text, if its health system is active. Raises IdentityUnavailable."""
-        entry = await self._find(lambda: self._by_issuer.get(text))
-        return entry.issuer if entry else None
+        entry = await self._find(lambda: self._by_issuer.get(text) or self._by_direct.get(text))
+        if entry is None:
+            return None
+        return entry.issuer if text == entry.issuer.issuer else entry.direct
 
     async def by_slug(self, slug: str) -> Entry | None:
         """The active health system of this slug. Raises IdentityUnavailable."""
@@ -92,6 +106,7 @@ class Registry:
                 self._tried_at = self._clock()
                 return
             self._by_issuer = {e.issuer.issuer: e for e in entries}
+            self._by_direct = {e.direct.issuer: e for e in entries}
             self._by_slug = {e.slug: e for e in entries}
             self._by_id = {e.tenant_id: e for e in entries}
             self._read_at = self._tried_at = self._clock()
@@ -121,6 +136,12 @@ class Registry:
                 cluster_url=row.url,
                 issuer=Issuer(
                     issuer=row.issuer, tenant_id=row.id, keys_url=keys_url(row.url, row.realm)
+                ),
+                direct=Issuer(
+                    issuer=issuer_at(self._public_url, row.realm),
+                    tenant_id=row.id,
+                    keys_url=f"{OWN}{row.id}",
+                    direct=True,
                 ),
             )
             for row in rows

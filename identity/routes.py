@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from domain.audit import Agent
+from identity.direct.addresses import login_details as direct_details
 from identity.discovery import Homes
 from identity.errors import IdentityUnavailable, TokenRefused
 from identity.realms import PORTAL
@@ -74,15 +75,18 @@ class _Endpoints:
         except IdentityUnavailable as error:
             return _try_again(error)
         details = login_details(entry.issuer.issuer if entry else None)
+        details["directIssuer"] = entry.direct.issuer if entry else None
         return JSONResponse(details, 200 if entry else 404, headers=_UNCACHED)
 
     async def home(self, request: Request) -> Response:
         """Where the people of an e-mail domain log in: the same members, and status, for one that nobody has."""
         try:
-            issuer, provider = await self._doors().homes.of(request.path_params["domain"])
+            issuer, provider, direct = await self._doors().homes.of(request.path_params["domain"])
         except IdentityUnavailable as error:
             return _try_again(error)
         details = login_details(issuer) | {"identityProvider": provider, "code": None}
+        if direct:
+            details |= direct_details(str(issuer), str(provider))
         return JSONResponse(details, headers=_UNCACHED)
 
     async def logout(self, request: Request) -> Response:

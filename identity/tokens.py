@@ -37,13 +37,18 @@ _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """A health system's issuer as the registry knows it. `keys_url` is ours, never the token's."""
+    """A health system's issuer as the registry knows it. `keys_url` is ours, never the token's.
+
+    Beside its realm a health system has an issuer of our own, for people who come without the broker: its `direct` one,
+    whose subjects are ids of people.
+    """
 
     issuer: str
     tenant_id: UUID
     keys_url: str
     algorithms: frozenset[str] = ALGORITHMS
     clients: frozenset[str] = CLIENTS
+    direct: bool = False
 
     @property
     def userinfo_url(self) -> str:

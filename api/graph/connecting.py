@@ -62,6 +62,10 @@ class AddIdentityProviderInput:
     secret_expires_at: dt.datetime | None = strawberry.field(
         default=None, description="When the provider will not take it any more."
     )
+    direct: bool = strawberry.field(
+        default=False,
+        description="Whether the API itself is to speak with it, and not the realm (SAML).",
+    )
     creates: bool = strawberry.field(
         default=False, description="Whether its logins may make people."
     )
@@ -160,6 +164,7 @@ class Mutation:
                 input.client_secret,
                 input.creates,
                 input.metadata_url,
+                input.direct,
                 input.secret_expires_at,
             )
             keys = await work.sealer()

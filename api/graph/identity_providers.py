@@ -62,6 +62,9 @@ class IdentityProvider(Node):
     protocol: Protocol | None = computed(
         "read", "What it speaks.", lambda p, *_: enum_name(p.protocol)
     )
+    direct: bool | None = column(
+        "read", "Whether the API itself speaks with it, and not the realm (SAML)."
+    )
     vendor: str | None = column("read", "Whose product it is; `generic` for any other.")
     name: str | None = column("read", "What people call it.")
     state: ProviderState | None = computed(

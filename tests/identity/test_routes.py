@@ -40,6 +40,7 @@ MEMBERS = {
     "authorizationEndpoint",
     "tokenEndpoint",
     "endSessionEndpoint",
+    "directIssuer",
     "code",
 }
 
@@ -82,6 +83,7 @@ async def test_a_portal_learns_where_to_log_in(house: House, client: httpx.Async
         "authorizationEndpoint": f"{issuer}/protocol/openid-connect/auth",
         "tokenEndpoint": f"{issuer}/protocol/openid-connect/token",
         "endSessionEndpoint": f"{issuer}/protocol/openid-connect/logout",
+        "directIssuer": f"/direct/{issuer.rpartition('/')[2]}",
         "code": None,
     }
 

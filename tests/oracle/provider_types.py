@@ -33,7 +33,7 @@ ABOUT = (
         "identity_provider",
         "tenant:read",
         {
-            **columns("vendor name issuer clientId certificates creates version"),
+            **columns("vendor name issuer clientId certificates creates direct version"),
             **columns("metadataUrl metadataReadAt metadataProblem expiresAt"),
             "expiresWithin": Leaf(_warning),
             **enums("protocol state"),

@@ -1,0 +1,270 @@
+"""Logins by SAML without the broker, from the hospital's page to what the API lets them do."""
+
+import asyncio
+import datetime as dt
+from urllib.parse import urlsplit
+
+import pytest
+from sqlalchemy import update
+
+from domain.direct_logins import DirectSession, SamlRequest
+from domain.identity_providers import HeldAccount, ProviderTest, SignIn
+from domain.organization import Tenant
+from domain.people import Person
+from identity.errors import NotAdmitted
+from identity.providers import activate, start_test, suspend
+from identity.provisioning import deactivate_person
+from identity.revocation import revoke_session, revoke_sessions, sessions_of
+from identity.sync import cell_session
+from identity.tokens import MAX_BYTES
+from tests.identity.direct.conftest import CALLBACK, Hall
+from tests.identity.forge import Authority
+from tests.identity.py_provider import query_of
+from tests.identity.saml.forge import signer
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_from_a_draft_to_somebodys_first_day(hall: Hall) -> None:
+    assert (
+        await hall.begin()
+    ).status_code == 404  # a draft lets nobody as far as the hospital's page
+    await hall.open()
+    tokens, nora = await hall.come()
+    assert [(g.role, g.source) for g in nora.grants] == [("nurse", "idp")]
+    (person,) = await hall.rows(Person, id=nora.person_id)
+    assert (person.user_name, person.email, person.source) == ("nora", "nora@corp.example", "idp")
+    # She comes again, as herself, and holds what her groups give by now.
+    hall.it.attributes["groups"] = ["choir"]
+    _, again = await hall.come()
+    assert (again.person_id, again.grants) == (nora.person_id, ())
+    assert not await hall.house.stands(nora)
+    log = await hall.rows(SignIn, person_id=nora.person_id)
+    assert [entry.outcome for entry in log] == ["admitted"] * 2
+    # Sessions are listed, and one that is ended is over with the next request, also for who would refresh it.
+    async with cell_session(hall.cell, hall.tenant_id) as session:
+        found = await sessions_of(session, hall.agent, nora.person_id)
+        assert {one.sid for one in found} == {nora.session.sid, again.session.sid}
+        await revoke_session(session, hall.agent, nora.person_id, nora.session.sid)
+    with pytest.raises(NotAdmitted):
+        await hall.loader.actor(tokens["access_token"], fresh=True)
+    assert (await hall.refreshed(tokens["refresh_token"])).json() == {"error": "invalid_grant"}
+    assert await hall.house.stands(again)
+
+
+async def test_a_try_tells_what_is_wrong(hall: Hall) -> None:
+    await hall.step(start_test)
+    good = hall.it.signs
+    hall.it.signs = signer("another")
+    hall.it.knows((await hall.http.get(f"{hall.at}/metadata")).content)
+    told = await hall.login()
+    assert (told["error"], told["reason"]) == ("access_denied", "signature")
+    (test,) = await hall.rows(ProviderTest)
+    assert test.passed is False
+    assert test.steps == [f"signature: failed. {told['error_description']}"]
+    assert (await hall.provider()).state == "draft"
+    hall.it.signs = good
+    hall.it.knows((await hall.http.get(f"{hall.at}/metadata")).content)
+    await hall.step(start_test)
+    assert (await hall.login())["reason"] == "TESTED"
+    assert (await hall.provider()).state == "tested"
+
+
+async def test_people_who_cannot_be_told_are_held(hall: Hall) -> None:
+    await hall.open()
+    hall.it.attributes["mail"] = "nora@elsewhere.example"
+    told = await hall.login()
+    assert (told["error"], told["reason"]) == ("access_denied", "DOMAIN_NOT_PROVEN")
+    (held,) = await hall.rows(HeldAccount)
+    assert (held.subject, held.reason) == ("py-nora-1", "DOMAIN_NOT_PROVEN")
+    assert not await hall.rows(DirectSession)
+
+
+async def test_an_answer_is_taken_once_and_by_whom_it_was_asked_of(hall: Hall) -> None:
+    await hall.open()
+    form = await hall.answered()
+    answers = await asyncio.gather(*(hall.brought(form) for _ in range(4)))
+    assert sorted(answer.status_code for answer in answers) == [303, 400, 400, 400]
+    again = await hall.brought(form)
+    assert (again.status_code, again.json()) == (
+        400,
+        {"error": "SAML_REFUSED", "reason": "request"},
+    )
+    # The same assertion for another request that waits: it does not answer that one.
+    other = await hall.answered()
+    told = await hall.brought({**other, "SAMLResponse": form["SAMLResponse"]})
+    assert query_of(told.headers["location"])["reason"] == "request"
+    # A request pays for one look: what was brought wrongly is not looked at again.
+    assert (await hall.brought(other)).status_code == 400
+    for state in ("", "_", "x", "_" + "0" * 32, other["RelayState"].upper(), "_" + "z" * 32):
+        assert (await hall.brought({**other, "RelayState": state})).status_code == 400
+    # One that has waited for more than ten minutes waits no more.
+    late = await hall.answered()
+    past = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
+    await hall.house.execute(update(SamlRequest).values(until=past))
+    assert (await hall.brought(late)).status_code == 400
+    (only,) = await hall.rows(DirectSession)
+    assert only.name_id == "py-nora-1"
+
+
+async def test_an_assertion_is_taken_once_whatever_it_answers(hall: Hall) -> None:
+    """The request alone would hold replays off; this holds where a request were to be there twice."""
+    await hall.open()
+    form = await hall.answered()
+    (request,) = await hall.rows(SamlRequest)
+    assert (await hall.brought(form)).status_code == 303
+    copied = {c.name: getattr(request, c.name) for c in SamlRequest.__table__.columns}
+    await hall.save(SamlRequest(**copied))
+    told = query_of((await hall.brought(form)).headers["location"])
+    assert (told["error"], told["reason"]) == ("access_denied", "replayed")
+    assert len(await hall.rows(DirectSession)) == 1
+
+
+async def test_addresses_that_nobody_registered(hall: Hall) -> None:
+    await hall.open()
+    for changes in (
+        {"redirect_uri": f"{CALLBACK}/more"},
+        {"redirect_uri": "https://evil.example/callback"},
+        {"redirect_uri": ""},
+        {"client_id": "other"},
+        {"client_id": "admin-portal"},
+        {"code_challenge": "short"},
+        {"code_challenge": ""},
+        {"code_challenge_method": "plain"},
+        {"response_type": "token"},
+        {"state": "s" * 501},
+        {"state": "a\nb"},
+    ):
+        answer = await hall.begin(**changes)
+        assert (answer.status_code, answer.json()) == (400, {"error": "invalid_request"}), changes
+    assert not await hall.rows(SamlRequest)
+    for path in (
+        f"{hall.issuer}x/certs",
+        f"{hall.issuer}/{hall.tenant_id}/metadata",
+        f"{hall.issuer}/no-id/login",
+    ):
+        assert (await hall.http.get(path)).status_code == 404
+
+
+async def test_what_is_too_large_or_no_form(hall: Hall) -> None:
+    await hall.open()
+    form = await hall.answered()
+    large = await hall.brought({**form, "SAMLResponse": "A" * (256 * 1024)})
+    assert large.status_code == 413
+    twice = f"SAMLResponse=a&SAMLResponse=b&RelayState={form['RelayState']}"
+    for body in (twice.encode(), b"\xff=1", b"&".join(b"a%d=1" % n for n in range(50)), b""):
+        answer = await hall.http.post(f"{hall.at}/acs", content=body)
+        assert answer.status_code == 400
+    assert (await hall.brought(form)).status_code == 303  # none of these has used the request up
+
+
+async def test_a_code_is_good_once_for_whoever_asked(hall: Hall) -> None:
+    await hall.open()
+    for changes in (
+        {"code_verifier": "w" * 43},
+        {"code_verifier": ""},
+        {"redirect_uri": "https://portal.example/other"},
+        {"client_id": "admin-portal"},
+        {"code": "no-code"},
+        {"grant_type": "password"},
+    ):
+        told = await hall.login()
+        answer = await hall.redeemed(told["code"], **changes)
+        assert answer.status_code == 400, changes
+    code = (await hall.login())["code"]
+    wrong = await hall.redeemed(code.partition(".")[0] + ".other")
+    assert wrong.status_code == 400
+    tokens = (await hall.redeemed(code)).json()
+    assert await hall.loader.actor(tokens["access_token"])
+    # A code that comes again was stolen from somebody: the session is over.
+    assert (await hall.redeemed(code)).json() == {"error": "invalid_grant"}
+    with pytest.raises(NotAdmitted):
+        await hall.loader.actor(tokens["access_token"], fresh=True)
+    late = (await hall.login())["code"]
+    past = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=2)
+    await hall.house.execute(update(DirectSession).values(used_at=past))
+    assert (await hall.redeemed(late)).status_code == 400
+
+
+async def test_a_refresh_token_is_good_once(hall: Hall) -> None:
+    await hall.open()
+    tokens, _ = await hall.come()
+    first = tokens["refresh_token"]
+    second = (await hall.refreshed(first)).json()
+    nora = await hall.loader.actor(second["access_token"])
+    third = (await hall.refreshed(second["refresh_token"])).json()
+    assert (await hall.refreshed(first)).json() == {"error": "invalid_grant"}
+    assert not await hall.house.stands(nora)
+    assert (await hall.refreshed(third["refresh_token"])).status_code == 400
+    for token in ("", "x", ".", f"{hall.tenant_id.hex}.x"):
+        assert (await hall.refreshed(token)).status_code == 400
+
+
+async def test_everything_that_shuts_somebody_out_ends_refreshing_too(hall: Hall) -> None:
+    await hall.open()
+    tokens, nora = await hall.come()
+    async with cell_session(hall.cell, hall.tenant_id) as session:
+        await revoke_sessions(session, hall.agent, nora.person_id)
+    assert (await hall.refreshed(tokens["refresh_token"])).status_code == 400
+    await asyncio.sleep(1)  # tokens carry whole seconds, and those from before the cut stay refused
+    # Left alone for longer than the health system allows, or beyond what a session lasts.
+    tokens, _ = await hall.come()
+    idle = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1801)
+    await hall.house.execute(update(DirectSession).values(used_at=idle))
+    assert (await hall.refreshed(tokens["refresh_token"])).status_code == 400
+    tokens, _ = await hall.come()
+    await hall.house.execute(update(DirectSession).values(ends_at=dt.datetime.now(dt.UTC)))
+    assert (await hall.refreshed(tokens["refresh_token"])).status_code == 400
+    # The provider is closed: with the next request, and for new logins.
+    tokens, nora = await hall.come()
+    await hall.step(suspend)
+    assert not await hall.house.stands(nora)
+    assert (await hall.refreshed(tokens["refresh_token"])).status_code == 400
+    assert (await hall.begin()).status_code == 404
+    await hall.step(activate)
+    await asyncio.sleep(1)
+    tokens, nora = await hall.come()
+    async with cell_session(hall.cell, hall.tenant_id) as session:
+        await deactivate_person(session, hall.agent, nora.person_id)
+    assert (await hall.refreshed(tokens["refresh_token"])).status_code == 400
+    assert (await hall.login())["reason"] == "INACTIVE"
+    await hall.house.touch_tenant(state="suspended")
+    assert not await hall.house.stands(nora)
+
+
+async def test_a_provider_closed_while_somebody_logs_in_lets_them_in_no_more(hall: Hall) -> None:
+    await hall.open()
+    form = await hall.answered()
+    code = (await hall.login())["code"]
+    await hall.step(suspend)
+    assert query_of((await hall.brought(form)).headers["location"])["reason"] == "PROVIDER_INACTIVE"
+    assert (await hall.redeemed(code)).status_code == 400
+
+
+async def test_tokens_are_verified_as_all_others_are(hall: Hall) -> None:
+    await hall.open()
+    tokens, nora = await hall.come()
+    token = await hall.loader.tokens.verify(tokens["access_token"])
+    assert token.issuer.direct
+    assert (token.subject, token.provider) == (str(nora.person_id), hall.provider_id)
+    assert len(tokens["access_token"]) < MAX_BYTES
+    published = (await hall.http.get(f"{hall.issuer}/certs")).json()["keys"]
+    assert [set(key) for key in published] == [{"kty", "crv", "x", "y", "kid", "use", "alg"}]
+    # The same words by another key, under the issuer's name and the key's id.
+    forger = Authority(issuer=hall.issuer, tenant_id=hall.tenant_id, kid=published[0]["kid"])
+    claims = {"sub": str(nora.person_id), "idp": str(hall.provider_id), "sid": nora.session.sid}
+    now = int(dt.datetime.now(dt.UTC).timestamp())
+    with pytest.raises(Exception, match="Not authenticated"):
+        await hall.loader.actor(forger.token(None, **claims, iat=now, exp=now + 300, auth_time=now))
+
+
+async def test_who_proves_who_they_are_anew_and_where_a_session_ends_earlier(hall: Hall) -> None:
+    await hall.open()
+    await hall.login(prompt="login")
+    assert hall.it.asked[-1].force_authn == "true"
+    await hall.house.execute(update(Tenant).values(session_max=600, session_idle=60))
+    await hall.login()
+    last = (await hall.rows(DirectSession))[-1]
+    assert last.ends_at - last.authenticated_at == dt.timedelta(seconds=600)
+    assert hall.it.asked[-1].force_authn is None
+    assert urlsplit(hall.it.asked[-1].destination).path == "/sso"

@@ -1,0 +1,251 @@
+"""A hospital's own provider by another's hand: pysaml2. It knows of us only what our metadata say.
+
+It signs and verifies with the xmlsec that the product has too, where it would call a program of the same library.
+"""
+
+import base64
+import html
+import warnings
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import xmlsec
+from cryptography.utils import CryptographyDeprecationWarning
+from lxml import etree
+
+from tests.identity.saml.forge import Signer, signer
+
+with warnings.catch_warnings():
+    # It names a mode of AES by its old place.
+    warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+    from saml2 import BINDING_HTTP_POST, BINDING_HTTP_REDIRECT
+    from saml2.config import IdPConfig
+    from saml2.metadata import entity_descriptor
+    from saml2.saml import NAME_FORMAT_BASIC, NAMEID_FORMAT_PERSISTENT, NameID
+    from saml2.server import Server
+    from saml2.sigver import CryptoBackend
+
+RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
+SHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
+PASSWORD = "urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport"
+_MACE = "urn:mace:dir:attribute-def"
+NAMES = {
+    "userName": f"{_MACE}:uid",
+    "givenName": f"{_MACE}:givenName",
+    "familyName": f"{_MACE}:sn",
+    "email": f"{_MACE}:mail",
+    "groups": "groups",
+}
+"""What it calls what we ask for."""
+POST, REDIRECT = BINDING_HTTP_POST, BINDING_HTTP_REDIRECT
+
+
+class _XmlSec(CryptoBackend):  # type: ignore[misc]  # the library has no types
+    """pysaml2's door to xmlsec, without a program."""
+
+    @property
+    def version(self) -> str:
+        return "1.3.9"
+
+    def sign_statement(self, statement: Any, node_name: str, key_file: str, node_id: str) -> str:
+        root = etree.fromstring(_raw(statement))
+        context = xmlsec.SignatureContext()
+        context.key = xmlsec.Key.from_file(key_file, xmlsec.constants.KeyDataFormatPem)
+        context.sign(self._signature(root, node_id))
+        signed: bytes = etree.tostring(root)
+        return signed.decode()
+
+    def validate_signature(
+        self, text: Any, cert_file: str, cert_type: str, node_name: str, node_id: str
+    ) -> bool:
+        root = etree.fromstring(_raw(text))
+        context = xmlsec.SignatureContext()
+        context.key = xmlsec.Key.from_file(cert_file, xmlsec.constants.KeyDataFormatCertPem)
+        context.verify(self._signature(root, node_id))
+        return True
+
+    def _signature(self, root: Any, node_id: str) -> Any:
+        xmlsec.tree.add_ids(root, ["ID"])
+        (element,) = root.xpath("//*[@ID=$id]", id=node_id)
+        return xmlsec.tree.find_node(element, xmlsec.constants.NodeSignature)
+
+
+def _raw(document: Any) -> bytes:
+    return document if isinstance(document, bytes) else str(document).encode()
+
+
+@dataclass
+class PyProvider:
+    """The provider, with what it says of whoever logs in. `subject` is its id of them."""
+
+    folder: Path
+    base: str
+    attributes: dict[str, Any] = field(default_factory=dict)
+    subject: str = "py-nora-1"
+    context: str = PASSWORD
+    asked: list[Any] = field(default_factory=list)
+    ended: list[Any] = field(default_factory=list)
+    signs: Signer = field(default_factory=lambda: signer("pysaml2"))
+
+    @property
+    def entity_id(self) -> str:
+        return f"{self.base}/meta"
+
+    def knows(self, *service_providers: bytes) -> None:
+        """Read our metadata."""
+        key, certificate = self.folder / "k.pem", self.folder / "c.pem"
+        key.write_bytes(self.signs.key)
+        certificate.write_text(self.signs.certificate)
+        program = self.folder / "xmlsec1"
+        # Asked what it is and what it knows, never to do anything.
+        program.write_text('#!/bin/sh\necho xmlsec1 1.3.9\necho \'"sha256","rsa-sha256"\'\n')
+        program.chmod(0o700)
+        config = IdPConfig()
+        config.load(
+            {
+                "entityid": self.entity_id,
+                "xmlsec_binary": str(program),
+                "key_file": str(key),
+                "cert_file": str(certificate),
+                "metadata": {"inline": [text.decode() for text in service_providers]},
+                "signing_algorithm": RSA_SHA256,
+                "digest_algorithm": SHA256,
+                "service": {
+                    "idp": {
+                        "endpoints": {
+                            "single_sign_on_service": [
+                                (f"{self.base}/sso", POST),
+                                (f"{self.base}/sso", REDIRECT),
+                            ],
+                            "single_logout_service": [(f"{self.base}/slo", REDIRECT)],
+                        },
+                        "want_authn_requests_signed": True,
+                        "sign_assertion": True,
+                        "sign_response": False,
+                        "name_id_format": [NAMEID_FORMAT_PERSISTENT],
+                        "policy": {
+                            "default": {
+                                "lifetime": {"minutes": 5},
+                                "attribute_restrictions": None,
+                                "name_form": NAME_FORMAT_BASIC,
+                            }
+                        },
+                    }
+                },
+            }
+        )
+        self.config = config
+        self.server = Server(config=config)
+        self.server.sec.crypto = _XmlSec()
+
+    def metadata(self) -> bytes:
+        """What it says of itself."""
+        return str(entity_descriptor(self.config)).encode()
+
+    def login(self, told: dict[str, str], binding: str = REDIRECT) -> tuple[str, dict[str, str]]:
+        """Somebody logs in: where their browser posts what. Refuses requests that we have not signed."""
+        beside = (
+            {name: told.get(name) for name in ("RelayState", "SigAlg", "Signature")}
+            if binding == REDIRECT
+            else {}
+        )
+        request = self.server.parse_authn_request(
+            told["SAMLRequest"],
+            binding,
+            relay_state=beside.get("RelayState"),
+            sigalg=beside.get("SigAlg"),
+            signature=beside.get("Signature"),
+        )
+        self.asked.append(request.message)
+        to = self.server.response_args(request.message)
+        response = self.server.create_authn_response(
+            identity=dict(self.attributes),
+            userid=self.subject,
+            name_id=NameID(format=NAMEID_FORMAT_PERSISTENT, text=self.subject),
+            authn={"class_ref": self.context, "authn_auth": self.base},
+            sign_assertion=True,
+            sign_response=False,
+            sign_alg=RSA_SHA256,
+            digest_alg=SHA256,
+            in_response_to=to["in_response_to"],
+            destination=to["destination"],
+            sp_entity_id=to["sp_entity_id"],
+        )
+        form = {"SAMLResponse": base64.b64encode(str(response).encode()).decode()}
+        return to["destination"], form | {"RelayState": told.get("RelayState", "")}
+
+    def logout(self, told: dict[str, str]) -> str:
+        """It is asked to end its session: where the browser goes back to."""
+        request = self.server.parse_logout_request(
+            told["SAMLRequest"],
+            REDIRECT,
+            relay_state=told.get("RelayState"),
+            sigalg=told.get("SigAlg"),
+            signature=told.get("Signature"),
+        )
+        self.ended.append(request.message)
+        response = self.server.create_logout_response(request.message, [REDIRECT])
+        to = self.server.response_args(request.message, [REDIRECT])["destination"]
+        return self._sent(str(response), to, told.get("RelayState", ""), answer=True)
+
+    def end(self, to: str, entity_id: str, index: str | None) -> str:
+        """It ends somebody's sessions by itself: where their browser is sent."""
+        _, request = self.server.create_logout_request(
+            to,
+            entity_id,
+            name_id=NameID(format=NAMEID_FORMAT_PERSISTENT, text=self.subject),
+            session_indexes=[index] if index else None,
+        )
+        return self._sent(str(request), to, "its-state", answer=False)
+
+    def ended_there(self, told: dict[str, str]) -> bool:
+        """Whether what we answered to that says that it is done."""
+        response = self.server.parse_logout_request_response(told["SAMLResponse"], REDIRECT)
+        return bool(response.status_ok())
+
+    def _sent(self, message: str, to: str, state: str, *, answer: bool) -> str:
+        sent = self.server.apply_binding(
+            REDIRECT, message, to, state, response=answer, sign=True, sigalg=RSA_SHA256
+        )
+        return str(dict(sent["headers"])["Location"])
+
+    def serve(self) -> ThreadingHTTPServer:
+        """Serve its login page, which asks nobody anything, at a port of `base`."""
+        provider = self
+
+        class Page(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._answer(dict(parse_qsl(urlsplit(self.path).query)), REDIRECT)
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"])).decode()
+                self._answer(dict(parse_qsl(body)), POST)
+
+            def _answer(self, told: dict[str, str], binding: str) -> None:
+                to, form = provider.login(told, binding)
+                fields = "".join(
+                    f'<input name="{name}" value="{html.escape(value)}"/>'
+                    for name, value in form.items()
+                )
+                page = f'<form method="post" action="{html.escape(to)}">{fields}</form>'.encode()
+                self.send_response(200)
+                self.send_header("content-type", "text/html")
+                self.send_header("content-length", str(len(page)))
+                self.end_headers()
+                self.wfile.write(page)
+
+            def log_message(self, *_: object) -> None:
+                """Nothing is written."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", urlsplit(self.base).port or 0), Page)
+        Thread(target=server.serve_forever, daemon=True).start()
+        return server
+
+
+def query_of(address: str) -> dict[str, str]:
+    """What an address carries."""
+    return dict(parse_qsl(urlsplit(address).query))
