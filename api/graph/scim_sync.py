@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Annotated, Any
 
 import strawberry
-from sqlalchemy import case, func, select
+from sqlalchemy import case, func
 from sqlalchemy import literal_column as raw
 
 from api.graph.encounters import local_id
@@ -16,18 +16,16 @@ from api.plan.fetch import page
 from api.plan.mapping import attribute, column, computed, enum_name, instant, joined, one, table
 from api.plan.page import Listing
 from authz.guard import guarded_session
-from domain.scim import ScimGroup, ScimUser
 from domain.scim import ScimToken as ScimTokens
 from domain.scim_departures import ScimDeparture as ScimDepartures
 from domain.scim_departures import ScimRelease as ScimReleases
 from domain.scim_requests import Asked
 from domain.scim_requests import ScimRequest as ScimRequests
-from identity.scim.departures import count_held, limit_of
+from identity.scim.summaries import summary_of
 
 TOKENS = Listing(ScimTokens, "tenant", "created_at", ScimTokens, descending=True)
 REQUESTS = Listing(ScimRequests, "tenant", "created_at", ScimRequests, descending=True)
 DEPARTURES = Listing(ScimDepartures, "tenant", "asked_at", ScimDepartures, descending=True)
-DAY = dt.timedelta(days=1)
 strawberry.enum(Asked, name="ScimResource", description="What a request of a directory is about.")
 
 
@@ -138,9 +136,11 @@ class Query:
         if not actor.predicate("tenant", "read").allows(whole):
             return None
         async with guarded_session(context.cell, actor) as session:
-            found = await _summary(session, agent_of(context))
+            found = await summary_of(session, agent_of(context))
         await context.still_valid()
-        return found
+        moments = {"last_request_at": found.last_request_at, "released_until": found.released_until}
+        told = {name: at and instant(at) for name, at in moments.items()}
+        return ScimSync(**vars(found) | told)
 
     @root("tenant:read", "Tokens of directories, the newest first, those that have ended too.")
     async def scim_tokens(
@@ -209,41 +209,3 @@ def _ended_so(row: Any, failed: bool | None) -> list[Any]:
 def _about(row: Any, c: Any, whose: Any) -> list[Any]:
     found = attribute(row, "resource_id")
     return [] if whose is None else [found == c.binds.value("resource_id", found.type)]
-
-
-async def _summary(session: Any, agent: Any) -> ScimSync:
-    lately = ScimRequests.created_at > agent.now - DAY
-    here = ScimRequests.tenant_id == agent.tenant_id
-    counts = select(func.count(), func.count().filter(ScimRequests.status >= 400)).select_from(
-        ScimRequests
-    )
-    requests, failures = (await session.execute(counts.where(here, lately))).one()
-    last = await session.scalar(
-        select(ScimRequests.created_at)
-        .where(here)
-        .order_by(ScimRequests.created_at.desc(), ScimRequests.id.desc())
-        .limit(1)
-    )
-    until = await session.scalar(
-        select(func.max(ScimReleases.until)).where(
-            ScimReleases.tenant_id == agent.tenant_id, ScimReleases.until > agent.now
-        )
-    )
-    pushed = [
-        await session.scalar(
-            select(func.count())
-            .select_from(of)
-            .where(of.tenant_id == agent.tenant_id, of.deleted_at.is_(None))
-        )
-        for of in (ScimUser, ScimGroup)
-    ]
-    return ScimSync(
-        last_request_at=instant(last) if last else None,
-        requests=requests,
-        failures=failures,
-        users=pushed[0],
-        groups=pushed[1],
-        held_departures=await count_held(session, agent),
-        departures_a_day=await limit_of(session, agent),
-        released_until=instant(until) if until else None,
-    )

@@ -50,7 +50,7 @@ async def test_a_token_is_replaced_with_an_overlap_and_revoked(office: Office) -
     assert (warned[old["id"]], warned[turned["id"]]) == (7, None)
     for _ in range(2):
         gone = await do(office, one, "revokeScimToken", "endsWithin", id=old["id"])
-        assert gone.data["scimToken"]["endsWithin"] == 0
+    assert gone.data["scimToken"]["endsWithin"] == 0
     ended = await refused(office, one, "rotateScimToken", id=old["id"])
     assert ended.outcome == "NOT_FOUND"
     for more in (
