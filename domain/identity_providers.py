@@ -5,13 +5,17 @@ import uuid
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, delete, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Text
 
+from domain.audit import Agent
 from domain.model import Identified, Stamped, one_of
 
+SIGN_INS_KEPT = dt.timedelta(days=400)
+"""How long logins are listed; the audit trail has what people did, for as long as it is kept."""
 CERTIFICATES = 2
 """How many certificates of one provider are taken at a time: the present one and the one that follows it."""
 
@@ -237,3 +241,13 @@ class HeldAccount(Stamped, Identified):
     state: Mapped[str] = mapped_column(server_default="open")
     decided_by: Mapped[uuid.UUID | None]
     decided_at: Mapped[dt.datetime | None]
+
+
+async def forget_sign_ins(session: AsyncSession, agent: Agent) -> None:
+    """Remove the logins that were long ago."""
+    await session.execute(
+        delete(SignIn).where(
+            SignIn.tenant_id == agent.tenant_id, SignIn.created_at < agent.now - SIGN_INS_KEPT
+        ),
+        execution_options={"synchronize_session": False},
+    )

@@ -8,11 +8,14 @@ from uuid import UUID
 import procrastinate
 
 from domain.audit import Agent
+from domain.direct_logins import forget_direct
+from domain.identity_providers import forget_sign_ins
 from domain.keys import forget
 from domain.logins import forget_sessions
 from domain.scim_requests import forget_requests
 from identity.deferral import defer_check_domain, defer_refresh_provider
 from identity.domains import domains_of
+from identity.provider_notices import warn_of_providers
 from identity.providers import published
 from identity.reminders import LOOK
 from identity.scim.departures import forget_departures
@@ -45,6 +48,8 @@ async def forget_keys(context: procrastinate.JobContext, *, tenant_id: str) -> N
         agent = Agent(tenant_id=tenant, now=dt.datetime.now(dt.UTC))
         await forget(session, agent)
         await forget_sessions(session, agent)
+        await forget_sign_ins(session, agent)
+        await forget_direct(session, agent)
         await forget_requests(session, agent)
         await forget_departures(session, agent)
 
@@ -59,7 +64,9 @@ async def look_after(context: procrastinate.JobContext, *, tenant_id: str) -> No
             await defer_check_domain(session, tenant, domain_id)
         for provider_id in providers:
             await defer_refresh_provider(session, tenant, provider_id)
-        await warn_of_tokens(session, Agent(tenant_id=tenant, now=dt.datetime.now(dt.UTC)))
+        agent = Agent(tenant_id=tenant, now=dt.datetime.now(dt.UTC))
+        await warn_of_tokens(session, agent)
+        await warn_of_providers(session, agent)
 
 
 def _accounts(context: procrastinate.JobContext) -> Any:

@@ -21,6 +21,7 @@ from domain.people import Person, RoleGrant
 from domain.reminders import Refused
 from identity.administrators import SYSTEM_ADMIN
 from identity.deferral import TELL_ADMINISTRATORS, TELL_PERSON, defer_letters
+from identity.provider_notices import provider_ends
 from identity.scim.notices import departures_held, token_ends
 from identity.sync import cell_session, in_force
 
@@ -30,6 +31,7 @@ Told = tuple[str, str] | None
 WRITERS: Mapping[str, Callable[[AsyncSession, Agent, str], Awaitable[Told]]] = {
     "scim_token": token_ends,
     "scim_departures": departures_held,
+    "identity_provider": provider_ends,
 }
 """Kind of notice -> what it says, about something that a text names."""
 

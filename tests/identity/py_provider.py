@@ -121,7 +121,10 @@ class PyProvider:
                                 (f"{self.base}/sso", POST),
                                 (f"{self.base}/sso", REDIRECT),
                             ],
-                            "single_logout_service": [(f"{self.base}/slo", REDIRECT)],
+                            "single_logout_service": [
+                                (f"{self.base}/slo", REDIRECT),
+                                (f"{self.base}/slo", POST),
+                            ],
                         },
                         "want_authn_requests_signed": True,
                         "sign_assertion": True,
@@ -192,6 +195,15 @@ class PyProvider:
         to = self.server.response_args(request.message, [REDIRECT])["destination"]
         return self._sent(str(response), to, told.get("RelayState", ""), answer=True)
 
+    def logout_posted(self, told: dict[str, str]) -> str:
+        """The same by POST: the page that takes the browser back."""
+        request = self.server.parse_logout_request(told["SAMLRequest"], POST)
+        self.ended.append(request.message)
+        response = self.server.create_logout_response(request.message, [POST], sign=True)
+        to = self.server.response_args(request.message, [POST])["destination"]
+        state = told.get("RelayState", "")
+        return str(self.server.apply_binding(POST, str(response), to, state, response=True)["data"])
+
     def end(self, to: str, entity_id: str, index: str | None) -> str:
         """It ends somebody's sessions by itself: where their browser is sent."""
         _, request = self.server.create_logout_request(
@@ -226,12 +238,18 @@ class PyProvider:
                 self._answer(dict(parse_qsl(body)), POST)
 
             def _answer(self, told: dict[str, str], binding: str) -> None:
+                if self.path.startswith("/slo"):
+                    self._show(provider.logout_posted(told))
+                    return
                 to, form = provider.login(told, binding)
                 fields = "".join(
                     f'<input name="{name}" value="{html.escape(value)}"/>'
                     for name, value in form.items()
                 )
-                page = f'<form method="post" action="{html.escape(to)}">{fields}</form>'.encode()
+                self._show(f'<form method="post" action="{html.escape(to)}">{fields}</form>')
+
+            def _show(self, text: str) -> None:
+                page = text.encode()
                 self.send_response(200)
                 self.send_header("content-type", "text/html")
                 self.send_header("content-length", str(len(page)))
