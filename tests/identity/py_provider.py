@@ -199,7 +199,10 @@ class PyProvider:
         """The same by POST: the page that takes the browser back."""
         request = self.server.parse_logout_request(told["SAMLRequest"], POST)
         self.ended.append(request.message)
-        response = self.server.create_logout_response(request.message, [POST], sign=True)
+        # Left to itself it signs with SHA-1, which nobody here takes.
+        response = self.server.create_logout_response(
+            request.message, [POST], sign=True, sign_alg=RSA_SHA256, digest_alg=SHA256
+        )
         to = self.server.response_args(request.message, [POST])["destination"]
         state = told.get("RelayState", "")
         return str(self.server.apply_binding(POST, str(response), to, state, response=True)["data"])
