@@ -208,7 +208,7 @@ class Office:
         """Every table with a digest of what both health systems have in it; not what was denied, nor who has come."""
         part = (
             "select '{0}' as name, count(*) || ' ' || coalesce("
-            "md5(string_agg(md5(t::text), '' order by md5(t::text))), '') as digest"
+            "sum(hash_record_extended(t, 0)::numeric), 0) as digest"
             " from {0} t where tenant_id = any(%(ids)s){1}"
         )
         further = {"audit_event": " and outcome <> 'denied'"}
@@ -217,11 +217,19 @@ class Office:
         rows = self.owner.execute(text, {"ids": ids}).fetchall()
         return {name: digest for name, digest in rows if name != "login_session"}
 
-    def events(self) -> list[dict[str, Any]]:
-        """The audit events of both health systems, oldest first."""
+    def recorded(self) -> int:
+        """How many audit events both health systems have."""
         ids = [self.here.tenant.tenant_id, self.there.tenant.tenant_id]
-        text = "select * from audit_event where tenant_id = any(%s) order by recorded_at, id"
-        return self.query(text, ids)
+        (found,) = self.query("select count(*) from audit_event where tenant_id = any(%s)", ids)
+        return int(found["count"])
+
+    def events(self, known: int = 0) -> list[dict[str, Any]]:
+        """The audit events of both health systems, oldest first, but for so many."""
+        ids = [self.here.tenant.tenant_id, self.there.tenant.tenant_id]
+        text = (
+            "select * from audit_event where tenant_id = any(%s) order by recorded_at, id offset %s"
+        )
+        return self.query(text, ids, known)
 
     async def waiting(self) -> int:
         """The process id of a backend that waits for a lock in this database, as soon as there is one."""

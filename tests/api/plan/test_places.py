@@ -1,5 +1,6 @@
 """A page within a node opens that node alone, and what hangs on its rows is still shown from everywhere else."""
 
+import datetime as dt
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,15 @@ from tests import make
 from tests.api.plan.asking import Asked, actor_of, ask
 from tests.database import Database
 
+BOOK = (
+    "mutation($input: BookAppointmentInput!) { bookAppointment(input: $input) { appointment {"
+    " startsAt %s } userErrors { code } } }"
+)
+
 
 @dataclass(frozen=True)
 class Town:
-    """Two clinics and a third; a patient seen at the first two, with a visit at each."""
+    """Two clinics and a third; a patient seen at the first two, with a visit at each, and who may be booked there."""
 
     tenant_id: uuid.UUID
     here: uuid.UUID
@@ -22,6 +28,7 @@ class Town:
     third: uuid.UUID
     patient: uuid.UUID
     visits: dict[uuid.UUID, uuid.UUID]
+    doctor: uuid.UUID
 
 
 @pytest.fixture
@@ -31,7 +38,10 @@ def town(database: Database) -> Town:
     patient, *sites = make.patient_at(tree.tenant, here, there)
     visits = [make.encounter(patient, clinic) for clinic in (here, there)]  # type: ignore[arg-type] # the first row is the patient
     bills = [make.invoice(patient, clinic) for clinic in (here, there)]  # type: ignore[arg-type] # as above
-    make.save(database, *tree.rows, patient, *sites, *visits, *bills)
+    doctor = make.practitioner(tree.tenant)
+    booked = make.bookable(doctor)
+    assigned = [make.assignment(booked, clinic) for clinic in (here, there)]
+    make.save(database, *tree.rows, patient, *sites, *visits, *bills, doctor, booked, *assigned)
     return Town(
         tree.tenant.tenant_id,
         here.id,
@@ -39,6 +49,7 @@ def town(database: Database) -> Town:
         third.id,
         patient.id,  # type: ignore[attr-defined] # as above
         {visit.clinic_id: visit.id for visit in visits},
+        doctor.id,
     )
 
 
@@ -126,3 +137,25 @@ def test_another_role_elsewhere_still_opens_fields(
     asked = ask(database, tmp_path, actor, text, {"here": f"OrgUnit:{town.here}"})
     assert one(asked, "patients")["balance"] is not None
     assert asked.scope("patient") == {str(town.here), str(town.there)}
+
+
+@pytest.mark.parametrize("further", ["", "patient { appointments { id } }"])
+def test_a_booking_opens_its_unit_alone(both: Asker, further: str) -> None:
+    """Unless the answer selects visits that may lie elsewhere."""
+    town, start = both.town, dt.datetime.now(dt.UTC) + dt.timedelta(days=3)
+    actor = actor_of(
+        both.database, town.tenant_id, [("clinic_admin", clinic) for clinic in both.clinics]
+    )
+    given = {
+        "unit": f"OrgUnit:{town.here}",
+        "patient": f"Patient:{town.patient}",
+        "practitioner": f"Practitioner:{town.doctor}",
+        "startsAt": start.replace(microsecond=0).isoformat(),
+        "minutes": 30,
+    }
+    asked = ask(both.database, both.keys, actor, BOOK % further, {"input": given})
+    assert asked.data["bookAppointment"]["userErrors"] == []
+    opened = {str(town.here), str(town.there)} if further else {str(town.here)}
+    assert asked.scope("appointment") == opened
+    written = dict(asked.settings)["app.write_appointment"]
+    assert set(written.strip("{}").split(",")) == opened
