@@ -208,6 +208,19 @@ def bench_scim(
         raise typer.Exit(command(users, effort))
 
 
+@app.command("load-scim")
+def load_scim(
+    users: Annotated[int, typer.Option(min=10, help="At each of two health systems.")] = 1_000,
+    groups: Annotated[int, typer.Option(min=5, help="Likewise.")] = 50,
+    rate: Annotated[float, typer.Option(min=1, help="Requests a second of each directory.")] = 25,
+) -> None:
+    """Let two directories synchronize two health systems at once; fails where anything is lost or refused."""
+    from dev.sync_load.main import Size, command
+
+    with _sentences():
+        raise typer.Exit(command(Size(users, groups, rate)))
+
+
 @app.command()
 def live(
     trials: Annotated[int, typer.Option(min=1, help="Of each way of cutting somebody off.")] = 200,
