@@ -18,7 +18,12 @@ import httpx
 import orjson
 import stamina
 from keycloak import KeycloakAdmin
-from keycloak.exceptions import KeycloakError, KeycloakPostError, raise_error_from_response
+from keycloak.exceptions import (
+    KeycloakConnectionError,
+    KeycloakError,
+    KeycloakPostError,
+    raise_error_from_response,
+)
 
 from identity.keycloak_connection import TIMEOUT, Connection
 from identity.keycloak_connection import Account as Account
@@ -179,8 +184,11 @@ class Realm:
         await self._ask("update user", lambda: self._admin.a_update_user(user["id"], user))
 
     async def set_password(self, user_id: str, password: str, *, temporary: bool) -> None:
-        """Set a password; a temporary one must be changed at the next login. Ends no session."""
-        await self._ask(
+        """Set a password; a temporary one must be changed at the next login. Ends no session.
+
+        Goes out once: sent again after a lost answer it would be refused as one that was used before.
+        """
+        await self._call(
             "set password",
             lambda: self._admin.a_set_user_password(user_id, password, temporary=temporary),
         )
@@ -318,11 +326,27 @@ class Realm:
             raise RuntimeError("A Keycloak realm object belongs to one event loop.")
         self._loop = loop
         try:
-            return await send()
+            return await self._answered(send)
         except KeycloakError as error:
             status = error.response_code
+        if status == httpx.codes.FORBIDDEN and self._connection.forget_token():
+            # Rights that are newer than the token are not in it; and what was refused was not done.
+            try:
+                return await self._answered(send)
+            except KeycloakError as error:
+                status = error.response_code
         # The library's text carries Keycloak's answer, which may name people: it is not chained.
         raise failure(call, status) from None
+
+    async def _answered(self, send: Callable[[], Awaitable[Any]]) -> Any:
+        """An answer that was read whole: of one that is no JSON the library hands on the bytes."""
+        try:
+            answer = await send()
+        except TypeError:  # the library's word for it, with the answer's own text
+            answer = b"no JSON"
+        if isinstance(answer, bytes) and answer:
+            raise KeycloakConnectionError("no JSON")
+        return answer
 
 
 class Keycloak:

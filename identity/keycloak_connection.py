@@ -8,8 +8,11 @@ from functools import cache
 
 import httpx
 from keycloak import KeycloakOpenIDConnection
+from keycloak.exceptions import KeycloakConnectionError
 
 TIMEOUT = httpx.Timeout(30, connect=5)
+NEW = 1.0
+"""Seconds within which another token would say the same."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,18 @@ class Connection(KeycloakOpenIDConnection):
     def _is_fresh(self) -> bool:
         return self.token is not None and time.monotonic() < self._stale_at
 
+    def forget_token(self) -> bool:
+        """Get another token for the next call; whether there was one that is not quite new."""
+        if self.token is None or time.monotonic() - self._renewed < NEW:
+            return False
+        self.token = None
+        return True
+
     async def _renew(self) -> None:
         await self.a_get_token()
+        if not isinstance(self.token, dict):
+            self.token = None
+            raise KeycloakConnectionError("no JSON")
         self._renewed = time.monotonic()
         seconds = self.token["expires_in"] if self.token else 0
         self._stale_at = self._renewed + self.token_lifetime_fraction * seconds

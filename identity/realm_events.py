@@ -188,9 +188,10 @@ class Reader:
         self._seen: dict[str, int] = {}
         self._own: str | None = None
 
-    async def look(self, realm: Realm) -> int:
+    async def look(self, realm: Realm, *, whole: bool = True) -> int:
         """Follow what has happened since the last look; how much that was. `realm` speaks as svc-identity.
 
+        Without `whole` what users did themselves waits for another look: of that Keycloak announces what matters.
         Raises KeycloakFailure and what the database raises: then the next look begins where this one did.
         """
         begun = int(self._clock() * 1000)
@@ -199,7 +200,9 @@ class Reader:
             self._cursor = self._kept or begun - MARGIN
         if self._own is None:
             self._own = str((await realm.find_user(f"service-account-{SVC_IDENTITY}") or {})["id"])
-        happened = sorted(await self._happened(realm, self._cursor), key=lambda event: event.at)
+        happened = sorted(
+            await self._happened(realm, self._cursor, whole), key=lambda event: event.at
+        )
         for event in happened:
             await follow(self._cell, realm, self._tenant_id, event)
             self._seen[event.id] = event.at
@@ -210,7 +213,7 @@ class Reader:
         self._seen = {name: at for name, at in self._seen.items() if at >= cursor}
         return len(happened)
 
-    async def _happened(self, realm: Realm, since: int) -> list[Event]:
+    async def _happened(self, realm: Realm, since: int, whole: bool) -> list[Event]:
         """Of a user who was changed ten times the last event: it is looked at as it is now."""
         found = [
             event
@@ -218,11 +221,12 @@ class Reader:
             if said["authDetails"].get("userId") != self._own
             and (event := of_administrator(said)) is not None
         ]
-        found += [
-            event
-            async for said in realm.events("events", since, PAGE, OF_USERS)
-            if (event := of_user(said)) is not None
-        ]
+        if whole:
+            found += [
+                event
+                async for said in realm.events("events", since, PAGE, OF_USERS)
+                if (event := of_user(said)) is not None
+            ]
         return list(_last_of_each(event for event in found if event.id not in self._seen))
 
     async def _stored(self) -> int | None:
