@@ -14,7 +14,7 @@ from api.settings import load
 NAME = "serve"
 SERVED: dict[str, Any] = {
     "loop": "uvloop",
-    "http": "httptools",
+    "http": "api.http.wire:Connection",
     "ws": "websockets-sansio",
     "ws_max_size": MAX_BYTES,
     "ws_ping_interval": 20,  # seconds; a client that answers none of them is gone
