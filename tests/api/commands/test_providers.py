@@ -9,6 +9,7 @@ from domain.people import Person
 from tests import make, providers
 from tests.api.commands.office import Office, local
 from tests.api.commands.staff import admin, at, do, newcomer, refused, waiting
+from tests.identity.saml.forge import signer
 
 pytestmark = pytest.mark.anyio
 
@@ -284,3 +285,41 @@ async def test_what_a_rule_would_change_is_told_before_it_is_made(office: Office
     ended = await office.ask(one, ending, {"input": node | {"preview": True}})
     assert ended.data["effects"] == {"gaining": [], "losing": told["gaining"]}
     assert (await office.ask(one, ending, {"input": node})).outcome == "DONE"
+
+
+SAML = {
+    "protocol": "SAML",
+    "name": "Corp, without the broker",
+    "metadata": """\
+<md:EntityDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" xmlns:ds="http://www.w3.org/2000/09/xmldsig#"
+  entityID="https://idp.corp.example/meta"><md:IDPSSODescriptor
+  protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol"><md:KeyDescriptor><ds:KeyInfo><ds:X509Data>
+  <ds:X509Certificate>CERTIFICATE</ds:X509Certificate></ds:X509Data></ds:KeyInfo></md:KeyDescriptor>
+  <md:SingleSignOnService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
+  Location="https://idp.corp.example/sso"/></md:IDPSSODescriptor></md:EntityDescriptor>""",
+}
+
+
+async def test_one_that_the_api_itself_speaks_with(office: Office) -> None:
+    one, plain = admin(office), "".join(signer().certificate.split("\n")[1:-2])
+    given = SAML | {"metadata": SAML["metadata"].replace("CERTIFICATE", plain)}
+    answer = await do(office, one, "addIdentityProvider", f"direct {SELECT}", **given, direct=True)
+    assert answer.outcome == "DONE", answer.body
+    made = answer.data["identityProvider"]
+    assert (made["direct"], made["state"]) == (True, "DRAFT")
+    tried = await do(office, one, "testIdentityProvider", "passed", id=made["id"], version=1)
+    assert tried.outcome == "DONE", tried.body
+    # What is wrong with a login is written down as it comes: nobody asks the realm for it.
+    assert "identity:tell_refusals" not in {name for name, *_ in await waiting(office)}
+    posts = given["metadata"].replace("HTTP-Redirect", "HTTP-POST")
+    for more, path in (
+        ({"metadata": posts}, "metadata"),
+        (OIDC, "direct"),
+    ):
+        refusal = await refused(office, one, "addIdentityProvider", **given | more, direct=True)
+        assert refusal.user_error["path"] == [path]
+    # And never one whose newer description leaves nowhere to go.
+    changed = await refused(
+        office, one, "updateIdentityProvider", id=made["id"], version=2, metadata=posts
+    )
+    assert changed.outcome == "METADATA_REFUSED"

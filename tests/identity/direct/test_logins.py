@@ -4,20 +4,25 @@ import asyncio
 import datetime as dt
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, insert, update
+from starlette.applications import Starlette
 
+from domain.control import DomainEntry
 from domain.direct_logins import DirectSession, SamlRequest
 from domain.identity_providers import HeldAccount, ProviderTest, SignIn
 from domain.organization import Tenant
 from domain.people import Person
+from identity.discovery import Homes
 from identity.errors import NotAdmitted
 from identity.providers import activate, start_test, suspend
 from identity.provisioning import deactivate_person
 from identity.revocation import revoke_session, revoke_sessions, sessions_of
+from identity.routes import routes
 from identity.sync import cell_session
 from identity.tokens import MAX_BYTES
-from tests.identity.direct.conftest import CALLBACK, Hall
+from tests.identity.direct.conftest import CALLBACK, PUBLIC, Hall
 from tests.identity.forge import Authority
 from tests.identity.py_provider import query_of
 from tests.identity.saml.forge import signer
@@ -268,3 +273,22 @@ async def test_who_proves_who_they_are_anew_and_where_a_session_ends_earlier(hal
     assert last.ends_at - last.authenticated_at == dt.timedelta(seconds=600)
     assert hall.it.asked[-1].force_authn is None
     assert urlsplit(hall.it.asked[-1].destination).path == "/sso"
+
+
+async def test_a_portal_learns_where_a_domain_logs_in(hall: Hall) -> None:
+    name = f"d{hall.tenant_id.hex}.example"
+    listed = {"domain": name, "tenant_id": hall.tenant_id, "direct": True}
+    entry = insert(DomainEntry).values(**listed, identity_provider_id=hall.provider_id)
+    await hall.house.execute(entry)
+    homes = Homes(hall.cell, PUBLIC)
+    doors = type("Doors", (), {"homes": homes})()
+    transport = httpx.ASGITransport(Starlette(routes=routes(lambda: doors)))
+    async with httpx.AsyncClient(transport=transport, base_url=PUBLIC) as http:
+        told = (await http.get(f"/login-of-domain/{name}")).json()
+        unknown = (await http.get("/login-of-domain/nobody.example")).json()
+    assert set(unknown) == set(told)
+    assert told["issuer"] == hall.issuer
+    assert told["authorizationEndpoint"] == f"{hall.at}/login"
+    assert told["tokenEndpoint"] == f"{hall.issuer}/token"
+    assert told["endSessionEndpoint"] == f"{hall.issuer}/logout"
+    await hall.house.execute(delete(DomainEntry).where(DomainEntry.domain == name))
