@@ -29,10 +29,11 @@ READY = 30.0
 
 @dataclass(frozen=True)
 class Server:
-    """A running server process: one worker."""
+    """A running server process: one worker, and the process that loads it."""
 
     port: int
     process: "subprocess.Popen[bytes]"
+    loader: "subprocess.Popen[bytes]"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,10 @@ def served(urls: DatabaseUrls, folder: Path, name: str) -> Iterator[Server]:
         )
     try:
         wait_for(port, process)
-        yield Server(port, process)
+        loader = [sys.executable, "-m", "dev.bench_scim.load"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(loader, stdin=pipe, stdout=pipe) as loading:
+            yield Server(port, process, loading)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -107,13 +111,11 @@ def one(
 def sent(server: Server, requests: list[Request], connections: int) -> dict[str, Any]:
     """What the load saw. Raises AssertionError where an answer is none that was wanted."""
     order = {"port": server.port, "connections": connections, "requests": requests}
-    done = subprocess.run(
-        [sys.executable, "-m", "dev.bench_scim.load"],
-        input=orjson.dumps(order),
-        capture_output=True,
-        check=True,
-    )
-    saw: dict[str, Any] = orjson.loads(done.stdout)
+    assert server.loader.stdin is not None
+    assert server.loader.stdout is not None
+    server.loader.stdin.write(orjson.dumps(order) + b"\n")
+    server.loader.stdin.flush()
+    saw: dict[str, Any] = orjson.loads(server.loader.stdout.readline())
     if saw["bad"] or saw["requests"] != len(requests):
         raise AssertionError(
             f"{saw['bad']} of {len(requests)} answers are errors: {requests[0][:2]}"

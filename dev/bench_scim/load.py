@@ -1,4 +1,4 @@
-"""Sends the requests of an order, each once, over so many connections; prints what it saw as one line of JSON."""
+"""Takes orders, one a line: sends each request once, over so many connections, and prints what it saw as a line."""
 
 import asyncio
 import sys
@@ -46,4 +46,5 @@ async def load(order: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     uvloop.install()
-    print(orjson.dumps(asyncio.run(load(orjson.loads(sys.stdin.buffer.read())))).decode())
+    for line in sys.stdin.buffer:
+        print(orjson.dumps(asyncio.run(load(orjson.loads(line)))).decode(), flush=True)

@@ -38,7 +38,7 @@ class Found:
                 for o in self.operations
                 if o.name.startswith(kind)
             ]
-            if times[-1] > times[0] * FLAT:
+            if len(times) > 1 and times[-1] > times[0] * FLAT:
                 out.append(f"{kind}: {times[-1] / times[0]:.1f} times as long in the largest group")
         if self.memory["product"] > MEMORY:
             out.append(f"a PUT of {MEMBERS:,} members takes {self.memory['product']:.0f} MiB")

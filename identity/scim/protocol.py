@@ -1,5 +1,6 @@
 """The protocol's core with what this product decides: who may do what, how bodies are read, what is not done its way."""
 
+import json
 import secrets
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
@@ -13,11 +14,13 @@ from scim2_models import (
     ForbiddenException,
     InvalidSyntaxException,
     PayloadTooLargeException,
+    PreconditionFailedException,
     Resource,
     ResourceType,
+    SearchRequest,
 )
 from scim2_server.bulk import BulkPlan
-from scim2_server.conditions import Conditions
+from scim2_server.conditions import Conditions, EntityTags
 from scim2_server.handler import AsyncScimHandler
 from scim2_server.requests import ScimRequest
 from scim2_server.responses import ScimResponse
@@ -73,8 +76,28 @@ class Protocol(ScimService):
             raise refused(InvalidSyntaxException, "The body is no JSON.") from None
         if not isinstance(found, dict):
             raise refused(InvalidSyntaxException, "The body is a JSON object.")
+        check_names(found)
         check_members(found)
         return found
+
+    def read_search_body(
+        self, resource_types: list[ResourceType], body: bytes, content_type: str | None
+    ) -> tuple[SearchRequest[Any], Any]:
+        """A search that is sent. Of two filters of one name the parser would keep the last. Raises SCIMException."""
+        asked = self.decode_body(body, content_type)
+        json.loads(body, object_pairs_hook=check_pairs)
+        read: tuple[SearchRequest[Any], Any] = self.read_search(resource_types, asked)
+        return read
+
+    @staticmethod
+    def read_conditions(request: ScimRequest) -> Conditions:
+        """The versions that a request is made for. Raises PreconditionFailedException where `*` is one of several."""
+        conditions = ScimService.read_conditions(request)
+        for header in (conditions.if_match, conditions.if_none_match):
+            found = EntityTags.parse(header)
+            if found is not None and found.any and (header or "").strip() != "*":
+                raise PreconditionFailedException()
+        return conditions
 
     def read_search(self, resource_types: list[ResourceType], payload: Any) -> Any:
         """A search, its filter of a size that somebody may have written. Raises InvalidFilterException."""
@@ -125,6 +148,24 @@ class Protocol(ScimService):
     def error_response(self, exception: Exception) -> ScimResponse:
         """The error's answer, whatever was raised."""
         return super().error_response(refusal(exception) or exception)
+
+
+def check_names(body: Any) -> None:
+    """Raises InvalidSyntaxException where an object has two names that differ in case alone: one would be dropped."""
+    left = [body]
+    while left:
+        found = left.pop()
+        if isinstance(found, dict):
+            check_pairs(list(found.items()))
+            left += [v for v in found.values() if isinstance(v, dict | list)]
+        else:
+            left += [v for v in found if isinstance(v, dict | list)]
+
+
+def check_pairs(pairs: list[tuple[str, Any]]) -> None:
+    """Raises InvalidSyntaxException where a name stands twice, in whatever case."""
+    if len({name.lower() for name, _ in pairs}) != len(pairs):
+        raise refused(InvalidSyntaxException, "A name stands once in an object.")
 
 
 def check_members(body: dict[str, Any]) -> None:
