@@ -30,13 +30,20 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The login that the request's token belongs to. `mfa` says whether a second factor was shown."""
+    """The login that the request's token belongs to. `mfa` says whether a second factor was shown.
+
+    `asserted`: not to the realm, but a provider says so. `proven_at`: when it was shown, None where that is not known.
+    `enrol_by`: until when the person may come without one.
+    """
 
     sid: str
     issued_at: dt.datetime
     auth_time: dt.datetime
     mfa: bool
     expires_at: dt.datetime
+    asserted: bool = False
+    proven_at: dt.datetime | None = None
+    enrol_by: dt.datetime | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,10 +57,3 @@ def next_change(grants: Iterable[Grant], now: dt.datetime) -> dt.datetime | None
     """The next moment at which one of all of a person's grants begins or ends; None without any."""
     moments = (m for g in grants for m in (g.valid_from, g.valid_until) if m is not None)
     return min((m for m in moments if m > now), default=None)
-
-
-def needs_second_factor(grants: Iterable[Grant], policy: str) -> bool:
-    """Whether a person with these counting grants must show one; `policy` is the tenant's: none, admins, all."""
-    if policy == "none":
-        return False
-    return policy != "admins" or any(g.role in SECOND_FACTOR for g in grants)

@@ -45,7 +45,8 @@ class IdentityProvider(Stamped, Identified):
     first. Its description is read again each day at `metadata_url`; `expires_at` is when nothing that it signs with, or
     the client's secret, counts any more. `attributes` says which of the provider's attributes supplies which of ours (`identity/assertions.py`).
     `creates`: its logins may make people. `of_directory`: it proves the people whom the directory pushes, and its ids of
-    them are the directory's external ids. Until `test_until` somebody may log in for a test.
+    them are the directory's external ids. Until `test_until` somebody may log in for a test. Who comes with one of `mfa_contexts` asserted needs no further
+    second factor: values of its `acr`, `amr`, or of SAML's authentication context.
     """
 
     __tablename__ = "identity_provider"
@@ -75,6 +76,7 @@ class IdentityProvider(Stamped, Identified):
     client_secret_sealed: Mapped[bytes | None]
     attributes: Mapped[dict[str, Any]]
     creates: Mapped[bool] = mapped_column(server_default="true")
+    mfa_contexts: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     of_directory: Mapped[bool] = mapped_column(server_default="false")
     test_until: Mapped[dt.datetime | None]
     metadata_url: Mapped[str | None]
@@ -121,7 +123,10 @@ class Outcome(StrEnum):
 
 
 class SignIn(Identified):
-    """One login of one session through a provider, and in a plain word why it was held where it was."""
+    """One login of one session through a provider, and in a plain word why it was held where it was.
+
+    `contexts`: how the person proved who they are there, as the provider asserts it; `proven_at`: when, if it says so.
+    """
 
     __tablename__ = "sign_in"
     __resource__ = "tenant"
@@ -146,6 +151,8 @@ class SignIn(Identified):
     authenticated_at: Mapped[dt.datetime]
     outcome: Mapped[str]
     cause: Mapped[str | None]
+    contexts: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    proven_at: Mapped[dt.datetime | None]
     created_at: Mapped[dt.datetime] = mapped_column(server_default=text("now()"))
 
 

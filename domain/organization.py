@@ -7,11 +7,13 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from sqlalchemy import (
+    ARRAY,
     CheckConstraint,
     Computed,
     ForeignKeyConstraint,
     Index,
     SmallInteger,
+    Text,
     UniqueConstraint,
     func,
     select,
@@ -70,6 +72,9 @@ class Tenant(Stamped, Base):
     """A health system as its cell knows it. `tree_version` rises with every change of the tree.
 
     `second_approval`: two administrators have to agree on who administers and who watches over them.
+    `mfa_policy`, `mfa_methods`: who needs a second factor, and which kinds count, the one that logins set up first; who
+    comes under it has `mfa_grace_days` for setting one up. It holds for administrators and for all since
+    `mfa_admins_since`, `mfa_all_since` (null: always, or not at all); the function `configure_mfa` alone writes these.
     `session_idle`, `session_max`: seconds that a login lasts without use, and at the most.
     A token issued before `tokens_valid_from` is refused, whoever holds it.
 
@@ -87,6 +92,11 @@ class Tenant(Stamped, Base):
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
         CheckConstraint("currency_digits between 0 and 4", name="currency_digits"),
         CheckConstraint(
+            "mfa_methods <@ array['totp', 'passkey', 'recovery'] and mfa_methods && array['totp', 'passkey']",
+            name="mfa_methods",
+        ),
+        CheckConstraint("mfa_grace_days between 0 and 90", name="mfa_grace"),
+        CheckConstraint(
             "session_idle between 60 and session_max and session_max <= 86400", name="session"
         ),
     )
@@ -100,6 +110,12 @@ class Tenant(Stamped, Base):
     viewer_clinical: Mapped[bool] = mapped_column(server_default="false")
     mfa_policy: Mapped[str] = mapped_column(server_default="none")
     second_approval: Mapped[bool] = mapped_column(server_default="true")
+    mfa_methods: Mapped[list[str]] = mapped_column(
+        ARRAY(Text()), server_default="{totp,passkey,recovery}"
+    )
+    mfa_grace_days: Mapped[int] = mapped_column(server_default="0")
+    mfa_admins_since: Mapped[dt.datetime | None]
+    mfa_all_since: Mapped[dt.datetime | None]
     jit_mode: Mapped[str] = mapped_column(server_default="restricted")
     session_idle: Mapped[int] = mapped_column(server_default="1800")
     session_max: Mapped[int] = mapped_column(server_default="36000")

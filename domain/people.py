@@ -43,7 +43,8 @@ class Person(Stamped, Identified):
     """Somebody who can log in. `version` rises with every change of the person or of their grants.
 
     A token issued before `tokens_valid_from` is refused. `subject` is the `sub` of the tenant's issuer; it is
-    null until the identity provider knows the person. `source` and `source_ref` say whose word their names and
+    null until the identity provider knows the person. `second_factor_at` is when they first showed a second factor; it
+    stays when one is reset. `source` and `source_ref` say whose word their names and
     address are, as grants say it. `shut_out`: an administrator did, and only an administrator lets them in again.
     """
 
@@ -65,6 +66,7 @@ class Person(Stamped, Identified):
     active: Mapped[bool] = mapped_column(server_default="true")
     shut_out: Mapped[bool] = mapped_column(server_default="false")
     tokens_valid_from: Mapped[dt.datetime | None]
+    second_factor_at: Mapped[dt.datetime | None]
     source: Mapped[str] = mapped_column(server_default="local")
     source_ref: Mapped[str] = mapped_column(server_default="")
 

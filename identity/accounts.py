@@ -50,6 +50,19 @@ class Accounts:
             raise NoAccount("No such health system.")
         return found
 
+    async def place(self, tenant_id: UUID) -> tuple[str, str]:
+        """The address of the cluster and the name of the realm of a health system. Raises NoAccount."""
+        query = (
+            select(IdentityCluster.url, TenantEntry.realm)
+            .join(TenantEntry, TenantEntry.identity_cluster_id == IdentityCluster.id)
+            .where(TenantEntry.id == tenant_id)
+        )
+        async with self.control.connect() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            raise NoAccount("No such health system.")
+        return row.url, row.realm
+
     async def tenants(self, *, open_only: bool = False) -> list[UUID]:
         """Every health system of the registry that is made; with `open_only` those whose realm lets people in."""
         made = TenantEntry.state != RegistryState.CREATING

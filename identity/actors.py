@@ -8,49 +8,33 @@ their grants, the tenant or the session have changed. Then the actor is loaded a
 import datetime as dt
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import orjson
 
-from authz.actor import Actor, Grant, Session
-from authz.grants import counting, needs_second_factor, next_change
+from authz.actor import Actor, Session
+from authz.grants import counting, next_change
 from authz.templates import Policy, Variant, load_policy
 from authz.tree import Tree
 from domain.model import new_id
-from domain.pipeline import Pipeline, Row, Statement
+from domain.pipeline import Pipeline, Statement
 from identity.errors import MfaRequired, NotAdmitted
-from identity.mfa import is_shown
-from identity.tokens import LEEWAY, Token, Tokens, fingerprint
-
-_PERSON = """\
-select json_build_object('id', p.id, 'user_name', p.user_name, 'version', p.version,
-    'tokens_valid_from', greatest(p.tokens_valid_from, t.tokens_valid_from), 'tenant_version', t.version,
-    'tree_version', t.tree_version, 'mfa_policy', t.mfa_policy, 'session_max', t.session_max,
-    'policy_variant', t.policy_variant, 'viewer_clinical', t.viewer_clinical,
-    'practitioner_id', (select r.id from practitioner r
-        where r.tenant_id = $1::uuid and r.person_id = p.id and r.active),
-    'grants', (select coalesce(json_agg(row_to_json(g)), '[]') from (
-        select g.id, g.role, g.unit_id, g.valid_from, g.valid_until, g.source, g.granted_by, g.reason
-        from role_grant g where g.tenant_id = $1::uuid and g.person_id = p.id
-            and (g.valid_until is null or g.valid_until > $3::timestamptz)
-        order by g.id) g))
-from person p join tenant t on t.tenant_id = $1::uuid
-where p.tenant_id = $1::uuid and p.subject = $2 and p.active and t.state = 'active'
-    and ($4::uuid is null or exists (select 1 from identity_provider i
-        where i.tenant_id = $1::uuid and i.id = $4::uuid and i.state = 'active'))"""
-
-# For an issuer of our own: its subjects are ids of people, and each session came by a provider.
-_PERSON_BY_ID = _PERSON.replace("p.subject = $2", "p.id = $2::uuid").replace(
-    "$4::uuid is null or ", ""
+from identity.members import (
+    ADMINS,
+    ARRIVED,
+    PERSON,
+    PERSON_BY_ID,
+    TREE,
+    Member,
+    document,
+    instant,
+    member_of,
+    tree_of,
 )
-
-# Whether this login through a provider was looked at and let in.
-_ARRIVED = """\
-select 1 from sign_in s where s.tenant_id = $1::uuid and s.sid = $2 and s.identity_provider_id = $3::uuid
-    and s.authenticated_at = $4::timestamptz and s.outcome = 'admitted'"""
+from identity.mfa import LEVEL, administers, enrol_by
+from identity.tokens import LEEWAY, Token, Tokens, fingerprint
 
 # Once for each session; whoever comes later finds it there and writes nothing.
 _NOTED = """\
@@ -59,14 +43,12 @@ select $1::uuid, $2::uuid, $3::uuid, $4, $5, $6::timestamptz
 where not exists (select 1 from login_session s where s.tenant_id = $1::uuid and s.sid = $4)
 on conflict (tenant_id, sid) do nothing"""
 
-_REVOKED = "select 1 from revoked_session r where r.tenant_id = $1::uuid and r.sid = $2"
+# The first time that somebody shows a second factor; from then on they have no time left to set one up.
+_SHOWN = """\
+update person set second_factor_at = $3::timestamptz
+where tenant_id = $1::uuid and id = $2::uuid and second_factor_at is null"""
 
-# Nothing, where the tree of the present version is in memory already.
-_TREE = """\
-select json_build_object('version', t.tree_version, 'units', (select json_agg(row_to_json(u)) from (
-    select u.id, u.parent_id, u.level, u.clinic_id, u.name, u.zone, u.active
-    from org_unit u where u.tenant_id = $1::uuid) u))
-from tenant t where t.tenant_id = $1::uuid and t.tree_version <> $2::int"""
+_REVOKED = "select 1 from revoked_session r where r.tenant_id = $1::uuid and r.sid = $2"
 
 _STAMP = """\
 select 1 from person p join tenant t on t.tenant_id = $1::uuid
@@ -106,23 +88,6 @@ def stamp(actor: Actor) -> Statement:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """What was read of a person and their health system. `grants` are all that have not ended."""
-
-    id: UUID
-    practitioner_id: UUID | None
-    user_name: str
-    grants: tuple[Grant, ...]
-    tree: Tree
-    policy: Policy
-    mfa_policy: str
-    session_max: int
-    tokens_valid_from: dt.datetime | None
-    version: int
-    tenant_version: int
-
-
 class ActorLoader:
     """Answers who a bearer token stands for. For one event loop.
 
@@ -148,7 +113,7 @@ class ActorLoader:
         self._actors: dict[bytes, tuple[Actor, float]] = {}
         self._members: dict[tuple[UUID, str, str, int], Member] = {}
         self._trees: dict[UUID, Tree] = {}
-        self._noted: dict[tuple[UUID, str], bool] = {}
+        self._noted: dict[tuple[UUID, str, bool], bool] = {}
 
     async def actor(self, bearer: str, *, fresh: bool = False) -> Actor:
         """The actor, from memory where they are known; `fresh` reads them anew, for after a stamp found no row.
@@ -173,13 +138,17 @@ class ActorLoader:
 
     async def _note(self, token: Token, actor: Actor) -> None:
         """Keep that the person has come with this session, where this process does not know it yet."""
-        key = (actor.tenant_id, token.session)
+        shown = actor.session.mfa and not actor.session.asserted
+        key = (actor.tenant_id, token.session, shown)
         if key in self._noted:
             return
         tenant = str(actor.tenant_id)
         noted = (tenant, str(new_id()), str(actor.person_id), token.session, token.client)
         values = [text.encode() for text in (*noted, actor.session.auth_time.isoformat())]
-        await self._pipeline.unit((("app.tenant", tenant),), Statement(_NOTED, values))
+        statements = [Statement(_NOTED, values)]
+        if shown:
+            statements.append(Statement(_SHOWN, (values[0], values[2], values[5])))
+        await self._pipeline.unit((("app.tenant", tenant),), *statements)
         _keep(self._noted, key, True, self._capacity)
 
     async def fallen(self, actors: Sequence[Actor]) -> list[int]:
@@ -231,13 +200,13 @@ class ActorLoader:
         person, revoked, grown, arrived = await self._pipeline.unit(
             (("app.tenant", str(tenant_id)),),
             Statement(
-                _PERSON_BY_ID if token.issuer.direct else _PERSON,
-                (tenant, token.subject.encode(), now.isoformat().encode(), provider),
+                PERSON_BY_ID if token.issuer.direct else PERSON,
+                (tenant, token.subject.encode(), now.isoformat().encode(), provider, ADMINS),
             ),
             Statement(_REVOKED, (tenant, sid)),
-            Statement(_TREE, (tenant, b"%d" % version)),
+            Statement(TREE, (tenant, b"%d" % version)),
             Statement(
-                _ARRIVED, (tenant, sid, provider, _moment(token.auth_time).isoformat().encode())
+                ARRIVED, (tenant, sid, provider, _moment(token.auth_time).isoformat().encode())
             ),
         )
         key = _key(token)
@@ -246,13 +215,16 @@ class ActorLoader:
             raise NotAdmitted()
         known = provider is None or bool(arrived)
         if grown:
-            tree = self._trees[tenant_id] = _tree(tenant_id, _document(grown[0]))
+            tree = self._trees[tenant_id] = tree_of(tenant_id, document(grown[0]))
         if not person or tree is None or not known:
             self._members.pop(key, None)
             return None, known
-        row = _document(person[0])
+        row = document(person[0])
         variant = Variant(row["policy_variant"], row["viewer_clinical"])
-        member = _member(row, tree, self._policies(variant))
+        member = member_of(row, tree, self._policies(variant))
+        if arrived:
+            asserted, at = (value.decode() if value else None for value in arrived[0])
+            member = replace(member, asserted=asserted == "t", asserted_at=instant(at))
         _keep(self._members, key, member, self._capacity)
         return member, True
 
@@ -271,13 +243,18 @@ def admit(token: Token, member: Member, now: float) -> Actor:
     over = token.auth_time + member.session_max + LEEWAY
     if now >= over:  # the realm may have been told of the limit after it made the token
         raise NotAdmitted()
-    instant = _moment(now)
-    grants = counting(member.grants, member.tree, instant)
-    shown = is_shown(token.acr, token.amr)
-    if not shown and needs_second_factor(grants, member.mfa_policy):
-        raise MfaRequired()
+    moment = _moment(now)
+    grants = counting(member.grants, member.tree, moment)
+    shown = member.mfa.is_shown(token.acr, token.amr)
+    proven_at = _moment(token.auth_time) if shown else member.asserted_at
+    held = member.administers if administers(g.role for g in grants) else None
+    due = member.mfa.due(member.joined, held)
+    until = enrol_by(due, member.second_factor_at, moment)
+    if due is not None and until is None and not (shown or member.asserted):
+        # Who is at the level already showed a kind that does not count: only a whole new login helps.
+        raise MfaRequired(max_age=0 if token.acr == LEVEL else None)
     ends = _moment(min(token.expires_at + LEEWAY, over))
-    change = next_change(member.grants, instant)
+    changes = (next_change(member.grants, moment), until)
     return Actor(
         tenant_id=token.issuer.tenant_id,
         person_id=member.id,
@@ -290,70 +267,16 @@ def admit(token: Token, member: Member, now: float) -> Actor:
             sid=token.session,
             issued_at=issued_at,
             auth_time=_moment(token.auth_time),
-            mfa=shown,
+            mfa=shown or member.asserted,
             expires_at=_moment(token.expires_at),
+            asserted=member.asserted and not shown,
+            proven_at=proven_at if shown or member.asserted else None,
+            enrol_by=None if shown or member.asserted else until,
         ),
         person_version=member.version,
         tenant_version=member.tenant_version,
-        valid_until=min(ends, change) if change else ends,
+        valid_until=min([ends, *(change for change in changes if change is not None)]),
     )
-
-
-def _member(row: dict[str, Any], tree: Tree, policy: Policy) -> Member:
-    return Member(
-        id=UUID(row["id"]),
-        practitioner_id=_uuid(row["practitioner_id"]),
-        user_name=row["user_name"],
-        grants=tuple(_grant(g) for g in row["grants"]),
-        tree=tree,
-        policy=policy,
-        mfa_policy=row["mfa_policy"],
-        session_max=row["session_max"],
-        tokens_valid_from=_instant(row["tokens_valid_from"]),
-        version=row["version"],
-        tenant_version=row["tenant_version"],
-    )
-
-
-def _grant(row: dict[str, Any]) -> Grant:
-    return Grant(
-        id=UUID(row["id"]),
-        role=row["role"],
-        unit_id=UUID(row["unit_id"]),
-        valid_from=dt.datetime.fromisoformat(row["valid_from"]),
-        valid_until=_instant(row["valid_until"]),
-        source=row["source"],
-        granted_by=_uuid(row["granted_by"]),
-        reason=row["reason"],
-    )
-
-
-def _tree(tenant_id: UUID, document: dict[str, Any]) -> Tree:
-    units = (
-        SimpleNamespace(
-            **unit
-            | {
-                "id": UUID(unit["id"]),
-                "parent_id": _uuid(unit["parent_id"]),
-                "clinic_id": _uuid(unit["clinic_id"]),
-            }
-        )
-        for unit in document["units"] or ()
-    )
-    return Tree.build(tenant_id, document["version"], units)
-
-
-def _document(row: Row) -> dict[str, Any]:
-    document: dict[str, Any] = orjson.loads(row[0] or b"{}")
-    return document
-
-
-def _uuid(text: str | None) -> UUID | None:
-    return UUID(text) if text else None
-
-
-def _instant(text: str | None) -> dt.datetime | None:
-    return dt.datetime.fromisoformat(text) if text else None
 
 
 def _moment(seconds: float) -> dt.datetime:

@@ -111,7 +111,7 @@ async def approve_grant(
         raise ToOneself()
     if present.lapses_at <= agent.now:
         raise Invalid("This request has lapsed: ask anew.", path=("id",), code="REQUEST_LAPSED")
-    if not await _administers(session, agent, present.requested_by):
+    if not await is_administrator(session, agent, present.requested_by):
         raise RequesterGone()
     begins = present.valid_from and max(present.valid_from, agent.now)
     draft = GrantDraft(
@@ -166,7 +166,7 @@ async def _decide(
     )
 
 
-async def _administers(session: AsyncSession, agent: Agent, person_id: uuid.UUID) -> bool:
+async def is_administrator(session: AsyncSession, agent: Agent, person_id: uuid.UUID) -> bool:
     """Whether the person is active and a system administrator at this moment."""
     held = await every_grant(session, agent.tenant_id, person_id)
     return await _active(session, agent, person_id) and any(

@@ -47,6 +47,7 @@ MAX_BYTES = 512 * 1024
 SECONDS = 3.0
 AGAIN = 3.0
 HELD = 10_000
+CONTEXTS = 20
 PROVEN_FOR = dt.timedelta(days=3)
 """So long after its last check a domain still counts: name servers fail for an hour, not for days."""
 
@@ -66,6 +67,11 @@ class Arrival:
     @property
     def at(self) -> dt.datetime:
         return dt.datetime.fromtimestamp(self.token.auth_time, dt.UTC)
+
+    def proven_at(self, now: dt.datetime) -> dt.datetime | None:
+        """When the person proved who they are at the provider, by its word; never later than here."""
+        told = self.assertion.proven_at
+        return None if told is None else min(told, self.at, now)
 
 
 class Arrivals:
@@ -185,6 +191,8 @@ def _log(
             authenticated_at=arrival.at,
             outcome=(Outcome.HELD if cause else Outcome.ADMITTED).value,
             cause=cause.value if cause else None,
+            contexts=sorted(arrival.assertion.contexts)[:CONTEXTS],
+            proven_at=arrival.proven_at(agent.now),
             created_at=agent.now,
         )
     )

@@ -5,6 +5,7 @@ provider's own names are mapped to them by Keycloak, as a mapper for each (`iden
 template keeps them in attributes `asserted_…` and tells them at its userinfo endpoint, never in a token.
 """
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -20,6 +21,9 @@ ENTITLING = (
     *("division", "organization", "costCenter", "employeeNumber"),
 )
 """What rules look at (`role_mapping.attribute`); any number of values."""
+PROVING = ("amr", "acr", "authTime")
+"""How and when they proved who they are there: RFC 8176, OpenID Connect Core (section 2), for SAML what a provider tells
+of it as attributes. Rules do not look at it."""
 NAMES = (*IDENTIFYING, *ENTITLING)
 VALUES = 2_000
 """As many values of one attribute are looked at: more groups than anybody is in."""
@@ -30,10 +34,15 @@ Asserted = Mapping[str, frozenset[str]]
 
 @dataclass(frozen=True)
 class Assertion:
-    """What a provider said at a login: about whom, and what. `subject` is its own immutable id of the person."""
+    """What a provider said at a login: about whom, and what. `subject` is its own immutable id of the person.
+
+    `contexts`: values of `acr`, `amr`, or of SAML's authentication context; `proven_at`: when they proved who they are.
+    """
 
     subject: str
     values: Asserted
+    contexts: frozenset[str] = frozenset()
+    proven_at: dt.datetime | None = None
 
     def one(self, name: str) -> str | None:
         """The only value of an attribute; None where there is none, or more than one."""
@@ -46,7 +55,22 @@ def read(claims: Mapping[str, Any]) -> Assertion | None:
     subject, told = claims.get("idp_subject"), claims.get("asserted", {})
     if not isinstance(subject, str) or not subject or not isinstance(told, dict):
         return None
-    return Assertion(subject, asserted(told))
+    proven = _moment(told.get("authTime"))
+    return Assertion(subject, asserted(told), contexts_of(told), proven)
+
+
+def contexts_of(told: Mapping[str, Any]) -> frozenset[str]:
+    """How they proved who they are, in the provider's words."""
+    return _texts(told.get("amr")) | _texts(told.get("acr"))
+
+
+def _moment(value: Any) -> dt.datetime | None:
+    """Seconds since 1970, told once."""
+    listed = value if isinstance(value, list) else [value]
+    told = str(listed[0]) if len(listed) == 1 else ""
+    if not told.isascii() or not told.isdigit() or len(told) > 10:
+        return None
+    return dt.datetime.fromtimestamp(int(told), dt.UTC)
 
 
 def asserted(told: Mapping[str, Any]) -> Asserted:
@@ -79,10 +103,9 @@ def plain(values: Asserted) -> dict[str, list[str]]:
 def check_map(attributes: Mapping[str, str], *path: str) -> dict[str, str]:
     """A provider's map of attributes: our names to its own. Raises Invalid for a name that is none of ours."""
     for ours, theirs in attributes.items():
-        if ours not in NAMES:
-            raise Invalid(
-                f"There is no attribute {ours[:40]!r}: one of {', '.join(NAMES)}.", path=path
-            )
+        if ours not in (*NAMES, *PROVING):
+            known = ", ".join((*NAMES, *PROVING))
+            raise Invalid(f"There is no attribute {ours[:40]!r}: one of {known}.", path=path)
         if not theirs.strip() or len(theirs) > 300 or not theirs.isprintable():
             raise Invalid("The name of an attribute is a line of 1 to 300 characters.", path=path)
     return {ours: theirs.strip() for ours, theirs in attributes.items()}

@@ -26,8 +26,10 @@ PERSISTENT = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"
 SKEW = "30"
 FIRST_LOGIN = "first-broker-login"
 POST_LOGIN = "post-broker-mfa"
+EXEMPT = "post-broker-exempt"
 _PEM = re.compile(r"-----[A-Z ]+-----|\s")
 _MASKED = "**********"
+_PROVING = {"amr": "amr", "acr": "acr", "authTime": "auth_time"}
 
 
 async def sync_provider(
@@ -89,7 +91,8 @@ def representation(
         "linkOnly": False,
         "hideOnLogin": True,
         "firstBrokerLoginFlowAlias": FIRST_LOGIN,
-        "postBrokerLoginFlowAlias": POST_LOGIN,
+        # Who is exempt is asked by the API what the provider asserted (`identity/actors.py`).
+        "postBrokerLoginFlowAlias": EXEMPT if provider.mfa_contexts else POST_LOGIN,
         "config": {
             "syncMode": "FORCE",
             "validateSignature": "true",
@@ -115,6 +118,7 @@ def _oidc(provider: IdentityProvider, secret: str | None) -> Json:
         "defaultScope": at.get("scope", "openid profile email"),
         "pkceEnabled": "true",
         "pkceMethod": "S256",
+        "passMaxAge": "true",  # who shall prove once more who they are does so there
         **_userinfo(at),
         "disableNonce": "false",
         "isAccessTokenJWT": "false",
@@ -170,7 +174,8 @@ def mappers(provider: IdentityProvider) -> Iterator[Json]:
         provider, "user name", kind, "IMPORT", template="${ALIAS}." + subject, target="LOCAL"
     )
     yield _mapper(provider, "subject", kind, "FORCE", template=subject, target="BROKER_USERNAME")
-    for ours, theirs in sorted(provider.attributes.items()):
+    sources = (_PROVING if oidc else {}) | provider.attributes
+    for ours, theirs in sorted(sources.items()):
         place = {"user.attribute": f"asserted_{ours}"}
         if oidc:
             # A dot leads into an object, unless it is part of the name itself, as in names that are addresses.

@@ -29,6 +29,7 @@ CHECK_DOMAIN = "identity:check_domain"
 REFRESH_PROVIDER = "identity:refresh_provider"
 TELL_REFUSALS = "identity:tell_refusals"
 TELL_ADMINISTRATORS = "identity:tell_administrators"
+RESET_DEVICES = "identity:reset_devices"
 TELL_PERSON = "identity:tell_person"
 _URGENT = 10
 
@@ -74,6 +75,11 @@ async def defer_end_session(
 ) -> None:
     """End one session of a person in Keycloak once the caller's transaction is committed."""
     await _defer(session, END_SESSION, tenant_id, [{"person_id": str(person_id), "sid": sid}])
+
+
+async def defer_reset_devices(session: AsyncSession, tenant_id: UUID, person_id: UUID) -> None:
+    """Remove a person's second factors in Keycloak once the caller's transaction is committed."""
+    await _defer(session, RESET_DEVICES, tenant_id, [{"person_id": str(person_id)}])
 
 
 async def defer_retire_user(

@@ -4,7 +4,8 @@ Unauthenticated         the proof is worth nothing; `reason` is for logs and met
 ├── TokenRefused        the token itself (tokens.py)
 └── NotAdmitted         a genuine token of somebody who may not come in: unknown, inactive, suspended, revoked
 AccountHeld             a genuine login through an identity provider that nobody is let in by (yet); the cause is for the person
-MfaRequired             let in after a second factor: the portal logs in again with `acr_values`
+MfaRequired             let in after a second factor: the portal logs in again with `acr_values` (and `max_age`)
+StepUpRequired          let in, but for this action they have to prove once more who they are (RFC 9470)
 IdentityUnavailable     neither yes nor no: the registry or the issuer's keys cannot be had now
 """
 
@@ -86,8 +87,19 @@ class MfaRequired(Exception):
 
     acr_values = "mfa"
 
-    def __init__(self) -> None:
+    def __init__(self, max_age: int | None = None) -> None:
         super().__init__("A second factor is required: log in again with acr_values=mfa.")
+        self.max_age = max_age
+
+
+class StepUpRequired(Exception):
+    """The action asks for a proof of who one is, with a second factor, that is younger than `max_age` seconds."""
+
+    acr_values = "mfa"
+
+    def __init__(self, max_age: int) -> None:
+        super().__init__("Prove who you are once more.")
+        self.max_age = max_age
 
 
 class IdentityUnavailable(Exception):

@@ -20,11 +20,14 @@ from identity.providers import published
 from identity.reminders import LOOK
 from identity.scim.departures import forget_departures
 from identity.scim.notices import warn_of_tokens
+from identity.second_factors import defer_ended_grace
 from identity.sync import cell_session
 
 KEEP_HOUSE = "cell:keep_house"
 FORGET_KEYS = "cell:forget_keys"
 LOOK_AFTER = "identity:look_after"
+LOOKED_BACK = dt.timedelta(days=3)
+"""So far back people are looked for whose time for a second factor has ended: two looks may be missed."""
 MONTHS = 3
 """Partitions of the audit trail that are there beforehand, this month's aside."""
 
@@ -55,7 +58,8 @@ async def forget_keys(context: procrastinate.JobContext, *, tenant_id: str) -> N
 
 
 async def look_after(context: procrastinate.JobContext, *, tenant_id: str) -> None:
-    """Have a health system's e-mail domains, providers' descriptions and directories' tokens looked at again."""
+    """Have a health system's e-mail domains, providers' descriptions and directories' tokens looked at again, and let the
+    realm ask those for a second factor whose time for setting one up has ended."""
     tenant = UUID(tenant_id)
     cell = context.additional_context["identity"].cell
     domains, providers = await domains_of(cell, tenant), await published(cell, tenant)
@@ -67,6 +71,7 @@ async def look_after(context: procrastinate.JobContext, *, tenant_id: str) -> No
         agent = Agent(tenant_id=tenant, now=dt.datetime.now(dt.UTC))
         await warn_of_tokens(session, agent)
         await warn_of_providers(session, agent)
+        await defer_ended_grace(session, agent, agent.now - LOOKED_BACK)
 
 
 def _accounts(context: procrastinate.JobContext) -> Any:

@@ -27,6 +27,7 @@ from identity.deferral import (
     END_SESSIONS,
     QUEUE,
     REFRESH_PROVIDER,
+    RESET_DEVICES,
     RETIRE_USER,
     SYNC_PERSON,
     SYNC_PERSON_LATER,
@@ -35,6 +36,7 @@ from identity.deferral import (
     TELL_REFUSALS,
     defer_sync,
 )
+from identity.device_resets import remove_devices
 from identity.domains import Lookup, check_domain, look_up
 from identity.fetching import fetched
 from identity.housekeeping import (
@@ -51,7 +53,7 @@ from identity.mail import Mail
 from identity.mapping_sources import Source
 from identity.notices import TASKS
 from identity.providers import Fetch, refresh
-from identity.realms import SVC_IDENTITY, SVC_POLICY
+from identity.realms import SVC_IDENTITY
 from identity.reminders import LOOK, SEND, Notifiers, look_through, send
 from identity.rule_runs import apply_rules
 from identity.sync import UserTaken, cell_session, subject_of, sync_person, sync_tenant
@@ -115,7 +117,7 @@ async def _sync_person_later(
 async def _sync_tenant(context: procrastinate.JobContext, *, tenant_id: str) -> None:
     resources = _resources(context)
     tenant = UUID(tenant_id)
-    realm = await resources.accounts.realm(tenant, SVC_POLICY)
+    realm = await resources.accounts.as_master(*await resources.accounts.place(tenant))
     await sync_tenant(resources.cell, realm, tenant)
 
 
@@ -170,6 +172,15 @@ async def _check_domain(
     control = resources.accounts.control
     tenant, domain = UUID(tenant_id), UUID(domain_id)
     await check_domain(resources.cell, control, resources.look, tenant, domain)
+
+
+async def _reset_devices(
+    context: procrastinate.JobContext, *, tenant_id: str, person_id: str
+) -> None:
+    resources = _resources(context)
+    tenant = UUID(tenant_id)
+    realm = await resources.accounts.realm(tenant, SVC_IDENTITY)
+    await _unless_gone(remove_devices(resources.cell, realm, tenant, UUID(person_id)))
 
 
 async def _end_sessions(
@@ -231,6 +242,7 @@ def make_app(dsn: str) -> procrastinate.App:
         CHECK_DOMAIN: _check_domain,
         REFRESH_PROVIDER: _refresh_provider,
         TELL_REFUSALS: _tell_refusals,
+        RESET_DEVICES: _reset_devices,
         LOOK_AFTER: look_after,
         RELEASE_HOLDS: release_holds,
         LOOK: look_through,

@@ -1,4 +1,4 @@
-"""Suspending and resuming a health system, and changing who needs a second factor.
+"""Suspending and resuming a health system, and what the platform says of it.
 
 Suspending denies in the cell first: from that commit on no request of the health system is answered, whether Keycloak
 can be reached or not. Resuming opens the cell last. Both are safe to repeat.
@@ -11,12 +11,11 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from authz.grants import SECOND_FACTOR
 from domain.audit import Agent, record
 from domain.control import IdentityCluster, RegistryState, TenantEntry
 from domain.errors import Invalid, NotFound, unchanged
-from domain.organization import JitMode, MfaPolicy, Tenant, TenantState
-from domain.people import Person, RoleGrant
+from domain.organization import JitMode, Tenant, TenantState
+from domain.people import Person
 from identity.deferral import defer_sync, defer_sync_tenant
 from identity.keycloak import Realm
 from identity.realms import LONGEST_SESSION
@@ -53,30 +52,6 @@ async def resume_tenant(platform: Platform, slug: str, progress: Progress = sile
     progress("cell")
     await set_state(platform.cell, tenant_id, TenantState.ACTIVE)
     return tenant_id
-
-
-async def set_mfa_policy(session: AsyncSession, agent: Agent, policy: MfaPolicy) -> None:
-    """Change who needs a second factor, for requests from the commit on and for logins soon after.
-
-    Sessions stay open; whoever has not shown a second factor is asked for it by the API. Raises NotFound.
-    """
-    found = await session.scalar(
-        update(Tenant)
-        .where(Tenant.tenant_id == agent.tenant_id)
-        .values(mfa_policy=policy.value, version=Tenant.version + 1, updated_at=agent.now)
-        .returning(Tenant.tenant_id),
-        execution_options={"synchronize_session": False},
-    )
-    if found is None:
-        raise NotFound()
-    record(session, agent, "tenant:configure", agent.tenant_id)
-    await defer_sync_tenant(session, agent.tenant_id)
-    administrators = await session.scalars(
-        select(RoleGrant.person_id)
-        .where(RoleGrant.tenant_id == agent.tenant_id, RoleGrant.role.in_(sorted(SECOND_FACTOR)))
-        .distinct()
-    )
-    await defer_sync(session, agent.tenant_id, administrators)
 
 
 async def set_second_approval(session: AsyncSession, agent: Agent, asked: bool) -> None:

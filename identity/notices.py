@@ -1,4 +1,5 @@
-"""Letters to a health system's system administrators, about what would stand still if nobody saw to it.
+"""Letters to a health system's system administrators, about what would stand still if nobody saw to it, and to anybody
+about their own login (`identity/letters.py`).
 
 Whoever finds something out defers one notice, in the transaction that notes that it was told (`tell_administrators`); a
 job makes a letter of it for each administrator who has an address, and a job for each letter hands it over. A repeat has
@@ -21,6 +22,7 @@ from domain.people import Person, RoleGrant
 from domain.reminders import Refused
 from identity.administrators import SYSTEM_ADMIN
 from identity.deferral import TELL_ADMINISTRATORS, TELL_PERSON, defer_letters
+from identity.letters import DEVICES_RESET, RESET_REQUESTED, devices_reset, reset_requested
 from identity.provider_notices import provider_ends
 from identity.scim.notices import departures_held, token_ends
 from identity.sync import cell_session, in_force
@@ -32,6 +34,8 @@ WRITERS: Mapping[str, Callable[[AsyncSession, Agent, str], Awaitable[Told]]] = {
     "scim_token": token_ends,
     "scim_departures": departures_held,
     "identity_provider": provider_ends,
+    RESET_REQUESTED: reset_requested,
+    DEVICES_RESET: devices_reset,
 }
 """Kind of notice -> what it says, about something that a text names."""
 
@@ -85,7 +89,7 @@ async def tell_person(
     """Send one letter. Raises NotTaken, to be tried again; what is refused for good is left."""
     mail = context.additional_context["identity"].mail
     if mail is None:
-        log.warning("A notice to an administrator was not sent: there is no mail server.")
+        log.warning("A notice was not sent: there is no mail server.")
         return
     tenant, now = uuid.UUID(tenant_id), dt.datetime.now(dt.UTC)
     async with cell_session(_cell(context), tenant) as session:
@@ -97,7 +101,7 @@ async def tell_person(
     try:
         await mail.send(Letter(uuid.UUID(letter_id), now, subject, text, person.email))
     except Refused:
-        log.warning("A notice to an administrator was refused.")
+        log.warning("A notice was refused.")
 
 
 def _cell(context: procrastinate.JobContext) -> Any:

@@ -12,12 +12,13 @@ from uuid import UUID
 
 from domain.control import REALM_NAME
 from domain.organization import MfaPolicy
+from domain.second_factors import EVERY_METHOD, MfaMethod, enrolled_first
 from identity.flow_trees import digests
 from identity.keycloak import Json, Realm
 from identity.keycloak_failures import Conflict
 
 TEMPLATE = Path(__file__).parent.parent / "keycloak-realms" / "realm-template.json"
-TEMPLATE_VERSION = 3
+TEMPLATE_VERSION = 4
 LONGEST_SESSION = 86_400
 SVC_IDENTITY = "svc-identity"
 SVC_POLICY = "svc-policy"
@@ -39,6 +40,7 @@ class RealmTaken(Exception):
 class RealmPlan:
     """What a health system's realm shall be. Times are in seconds, URLs absolute.
 
+    `mfa` is what the realm asks of everybody (`MfaRule.of_realm`), `methods` with which kinds of second factor.
     `otp_code_reusable` lets a one-time code serve twice, for scripted logins on a developer's machine.
     """
 
@@ -53,6 +55,7 @@ class RealmPlan:
     session_max: int = 36000
     otp_code_reusable: bool = False
     enabled: bool = True
+    methods: tuple[MfaMethod, ...] = EVERY_METHOD
 
     def __post_init__(self) -> None:
         # Keycloak takes nearly any name, slashes and other realms' prefixes included.
@@ -78,6 +81,7 @@ def representation(plan: RealmPlan) -> Json:
         "SESSION_IDLE": plan.session_idle,
         "SESSION_MAX": plan.session_max,
         "OTP_CODE_REUSABLE": plan.otp_code_reusable,
+        **_of_methods(plan.methods),
         "PORTAL_REDIRECT_URIS": list(plan.portal_redirects),
         "PORTAL_ORIGINS": _origins(plan.portal_redirects),
         "PORTAL_HOME": _homes(plan.portal_redirects),
@@ -91,6 +95,25 @@ def representation(plan: RealmPlan) -> Json:
     filled: Json = _filled(template(), values)
     attributes = {**filled["attributes"], **digests(filled)}
     return {**filled, "enabled": plan.enabled, "attributes": attributes}
+
+
+def logins(methods: tuple[MfaMethod, ...]) -> Json:
+    """The part of the representation that depends on the kinds of second factor alone."""
+    parts = ("authenticationFlows", "authenticatorConfig", "requiredActions")
+    filled: Json = _filled({name: template()[name] for name in parts}, _of_methods(methods))
+    return filled
+
+
+def _of_methods(methods: tuple[MfaMethod, ...]) -> Mapping[str, Any]:
+    """Each kind may be shown and set up or is switched off; a login has people set up the first that can be."""
+    values: dict[str, Any] = {}
+    for method in MfaMethod:
+        name = method.name
+        values[name] = "ALTERNATIVE" if method in methods else "DISABLED"
+        values[f"{name}_ALLOWED"] = method in methods
+        first = method is enrolled_first(methods)
+        values[f"ENROL_{name}"] = "REQUIRED" if first else "DISABLED"
+    return values
 
 
 @cache

@@ -15,11 +15,12 @@ from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from domain.database import set_tenant
-from domain.organization import MfaPolicy, Tenant, TenantState
+from domain.organization import Tenant, TenantState
 from domain.people import Person, RoleGrant
+from identity.drift import apply_methods
 from identity.keycloak import Json, Realm
 from identity.keycloak_failures import Conflict, NotFound
-from identity.mfa import is_marked
+from identity.mfa import is_marked, rule_of
 from identity.realms import MARKER, apply_mfa_policy, apply_session_limits
 
 
@@ -121,13 +122,11 @@ async def _wanted(session: AsyncSession, tenant_id: UUID, person_id: UUID) -> Wa
     tenant = await session.get(Tenant, tenant_id)
     if person is None or tenant is None or tenant.state != TenantState.ACTIVE:
         return None
-    roles = await session.scalars(
-        select(RoleGrant.role).where(
-            RoleGrant.tenant_id == tenant_id,
-            RoleGrant.person_id == person_id,
-            *in_force(datetime.now(UTC)),
-        )
+    now = datetime.now(UTC)
+    held = select(RoleGrant).where(
+        RoleGrant.tenant_id == tenant_id, RoleGrant.person_id == person_id
     )
+    grants = (await session.scalars(held)).all()
     return Wanted(
         person_id=person_id,
         subject=person.subject,
@@ -139,7 +138,7 @@ async def _wanted(session: AsyncSession, tenant_id: UUID, person_id: UUID) -> Wa
             "enabled": person.active,
             "attributes": {"person_id": [str(person_id)]},
         },
-        marked=person.active and is_marked(MfaPolicy(tenant.mfa_policy), roles),
+        marked=person.active and is_marked(rule_of(tenant), person, grants, now),
     )
 
 
@@ -203,9 +202,14 @@ async def subject_of(cell: AsyncEngine, tenant_id: UUID, person_id: UUID) -> str
 
 
 async def sync_tenant(cell: AsyncEngine, realm: Realm, tenant_id: UUID) -> None:
-    """Let the realm follow the MFA policy and the limits of sessions. `realm` speaks as svc-policy."""
+    """Let the realm follow what is said of second factors and the limits of sessions.
+
+    `realm` speaks as the master's provisioning client: flows are compared with a whole export.
+    """
     async with cell_session(cell, tenant_id) as session:
         tenant = await session.get(Tenant, tenant_id)
     if tenant is not None and tenant.state == TenantState.ACTIVE:
-        await apply_mfa_policy(realm, MfaPolicy(tenant.mfa_policy))
+        rule = rule_of(tenant)
+        await apply_methods(realm, rule.methods)
+        await apply_mfa_policy(realm, rule.of_realm)
         await apply_session_limits(realm, tenant.session_idle, tenant.session_max)

@@ -17,10 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.control import IdentityCluster, RegistryState, TenantEntry
 from domain.errors import NotFound
 from domain.key_providers import SealBroken
-from domain.organization import MfaPolicy, Tenant
+from domain.organization import Tenant
 from identity.drift import VERSION, StillDiffers, drift, repair
 from identity.keycloak import Realm
 from identity.keycloak_failures import KeycloakFailure
+from identity.mfa import rule_of
 from identity.realms import SERVICE_ACCOUNTS, RealmPlan, RealmTaken
 from identity.sync import cell_session
 from identity.tenants import Platform, Progress, secret_of, silent
@@ -116,7 +117,8 @@ async def _planned(platform: Platform, place: Place) -> tuple[Realm, RealmPlan]:
     plan = RealmPlan(
         name=place.realm,
         tenant_id=tenant_id,
-        mfa=MfaPolicy(tenant.mfa_policy),
+        mfa=rule_of(tenant).of_realm,
+        methods=rule_of(tenant).methods,
         session_idle=tenant.session_idle,
         session_max=tenant.session_max,
         portal_redirects=portals.redirects,

@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,12 +18,14 @@ from api.settings import Settings, SettingsError, load
 from domain.audit import Agent
 from domain.errors import DomainError, NotFound
 from domain.organization import JitMode, MfaPolicy, PolicyVariant
+from domain.people import Person
+from domain.second_factors import EVERY_METHOD, MfaMethod
+from identity.device_resets import reset_devices
 from identity.keycloak import Account
 from identity.keycloak_failures import Denied, KeycloakFailure
 from identity.lifecycle import (
     resume_tenant,
     set_jit_mode,
-    set_mfa_policy,
     set_second_approval,
     set_session_limits,
     suspend_tenant,
@@ -30,6 +33,7 @@ from identity.lifecycle import (
 from identity.platform import listed, open_platform, portals_at
 from identity.provisioning import PersonDraft
 from identity.realms import RealmTaken
+from identity.second_factors import configure_mfa, drafted_rule
 from identity.sync import cell_session
 from identity.tenants import (
     MadeTenant,
@@ -135,12 +139,41 @@ def resume(slug: Slug) -> None:
 
 @app.command()
 def mfa(
-    slug: Slug, policy: Annotated[MfaPolicy, typer.Argument(help="Who must show one.")]
+    slug: Slug,
+    policy: Annotated[MfaPolicy, typer.Argument(help="Who must show one.")],
+    method: Annotated[
+        list[MfaMethod] | None,
+        typer.Option(help="A kind that counts; all without it. The first is what logins set up."),
+    ] = None,
+    grace: Annotated[int, typer.Option(help="Days that people have for setting one up.")] = 0,
 ) -> None:
     """Change who must show a second factor: for requests at once, for logins as soon as the worker has run."""
 
-    _change(slug, lambda session, agent: set_mfa_policy(session, agent, policy))
+    async def change(session: AsyncSession, agent: Agent) -> None:
+        await configure_mfa(session, agent, drafted_rule(policy, method or EVERY_METHOD, grace))
+
+    _change(slug, change)
     console.print(f"[bold]{slug}[/]: a second factor is asked of {policy.value}.")
+
+
+@app.command(name="reset-devices")
+def reset_devices_(
+    slug: Slug, user_name: Annotated[str, typer.Argument(help="Who has lost them.")]
+) -> None:
+    """Remove somebody's second factors where no second administrator is left to approve it. They are told by mail."""
+
+    async def change(session: AsyncSession, agent: Agent) -> None:
+        person_id = await session.scalar(
+            select(Person.id).where(
+                Person.tenant_id == agent.tenant_id, Person.user_name == user_name.strip().lower()
+            )
+        )
+        if person_id is None:
+            raise NotFound("There is no such person.")
+        await reset_devices(session, agent, person_id)
+
+    _change(slug, change)
+    console.print(f"[bold]{slug}[/]: {user_name} sets up a second factor at the next login.")
 
 
 class Switch(StrEnum):

@@ -80,6 +80,9 @@ class IdentityProvider(Node):
         "read", "Its own names of the same, in the same order.", _of_map("value")
     )
     creates: bool | None = column("read", "Whether its logins may make people.")
+    mfa_contexts: list[str] | None = column(
+        "read", "Who comes with one of these asserted needs no further second factor."
+    )
     metadata_url: str | None = column("read", "Where its description is read again each day.")
     metadata_read_at: dt.datetime | None = column("read", "When it was last read and taken.")
     metadata_problem: str | None = column("read", "Why it could not be taken since; else null.")

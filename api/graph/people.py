@@ -38,6 +38,18 @@ class HeldGrant:
     valid_until: str | None = strawberry.field(description="When it ends; null without end.")
 
 
+@value_type("Your second factor in this session.")
+class SecondFactor:
+    shown: bool = strawberry.field(description="Whether you have shown one.")
+    proven_at: str | None = strawberry.field(
+        description="When you last proved who you are with it; sensitive actions want it recent."
+    )
+    enrol_by: str | None = strawberry.field(
+        description="Until when you may come without one: set one up before. Null where you need"
+        " none, or have no time left."
+    )
+
+
 @value_type("You: who you are here, which roles you hold and what they let you do.")
 class Viewer:
     user_name: str = strawberry.field(description="What you log in as.")
@@ -60,6 +72,15 @@ class Viewer:
             )
             for grant in actor.grants
         ]
+
+    @root("own", "Your second factor.")
+    def second_factor(self, info: Info) -> SecondFactor:
+        session = info.context.actor.session
+        return SecondFactor(
+            shown=session.mfa,
+            proven_at=None if session.proven_at is None else instant(session.proven_at),
+            enrol_by=None if session.enrol_by is None else instant(session.enrol_by),
+        )
 
     @root("own", "What you may do at a node, as `resource:action`; empty for an unknown node.")
     def permissions(

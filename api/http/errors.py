@@ -25,7 +25,13 @@ from authz.refusals import Forbidden
 from domain.database import code_of, refusal_of, sqlstate_of
 from domain.errors import DomainError, IllegalMove, NotAllowed, NotFound, StaleVersion
 from domain.pipeline import DatabaseError
-from identity.errors import AccountHeld, IdentityUnavailable, MfaRequired, Unauthenticated
+from identity.errors import (
+    AccountHeld,
+    IdentityUnavailable,
+    MfaRequired,
+    StepUpRequired,
+    Unauthenticated,
+)
 
 log = structlog.get_logger("api.http")
 
@@ -41,6 +47,7 @@ class Code(Enum):
 
     UNAUTHENTICATED = "UNAUTHENTICATED", 401
     MFA_REQUIRED = "MFA_REQUIRED", 401
+    STEP_UP_REQUIRED = "STEP_UP_REQUIRED", 401
     FORBIDDEN = "FORBIDDEN", 403
     NOT_FOUND = "NOT_FOUND", 404
     BAD_USER_INPUT = "BAD_USER_INPUT", 400
@@ -266,15 +273,25 @@ def _of_places(error: BaseException) -> Problem:
 
 
 def _of_mfa(error: BaseException) -> Problem:
-    """Step up: RFC 9470, section 3."""
     assert isinstance(error, MfaRequired)
-    challenge = f'Bearer error="insufficient_user_authentication", acr_values="{error.acr_values}"'
-    return Problem(
-        Code.MFA_REQUIRED,
-        "A second factor is required.",
-        headers=((b"www-authenticate", challenge.encode()),),
-        acrValues=error.acr_values,
+    return _challenge(
+        Code.MFA_REQUIRED, "A second factor is required.", error.acr_values, error.max_age
     )
+
+
+def _of_step_up(error: BaseException) -> Problem:
+    assert isinstance(error, StepUpRequired)
+    return _challenge(Code.STEP_UP_REQUIRED, str(error), error.acr_values, error.max_age)
+
+
+def _challenge(code: Code, message: str, acr_values: str, max_age: int | None) -> Problem:
+    """What the next authorization request has to ask for (RFC 9470, section 3), in the header and beside the code."""
+    told = f'Bearer error="insufficient_user_authentication", acr_values="{acr_values}"'
+    details: dict[str, Any] = {"acrValues": acr_values}
+    if max_age is not None:
+        told += f', max_age="{max_age}"'
+        details["maxAge"] = max_age
+    return Problem(code, message, headers=((b"www-authenticate", told.encode()),), **details)
 
 
 _TELL: tuple[tuple[type[BaseException], Callable[[BaseException], Problem | None]], ...] = (
@@ -286,6 +303,7 @@ _TELL: tuple[tuple[type[BaseException], Callable[[BaseException], Problem | None
     (Unauthenticated, lambda _: unauthenticated()),
     (AccountHeld, _of_account),
     (MfaRequired, _of_mfa),
+    (StepUpRequired, _of_step_up),
     (IdentityUnavailable, lambda _: unavailable()),
     (RateLimited, _of_rates),
     (RatesUnavailable, lambda _: unavailable()),

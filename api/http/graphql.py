@@ -35,6 +35,7 @@ from api.rates import Tally
 from authz.actor import Actor
 from domain.model import new_id
 from domain.pipeline import OutcomeUnknown
+from identity.errors import StepUpRequired
 
 MakeContext = Callable[[Actor, uuid.UUID], Context]
 
@@ -113,8 +114,11 @@ class GraphQLEndpoint:
             kind = task.operation.kind
             if task.operation.is_subscription or media is EVENTS:
                 raise body.refused("Only a stream of events answers this.", 406)
-            status, answer, outcome = answer_of(*await self.run(task), request_id)
-            headers: tuple[tuple[bytes, bytes], ...] = ()
+            result, context, cost = await self.run(task)
+            status, answer, outcome = answer_of(result, context, cost, request_id)
+            headers = challenge_of(result, request_id)
+            if headers:
+                status = 401
         except body.Disconnected:
             return
         except asyncio.CancelledError:
@@ -293,6 +297,16 @@ def answer_of(
     errors = [located(error, request_id) for error in result.errors]
     whole = {"errors": errors, "data": result.data, "extensions": extensions}
     return 200, orjson.dumps(whole), errors[0]["extensions"]["code"]
+
+
+def challenge_of(result: ExecutionResult, request_id: uuid.UUID) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers of an answer that is nothing but the demand to step up (RFC 9470, section 3): a 401."""
+    met = [origin(error) for error in result.errors or ()]
+    asked = [error for error in met if isinstance(error, StepUpRequired)]
+    nothing = all(value is None for value in (result.data or {}).values())
+    if asked and len(asked) == len(met) and nothing:
+        return describe(asked[0], request_id).headers
+    return ()
 
 
 def masked_summary(masked: list[Masked]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 What a person can mend comes back as data (`userErrors`) and nothing was changed; the rest is an error of the field.
 """
 
+import datetime as dt
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -17,13 +18,14 @@ from sqlalchemy.exc import DBAPIError
 from strawberry import UNSET
 
 from api.context import Context, StaleActor
-from api.plan.attempts import DENIED, agent_of, denied, on_record
+from api.plan.attempts import DENIED, action_of, agent_of, denied, on_record
 from api.plan.binds import Inputs
 from api.plan.compile import Compiler, Details
 from api.plan.fetch import PLANS, by_id, opened, response_path, several, single
 from api.plan.mapping import parse_id
 from api.plan.payloads import joined, payload_fields, payload_type, refused, selected
 from api.plan.run import Built, variables
+from api.plan.step_up import demand
 from authz.guard import Forbidden, GuardedSession, Reason, guarded_session
 from domain.audit import Agent, Outcome
 from domain.database import refusal_of
@@ -141,10 +143,12 @@ async def perform(
 
     `command` answers the id of the payload's object; `extra(work, id)` gives values of the payload that no row shows;
     `nested` is the field of the input that holds the fields which the domain names.
-    Raises NotFound, Forbidden, NotAllowed, StaleVersion, StaleActor, RateLimited and what the database raises.
+    Raises StepUpRequired, NotFound, Forbidden, NotAllowed, StaleVersion, StaleActor, RateLimited and what the
+    database raises.
     """
     context: Context = info.context
     context.refusals.check(context.who)
+    demand(context.actor, operation, action_of(info), given, dt.datetime.now(dt.UTC))
     try:
         return await carry_out(info, operation, payload, given, command, extra, nested)
     except DENIED:

@@ -13,7 +13,7 @@ from dev.demo.populate import Progress, Target, populate, retire, silent
 from dev.state import State
 from domain.organization import MfaPolicy
 from domain.people import Person
-from identity.mfa import is_marked
+from identity.mfa import administers
 from identity.provisioning import PersonDraft
 from identity.realms import SVC_IDENTITY
 from identity.sync import FirstLogin, cell_session, set_first_login, sync_person
@@ -88,7 +88,11 @@ def _login(state: State, system: System, member: cast.Member) -> FirstLogin:
     """Their password, and an authenticator app where the health system asks them for one."""
     roles = [g.role for g in member.grants if g.period == "now"]
     everybody = system.mfa_policy is MfaPolicy.ALL
-    return login_of(state, member, totp=everybody or is_marked(system.mfa_policy, roles))
+    return login_of(
+        state,
+        member,
+        totp=everybody or (system.mfa_policy is MfaPolicy.ADMINS and administers(roles)),
+    )
 
 
 async def _let_in(

@@ -26,7 +26,7 @@ from domain.model import new_id
 from domain.organization import Tenant
 from domain.sealing import Keyring
 from identity.arrivals import Arrival, receive
-from identity.assertions import Assertion, asserted
+from identity.assertions import Assertion, asserted, contexts_of
 from identity.direct.addresses import them, us
 from identity.direct.keys import signing
 from identity.direct.requests import Way, keep, message_id, take, take_once
@@ -173,7 +173,9 @@ def _arrival(
         provider=provider.id,
     )
     told = {ours: said.attributes.get(theirs) for ours, theirs in provider.attributes.items()}
-    return Arrival(token, provider.id, Assertion(said.name_id, asserted(told)))
+    proven = {"amr": told.get("amr"), "acr": [said.context] if said.context else []}
+    assertion = Assertion(said.name_id, asserted(told), contexts_of(proven), said.authenticated_at)
+    return Arrival(token, provider.id, assertion)
 
 
 async def _opened(

@@ -7,11 +7,12 @@ from the present one like any other, so bringing it up to date is the same work 
 
 from collections.abc import Iterator
 
+from domain.second_factors import MfaMethod
 from identity.drift import clients, flows, rights, scopes, settings
 from identity.drift.difference import Difference
 from identity.keycloak import Json, Realm
 from identity.keycloak_failures import Unavailable
-from identity.realms import RealmPlan, representation
+from identity.realms import RealmPlan, logins, representation
 
 _ROUNDS = 4
 VERSION = "template_version"
@@ -50,6 +51,22 @@ async def repair(realm: Realm, plan: RealmPlan) -> list[str]:
     if left:
         raise StillDiffers(left)
     return said
+
+
+async def apply_methods(realm: Realm, methods: tuple[MfaMethod, ...]) -> None:
+    """Let logins take these kinds of second factor and no other. Safe to repeat and to cut off.
+
+    Raises StillDiffers, KeycloakFailure.
+    """
+    wanted = {**logins(methods), "components": {}}
+    for _ in range(_ROUNDS):
+        found = await realm.export()
+        due = [*flows.of_flows(realm, wanted, found), *settings.of_parts(realm, wanted, found)]
+        if not due:
+            return
+        for difference in due:
+            await difference.mend()
+    raise StillDiffers([difference.said for difference in due])
 
 
 async def differences(realm: Realm, plan: RealmPlan) -> list[Difference]:

@@ -19,5 +19,6 @@ SAML = {
     "familyName": f"{_WS}/surname",
     "email": f"{_WS}/emailaddress",
     "groups": "http://schemas.xmlsoap.org/claims/Group",
+    "amr": "http://schemas.microsoft.com/claims/authnmethodsreferences",
 }
 SAML_SPEAKS = {"key_name": "CERT_SUBJECT"}

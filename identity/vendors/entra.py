@@ -24,4 +24,5 @@ SAML = {
     "externalId": f"{_MS}/identity/claims/objectidentifier",
     "groups": f"{_MS}/ws/2008/06/identity/claims/groups",
     "roles": f"{_MS}/ws/2008/06/identity/claims/role",
+    "amr": f"{_MS}/claims/authnmethodsreferences",
 }

@@ -42,6 +42,7 @@ ANSWER = {"paid_minor", "adjusted_minor", "patient_minor"}
 ONLY = {
     "role_grant": {"valid_until", "version", "updated_at"},
     "grant_request": {"state", "decided_by", "decided_at", "grant_id", "version", "updated_at"},
+    "device_reset": {"state", "decided_by", "decided_at", "version", "updated_at"},
     "tenant": {"tokens_valid_from", "tree_version", "version", "updated_at"}
     | {"session_idle", "session_max", "jit_mode"},
     "person_sync": {"digest", "synced_at", "cause", "tried_at", "failed"},
@@ -50,7 +51,15 @@ ONLY = {
     "realm_check": {"finished_at", "people", "users", "repaired", "findings"},
     "identity_link": {"asserted", "version", "updated_at"},
     "identity_provider": {"name", "vendor", "state", "endpoints", "certificates", "attributes"}
-    | {"client_id", "client_secret_sealed", "creates", "test_until", "version", "updated_at"}
+    | {
+        "client_id",
+        "client_secret_sealed",
+        "creates",
+        "mfa_contexts",
+        "test_until",
+        "version",
+        "updated_at",
+    }
     | {"of_directory", "metadata_url", "metadata_read_at", "metadata_problem", "expires_at"},
     "role_mapping": {"valid_until", "ended_at", "created_by", "version", "updated_at"},
     "provider_test": {"finished_at", "passed", "steps", "version", "updated_at"},

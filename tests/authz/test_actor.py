@@ -14,10 +14,8 @@ from authz.decisions import reason, require
 from authz.explain import explain, permissions_at
 from authz.grants import (
     LOWEST,
-    SECOND_FACTOR,
     counting,
     fits,
-    needs_second_factor,
     next_change,
 )
 from authz.guard import Forbidden, NotFound, Reason, settings_for
@@ -107,18 +105,6 @@ def test_the_next_change() -> None:
     assert next_change(grants, NOW) == NOW + HOUR
     assert next_change(grants, NOW + HOUR) == NOW + 2 * HOUR
     assert next_change(grants, NOW + 3 * HOUR) is None
-
-
-@pytest.mark.parametrize("role", ROLES)
-def test_who_must_show_a_second_factor(role: str) -> None:
-    grants = [held(role, MADE.root)]
-
-    assert not needs_second_factor(grants, "none")
-    assert needs_second_factor(grants, "admins") is (role in SECOND_FACTOR)
-    assert needs_second_factor(grants, "all")
-    assert needs_second_factor([], "all")
-    assert not needs_second_factor([], "admins")
-    assert needs_second_factor([], "whatever this is")
 
 
 # ---- predicates ------------------------------------------------------------------------------------

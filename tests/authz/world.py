@@ -47,7 +47,9 @@ def tree_of(made: make.Tree, version: int = 1) -> Tree:
 
 def session(*, mfa: bool = True) -> Session:
     """A login of five minutes."""
-    return Session("sid", NOW, NOW, mfa, NOW + dt.timedelta(minutes=5))
+    return Session(
+        "sid", NOW, NOW, mfa, NOW + dt.timedelta(minutes=5), proven_at=dt.datetime.now(dt.UTC)
+    )
 
 
 def actor(

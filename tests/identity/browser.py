@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import httpx
 from lxml import html
 
+from tests.identity.authenticator import Passkey
+
 STEPS = 20
 
 
@@ -29,7 +31,10 @@ def one_time_code(secret: str, at: float | None = None) -> str:
 
 
 class Browser:
-    """One browser of one person. `trail` names the pages of the last login; `totp` is what the app holds."""
+    """One browser of one person. `trail` names the pages of the last login; `totp` is what the app holds.
+
+    A passkey is made where a page asks for one.
+    """
 
     def __init__(self, issuer: str, redirect_uri: str, client_id: str = "portal") -> None:
         self.issuer = issuer
@@ -37,6 +42,7 @@ class Browser:
         self.client_id = client_id
         self.trail: list[str] = []
         self.totp: str | None = None
+        self.passkey: Passkey | None = None
         self.new_password: str | None = None
         self._http = httpx.AsyncClient(trust_env=False, timeout=30)
 
@@ -109,16 +115,29 @@ class Browser:
         if problem or not forms or page.is_error:
             self.trail.append(f"{page.status_code} {' '.join(problem)}")
             raise LoginFailed(self.trail)
-        form = forms[0]
+        form = next(iter(document.xpath("//form[.//input[@name='clientDataJSON']]")), forms[0])
         fields = {
             field.get("name"): field.get("value", "")
             for field in form.xpath(".//input[@name]")
             if field.get("type") not in ("submit", "checkbox")
         }
-        fields |= self._answers(fields, user, password)
+        if "clientDataJSON" in fields:
+            fields |= self._touched(page, fields)
+        else:
+            fields |= self._answers(fields, user, password)
         answer = await self._http.post(urljoin(str(page.url), form.get("action")), data=fields)
         self._allow_plain_http()
         return answer
+
+    def _touched(self, page: httpx.Response, fields: dict[str, str]) -> dict[str, str]:
+        """What the passkey answers."""
+        made = "attestationObject" in fields
+        self.trail.append("enrol passkey" if made else "passkey")
+        if made:
+            self.passkey = Passkey()
+        if self.passkey is None:
+            raise LoginFailed(self.trail)
+        return self.passkey.answer(str(page.url), page.text, fields)
 
     def _answers(self, fields: dict[str, str], user: str, password: str) -> dict[str, str]:
         if "SAMLRequest" in fields or "SAMLResponse" in fields:

@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from authz.actor import Actor
 from domain.audit import Agent
+from domain.errors import Invalid
 from domain.identity_providers import (
     HeldAccount,
     IdentityProvider,
@@ -23,9 +24,10 @@ from domain.identity_providers import (
     SignIn,
 )
 from domain.model import Base
-from domain.organization import OrgUnit
+from domain.organization import MfaPolicy, OrgUnit
 from domain.people import Person
-from identity.errors import AccountHeld, Cause, NotAdmitted
+from identity.errors import AccountHeld, Cause, MfaRequired, NotAdmitted
+from identity.exemptions import exempt_provider
 from identity.held import link_held
 from identity.keycloak_failures import NotFound
 from identity.login_events import tell_refusals
@@ -35,9 +37,11 @@ from identity.realms import SVC_IDENTITY
 from identity.sync import cell_session
 from identity.tenants import MadeTenant
 from tests import providers
+from tests.database import Database
 from tests.identity import foreign
 from tests.identity.browser import Browser, LoginFailed
 from tests.identity.conftest import CALLBACK, PASSWORD, KeycloakServer, World
+from tests.identity.test_logins import set_policy
 
 pytestmark = [pytest.mark.anyio, pytest.mark.keycloak]
 
@@ -301,3 +305,57 @@ async def test_somebody_who_is_known_is_linked_and_a_closed_provider_lets_nobody
     await oidc.step(activate, (await oidc.provider()).version)
     await asyncio.sleep(1)  # tokens carry whole seconds, and those from before the cut stay refused
     assert (await oidc.come("nora")).person_id == known.id
+
+
+async def test_a_providers_word_on_second_factors(oidc: Connected, database: Database) -> None:
+    """It counts for the logins at which it asserts one by a name that was named, and as long as it is named."""
+    with database.owner_engine.begin() as owner:
+        sources = "attributes || jsonb_build_object('amr', 'groups')"
+        owner.exec_driver_sql(
+            f"update identity_provider set attributes = {sources} where id = %s",
+            (oidc.provider_id,),
+        )
+    await oidc.hospital.hire("nora", "nurses", "phone")
+    await oidc.hospital.hire("otto", "nurses")
+    await oidc.prove()
+    await oidc.open()
+
+    async def exempted(*contexts: str) -> None:
+        await oidc.step(exempt_provider, (await oidc.provider()).version, contexts)
+
+    for nothing in (
+        "pwd",
+        "1",
+        "urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport",
+    ):
+        with pytest.raises(Invalid):
+            await exempted("phone", nothing)
+    await exempted("phone")
+    await set_policy(oidc.world, oidc.made, MfaPolicy.ALL)
+    token = await oidc.token("nora")
+    nora = await oidc.world.loader.actor(token)
+    assert (nora.session.mfa, nora.session.asserted) == (True, True)
+    assert nora.session.proven_at is not None, "when she proved it there"
+    assert nora.session.proven_at <= nora.session.auth_time
+    async with Browser(oidc.made.issuer, CALLBACK) as otto:
+        hint = {"kc_idp_hint": str(oidc.provider_id)}
+        weak = await otto.login("otto", PASSWORD, **hint)
+        assert otto.trail == ["password"], "the realm leaves it to us"
+        with pytest.raises(MfaRequired):
+            await oidc.world.loader.actor(weak["access_token"])
+        # Mere federation proves nothing: he shows one here, as anybody does.
+        strong = await otto.login("otto", PASSWORD, acr_values="mfa", **hint)
+        assert otto.trail[-1] == "enrol"
+        assert not (await oidc.world.loader.actor(strong["access_token"])).session.asserted
+    # Of her next login it says nothing; and what is taken back counts no more, for sessions that stand either.
+    await oidc.hospital.move("nora", "nurses")
+    with pytest.raises(MfaRequired):
+        await oidc.come("nora")
+    assert await oidc.world.loader.actor(token)
+    await exempted()
+    assert not await oidc.world.stands(nora)
+    with pytest.raises(MfaRequired):
+        await oidc.world.loader.actor(token, fresh=True)
+    async with Browser(oidc.made.issuer, CALLBACK) as again:
+        await again.login("nora", PASSWORD, kc_idp_hint=str(oidc.provider_id))
+        assert again.trail == ["password", "enrol"]

@@ -12,11 +12,13 @@ from sqlalchemy import select
 from domain.audit import Agent
 from domain.organization import MfaPolicy
 from domain.people import Person
+from domain.second_factors import EVERY_METHOD, MfaMethod
 from identity.errors import MfaRequired, Refusal, TokenRefused
 from identity.grants import GrantDraft, give_grant, revoke_grant
-from identity.lifecycle import set_mfa_policy, set_session_limits
+from identity.lifecycle import set_session_limits
 from identity.provisioning import PersonDraft, create_person
 from identity.realms import SVC_IDENTITY, SVC_POLICY
+from identity.second_factors import configure_mfa, drafted_rule
 from identity.sync import FirstLogin, cell_session, set_first_login
 from identity.tenants import MadeTenant
 from identity.upgrades import drift_of
@@ -30,10 +32,16 @@ def browser(made: MadeTenant) -> Browser:
     return Browser(made.issuer, CALLBACK)
 
 
-async def set_policy(world: World, made: MadeTenant, policy: MfaPolicy) -> None:
+async def set_policy(
+    world: World,
+    made: MadeTenant,
+    policy: MfaPolicy,
+    methods: tuple[MfaMethod, ...] = EVERY_METHOD,
+    grace: int = 0,
+) -> None:
     agent = Agent(tenant_id=made.tenant_id, now=datetime.now(UTC))
     async with cell_session(world.platform.cell, made.tenant_id) as session:
-        await set_mfa_policy(session, agent, policy)
+        await configure_mfa(session, agent, drafted_rule(policy, methods, grace))
     await world.work()
 
 

@@ -21,6 +21,7 @@ from domain.organization import OrgUnit
 from domain.patients import Patient, PatientSite
 from domain.people import Person
 from domain.practitioners import Practitioner
+from domain.second_factors import DeviceReset
 from domain.tables import load
 from tests import directories, make, providers, reminders
 from tests.database import Database
@@ -67,6 +68,7 @@ def build() -> System:
         *(make.closure(tree.clinics[0], dt.date(2027, 1, 1)), *small(tree, doctor)),
         *(reminders.setting(tree.root), reminders.template(tree.root), reminders.watch(tree.root)),
         *providers.one_of_each(tree.tenant, doctor, tree.root),
+        *lost(doctor, make.person(tree.tenant)),
         *directories.one_of_each(doctor),
     ]
     rule = reminders.rule(tree.root)
@@ -77,6 +79,13 @@ def build() -> System:
         visit = next(row for row in reversed(rows) if isinstance(row, Appointment))
         rows.append(reminders.reminder(visit, rule))
     return System(tree, rows)
+
+
+def lost(of: Person, asker: Person) -> list[Base]:
+    """Somebody's lost device, and who asks for its removal."""
+    values: dict[str, Any] = {"id": new_id(), "reason": "lost", "lapses_at": make.NOW}
+    key = {"tenant_id": of.tenant_id, "person_id": of.id, "requested_by": asker.id}
+    return [asker, DeviceReset(**key, **values)]
 
 
 def small(tree: make.Tree, doctor: Person) -> list[Base]:
@@ -450,11 +459,12 @@ CHANGED = {
     "role_mapping": {"valid_until", "ended_at", "created_by", "version", "updated_at"},
     "role_grant": {"valid_until", "version", "updated_at"},
     "grant_request": {"state", "decided_by", "decided_at", "grant_id", "version", "updated_at"},
+    "device_reset": {"state", "decided_by", "decided_at", "version", "updated_at"},
     "tenant": {"tokens_valid_from", "tree_version", "version", "updated_at"}
     | {"session_idle", "session_max", "jit_mode"},
 }
 """Table -> what commands change of it."""
-PLATFORMS = {"state", "mfa_policy", "second_approval"}
+PLATFORMS = {"state", "second_approval"}
 """What the platform alone says of a health system, which it alone makes."""
 
 
@@ -489,7 +499,7 @@ def test_health_systems_are_the_platforms(
             with trying(platform):
                 assert platform.execute(same).rowcount == 1
         become(platform, of(theirs))
-        for name in ("slug", "currency", "policy_variant"):
+        for name in ("slug", "currency", "policy_variant", "mfa_policy", "mfa_all_since"):
             change = update(table("tenant")).values({name: table("tenant").c[name]})
             refused(platform, partial(platform.execute, change), "permission denied")
         refused(platform, lambda: platform.execute(table("tenant").delete()), "permission denied")

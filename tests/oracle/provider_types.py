@@ -94,6 +94,18 @@ ABOUT = (
         },
     ),
     Type(
+        "DeviceReset",
+        "device_reset",
+        "tenant:read",
+        {
+            **columns("reason createdAt lapsesAt decidedAt version"),
+            **enums("state"),
+            "person": one("Person", "person", "person_id"),
+            "requestedBy": one("Person", "person", "requested_by"),
+            "decidedBy": one("Person", "person", "decided_by"),
+        },
+    ),
+    Type(
         "EmailDomain",
         "email_domain",
         "tenant:read",
@@ -111,6 +123,7 @@ PAGES: dict[str, tuple[str, tuple[str, str]]] = {
     "signIns": ("SignIn", ("-created_at", "-id")),
     "roleMappings": ("RoleMapping", ("-created_at", "-id")),
     "heldAccounts": ("HeldAccount", ("-created_at", "-id")),
+    "deviceResets": ("DeviceReset", ("-created_at", "-id")),
     "emailDomains": ("EmailDomain", ("domain", "id")),
     **scim_types.PAGES,
 }
@@ -120,6 +133,7 @@ TABLES = {
     "signIns": "sign_in",
     "roleMappings": "role_mapping",
     "heldAccounts": "held_account",
+    "deviceResets": "device_reset",
     "emailDomains": "email_domain",
     **scim_types.TABLES,
 }

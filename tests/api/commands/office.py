@@ -209,10 +209,15 @@ class Office:
         part = (
             "select '{0}' as name, count(*) || ' ' || coalesce("
             "sum(hash_record_extended(t, 0)::numeric), 0) as digest"
-            " from {0} t where tenant_id = any(%(ids)s){1}"
+            " from {2} t where tenant_id = any(%(ids)s){1}"
         )
+        # That somebody has shown a second factor is noted when they come.
+        known = "(select tenant_id, (to_jsonb(p) - 'second_factor_at')::text from person p)"
         further = {"audit_event": " and outcome <> 'denied'"}
-        text = " union all ".join(part.format(table, further.get(table, "")) for table in TABLES)
+        text = " union all ".join(
+            part.format(table, further.get(table, ""), known if table == "person" else table)
+            for table in TABLES
+        )
         ids = [self.here.tenant.tenant_id, self.there.tenant.tenant_id]
         rows = self.owner.execute(text, {"ids": ids}).fetchall()
         return {name: digest for name, digest in rows if name != "login_session"}
@@ -352,6 +357,10 @@ OBJECTS = {
     "testIdentityProvider": "test",
     **dict.fromkeys(("addRoleMapping", "endRoleMapping"), "roleMapping"),
     **dict.fromkeys(("linkHeldAccount", "createHeldAccount", "dismissHeldAccount"), "heldAccount"),
+    "exemptIdentityProvider": "identityProvider",
+    **dict.fromkeys(
+        ("requestDeviceReset", "approveDeviceReset", "declineDeviceReset"), "deviceReset"
+    ),
     **dict.fromkeys(("addEmailDomain", "checkEmailDomain"), "emailDomain"),
     **dict.fromkeys(("addScimToken", "rotateScimToken", "revokeScimToken"), "scimToken"),
     "releaseScimDepartures": "scimRelease",
@@ -362,6 +371,7 @@ INPUTS = {
     "cancelEncounter": "ChangeEncounterInput",
     **dict.fromkeys(("queueClaim", "cancelClaim", "fileClaim", "settleClaim"), "MoveClaimInput"),
     **dict.fromkeys(("recodeClaim", "rejectClaim"), "ReturnClaimInput"),
+    **dict.fromkeys(("approveDeviceReset", "declineDeviceReset"), "DecideDeviceResetInput"),
     "cancelAppointment": "ChangeAppointmentInput",
     "checkInAppointment": "ChangeAppointmentInput",
     "confirmAppointment": "ChangeAppointmentInput",

@@ -92,7 +92,7 @@ def actor_of(
         grants=tuple(Grant(new_id(), role, unit, now) for role, unit in grants),
         tree=Tree.build(tenant_id, system.tree_version, units),
         policy=load_policy(VARIANTS[0]),
-        session=Session("s", now, now, True, later),
+        session=Session("s", now, now, True, later, proven_at=now),
         person_version=1,
         tenant_version=system.version,
         valid_until=later,
