@@ -16,7 +16,7 @@ class Connection(HttpToolsProtocol):
     it until everything was taken.
     """
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Tell the kernel for how long."""
         sock = transport.get_extra_info("socket")
         option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux has it

@@ -33,7 +33,7 @@ from migrations import run
 
 BAR = 5.0
 """Seconds in which a cut inside Keycloak has to be felt."""
-AT_ONCE = 5
+AT_ONCE = 3
 """Trials at the same moment: most of their time is waiting."""
 EACH = 0.1
 PASSWORD = "correct horse battery staple"  # noqa: S105  # of people who are gone afterwards
