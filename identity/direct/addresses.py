@@ -18,11 +18,6 @@ def issuer_at(public_url: str, realm: str) -> str:
     return f"{public_url.rstrip('/')}{PREFIX}/{realm}"
 
 
-def certs_at(issuer: str) -> str:
-    """Where that issuer publishes its public keys."""
-    return f"{issuer}/certs"
-
-
 def us(issuer: str, provider_id: UUID) -> ServiceProvider:
     """We, as this provider knows us. Its metadata's address is the entity id."""
     at = f"{issuer}/{provider_id}"

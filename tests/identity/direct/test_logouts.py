@@ -1,14 +1,21 @@
 """Logging out of both: begun by the portal, begun by the provider."""
 
 import asyncio
+from typing import Any
 
 import pytest
+from lxml import etree
+from sqlalchemy import update
 
 from domain.direct_logins import DirectSession, SamlRequest
+from domain.identity_providers import IdentityProvider
 from domain.people import RevokedSession
 from identity.errors import NotAdmitted
+from identity.saml.messages import logout_request
+from identity.saml.parties import ServiceProvider
 from tests.identity.direct.conftest import CALLBACK, HOME, Hall
 from tests.identity.py_provider import query_of
+from tests.identity.saml import forge
 
 pytestmark = pytest.mark.anyio
 
@@ -85,3 +92,33 @@ async def test_an_answer_to_a_login_ends_no_logout_and_the_other_way_round(hall:
     asked = query_of(answer.headers["location"])
     assert (await hall.brought({**form, "RelayState": asked["RelayState"]})).status_code == 400
     assert await hall.rows(SamlRequest, id=request.id)
+
+
+async def test_a_provider_that_takes_no_logouts_and_asks_for_them_by_post(hall: Hall) -> None:
+    await hall.open()
+    await hall.house.execute(
+        update(IdentityProvider)
+        .where(IdentityProvider.tenant_id == hall.tenant_id)
+        .values(endpoints={"single_sign_on_redirect": "https://login.corp.example/sso"})
+    )
+    tokens, nora = await hall.come()
+    it = ServiceProvider(hall.it.entity_id, "", "")
+    asked: dict[str, Any] = {"name_id": "py-nora-1", "name_format": None, "index": None}
+    message = logout_request(it, f"{hall.at}/slo", "_their-1", hall.agent.now, **asked)
+    root = etree.fromstring(message)
+    unsigned = await hall.http.post(f"{hall.at}/slo", data={"SAMLRequest": forge.posted(root)})
+    assert unsigned.json() == {"error": "SAML_REFUSED", "reason": "signature"}
+    assert await hall.house.stands(nora)
+    forge.sign(root, hall.it.signs)
+    answer = await hall.http.post(f"{hall.at}/slo", data={"SAMLRequest": forge.posted(root)})
+    assert answer.status_code == 204  # it has nowhere to be answered
+    assert not await hall.house.stands(nora)
+    tokens, nora = await hall.come()
+    leaving = {
+        "client_id": "portal",
+        "refresh_token": tokens["refresh_token"],
+        "post_logout_redirect_uri": HOME,
+    }
+    home = await hall.http.post(f"{hall.issuer}/logout", data=leaving)
+    assert home.headers["location"] == HOME
+    assert not await hall.house.stands(nora)
