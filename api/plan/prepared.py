@@ -155,7 +155,7 @@ class Execution:
         try:
             given = root.arguments.of(self.variables, hide_suggestions=prepared.hide_suggestions)
             value = root.call(prepared.info_class(info, root.definition), **given)
-            if root.definition.is_async:
+            if root.definition.is_async or optimized_is_awaitable(value):
                 value = await value
             if value is None or type(value) is orjson.Fragment:
                 return value

@@ -26,6 +26,7 @@ PREPARED: list[tuple[str, Any]] = [
     ("query($n: Int) { finished(lines: $n) { name } }", {"n": 2}),
     ("query($n: Int! = 1) { finished(lines: $n) { name } }", {}),
     ("{ hidden { name } }", None),
+    ("{ later }", None),
     ('{ a: fault(kind: "invalid") b: fault(kind: "not found") hidden { name } }', None),
     (
         "query { ...Both } fragment Both on Query { hidden { name } ... on Query { finished { name } } }",

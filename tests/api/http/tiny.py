@@ -81,6 +81,10 @@ class Query:
         return orjson.Fragment(b'{"name":' + b" \r\n" * lines + b'"from SQL"}')  # type: ignore[return-value]  # finished JSON stands for its type
 
     @strawberry.field
+    def later(self) -> str | None:
+        return asyncio.sleep(0, "now")  # type: ignore[return-value]  # to be awaited, though the resolver is none
+
+    @strawberry.field
     async def slow(self, seconds: float) -> str:
         await asyncio.sleep(seconds)
         return "done"
