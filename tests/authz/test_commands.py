@@ -54,7 +54,7 @@ def test_an_unknown_resource_is_an_error() -> None:
     assert "No policy speaks of this resource." in " ".join(text.split())
 
 
-def test_the_committed_templates_are_up_to_date() -> None:
+def test_the_committed_templates_are_what_the_compiler_makes() -> None:
     code, text = run("compile", "--check")
 
     assert code == 0
