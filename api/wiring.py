@@ -102,7 +102,7 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
             keyring = Keyring(FileKeyProvider(Path(key_file)), cell)
             doors = Doors(registry, tokens, cell, Homes(control, public))
             entrance, journal = Entrance(pushed, limit), Journal(cell)
-            directories = Directories(registry, cell, pushed, public, entrance, journal)
+            directories = Directories(registry, cell, pushed, public, entrance, journal, actors)
             refusals, compiling = Tally(settings.refusals), Tally(settings.compile_seconds)
             presences = Presences(actors, feeds, settings.streams)
             working = {

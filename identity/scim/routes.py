@@ -29,11 +29,13 @@ from starlette.routing import Route
 from domain.audit import Agent
 from domain.database import code_of
 from domain.pipeline import DatabaseError, Pipeline
+from identity.actors import ActorLoader
 from identity.deferral import defer_notice
 from identity.registry import Registry
 from identity.scim.departures import HELD, TooManyLeave, hold
 from identity.scim.entrance import Entrance
 from identity.scim.journal import Journal, Visit, outside_id
+from identity.scim.me import is_me, read
 from identity.scim.metrics import count
 from identity.scim.protocol import PROTOCOL, Exchange, Protocol
 from identity.scim.refusals import Later, refusal, refused
@@ -63,6 +65,7 @@ class Directories:
     public_url: str
     entrance: Entrance
     journal: Journal
+    actors: ActorLoader
 
 
 def routes(directories: Callable[[], Directories]) -> list[Route]:
@@ -120,6 +123,8 @@ async def _served(
     tenant_id = visit.tenant_id = entry.tenant_id
     header = asked.header("Authorization")
     address = request.client.host if request.client else ""
+    if is_me(asked):
+        return await _me(directories, request, asked, visit, address)
     await directories.entrance.admit(visit, tenant_id, header, address)
     asked.query = _query(request)
     asked.body = await _body(request)
@@ -138,15 +143,41 @@ async def _served(
     raise AssertionError
 
 
-async def _once(directories: Directories, asked: ScimRequest, visit: Visit) -> ScimResponse:
-    """Whose word it is, and what it asks for: that is one transaction. Whom the guard holds is written down after it."""
+async def _me(
+    directories: Directories, request: Request, asked: ScimRequest, visit: Visit, address: str
+) -> ScimResponse:
+    """Somebody about themselves; a token that opens nothing is counted as a stranger's."""
+    limit, agent = directories.entrance.limit, _agent(visit)
+    unit = Unit(directories.pipeline, agent.tenant_id)
+    asked.query = _query(request)
+    await limit.check_stranger(address)
+    try:
+        answer = await read(directories.actors, unit, agent, asked)
+    except UnauthorizedException:
+        await limit.count_stranger(address)
+        raise
+    if answer is not None:
+        return answer
+    async with cell_session(directories.cell, agent.tenant_id) as session:
+        bearer = asked.subject
+        directory = Directory(session, agent, bearer.token_id)
+        return await Exchange(Protocol(bearer.secret), directory).handle(asked)
+
+
+def _agent(visit: Visit) -> Agent:
     tenant_id: Any = visit.tenant_id
-    agent = Agent(
+    return Agent(
         tenant_id=tenant_id,
         now=dt.datetime.now(dt.UTC),
         request_id=visit.id,
         outside_request_id=visit.outside_request_id,
     )
+
+
+async def _once(directories: Directories, asked: ScimRequest, visit: Visit) -> ScimResponse:
+    """Whose word it is, and what it asks for: that is one transaction. Whom the guard holds is written down after it."""
+    agent = _agent(visit)
+    tenant_id = agent.tenant_id
     unit = Unit(directories.pipeline, tenant_id)
     bearer = await bearer_of(unit, asked.header("Authorization"), agent.now)
     if bearer is None:

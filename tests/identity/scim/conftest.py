@@ -19,6 +19,8 @@ from domain.control import IdentityCluster, TenantEntry
 from domain.people import Person, RoleGrant
 from domain.pipeline import Pipeline
 from domain.role_mappings import RoleMapping
+from identity.actors import ActorLoader
+from identity.keys import KeyCache
 from identity.registry import Registry
 from identity.scim.departures import release
 from identity.scim.entrance import Entrance
@@ -27,6 +29,7 @@ from identity.scim.limits import Limit
 from identity.scim.routes import Directories, routes
 from identity.scim.tokens import Made, make_token
 from identity.sync import cell_session
+from identity.tokens import Tokens
 from tests import directories as pushed
 from tests import make
 from tests.database import Database
@@ -164,10 +167,18 @@ def register(database: Database, tree: make.Tree) -> str:
     return slug
 
 
-def directories(app: AsyncEngine, pipeline: Pipeline, limit: Limit | None = None) -> Directories:
+def directories(
+    app: AsyncEngine,
+    pipeline: Pipeline,
+    limit: Limit | None = None,
+    http: httpx.AsyncClient | None = None,
+) -> Directories:
     """What the product's routes work with."""
     entrance = Entrance(pipeline, limit or Limit(None, 100_000))
-    return Directories(Registry(app), app, pipeline, PUBLIC, entrance, Journal(app))
+    registry = Registry(app)
+    tokens = Tokens(registry, KeyCache(http or httpx.AsyncClient(trust_env=False)))
+    actors = ActorLoader(tokens, pipeline)
+    return Directories(registry, app, pipeline, PUBLIC, entrance, Journal(app), actors)
 
 
 def application(served: Directories) -> Starlette:
