@@ -13,6 +13,7 @@ from scim2_server.responses import ScimResponse
 from domain.audit import Agent
 from identity.actors import ActorLoader, stamp
 from identity.errors import AccountHeld, MfaRequired, Unauthenticated
+from identity.scim.kinds import USER_KIND
 from identity.scim.protocol import Protocol
 from identity.scim.refusals import refused
 from identity.scim.swift import Swift
@@ -48,7 +49,7 @@ async def read(
         raise UnauthorizedException()
     if asked.method != "GET":
         raise refused(ForbiddenException, "Only the directory changes people.")
-    asked.path = f"/Users/{actor.person_id}"
+    asked.path = f"/{USER_KIND.name}s/{actor.person_id}"
     asked.subject = Bearer(actor.person_id, frozenset({READ}), secrets.token_bytes(32))
     answer = await Swift(Protocol(asked.subject.secret), unit, agent, asked.subject).answer(asked)
     if answer is not None:
