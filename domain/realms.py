@@ -33,10 +33,10 @@ class PersonSync(Base):
 
 
 class RealmCheck(Identified):
-    """One comparison of the realm's users with the people, both ways. Unfinished ones were cut off.
+    """One comparison of the realm's users with the people, both ways, written when it is done.
 
-    `findings` are {kind, person_id or user_id}, at most some hundred; `repaired` counts the people whose users are brought
-    up to date because of it.
+    `findings` are lines, a kind and whom it is about by ids, at most some hundred; `repaired` counts the people whose
+    users are brought up to date because of it.
     """
 
     __tablename__ = "realm_check"

@@ -20,6 +20,7 @@ QUEUE = "identity"
 SYNC_PERSON = "identity:sync_person"
 SYNC_PERSON_LATER = "identity:sync_person_later"
 SYNC_TENANT = "identity:sync_tenant"
+CHECK_REALM = "identity:check_realm"
 END_SESSIONS = "identity:end_sessions"
 END_SESSION = "identity:end_session"
 RETIRE_USER = "identity:retire_user"
@@ -63,6 +64,11 @@ async def defer_sync(
 async def defer_sync_tenant(session: AsyncSession, tenant_id: UUID) -> None:
     """Bring the realm's policy up to date once the caller's transaction is committed."""
     await _defer(session, SYNC_TENANT, tenant_id, [{}])
+
+
+async def defer_check_realm(session: AsyncSession, tenant_id: UUID) -> None:
+    """Compare the realm with the people once the caller's transaction is committed."""
+    await _defer(session, CHECK_REALM, tenant_id, [{}])
 
 
 async def defer_end_sessions(session: AsyncSession, tenant_id: UUID, person_id: UUID) -> None:

@@ -13,7 +13,7 @@ from domain.identity_providers import forget_sign_ins
 from domain.keys import forget
 from domain.logins import forget_sessions
 from domain.scim_requests import forget_requests
-from identity.deferral import defer_check_domain, defer_refresh_provider
+from identity.deferral import CHECK_REALM, defer_check_domain, defer_refresh_provider
 from identity.domains import domains_of
 from identity.provider_notices import warn_of_providers
 from identity.providers import published
@@ -39,7 +39,7 @@ async def keep_house(context: procrastinate.JobContext, timestamp: int) -> None:
     await app.connector.execute_query_async("select make_audit_partitions(%(n)s)", n=MONTHS)
     for tenant_id in await _accounts(context).tenants():
         # Who looks through the calendar already ends the second one that does.
-        for task in (FORGET_KEYS, LOOK, LOOK_AFTER):
+        for task in (FORGET_KEYS, LOOK, LOOK_AFTER, CHECK_REALM):
             await app.configure_task(task).defer_async(tenant_id=str(tenant_id))
 
 

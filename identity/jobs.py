@@ -23,6 +23,7 @@ from identity.calendar import RELEASE_HOLDS, release_holds
 from identity.deferral import (
     APPLY_RULES,
     CHECK_DOMAIN,
+    CHECK_REALM,
     END_SESSION,
     END_SESSIONS,
     QUEUE,
@@ -53,10 +54,12 @@ from identity.mail import Mail
 from identity.mapping_sources import Source
 from identity.notices import TASKS
 from identity.providers import Fetch, refresh
+from identity.realm_checks import check_realm
 from identity.realms import SVC_IDENTITY
 from identity.reminders import LOOK, SEND, Notifiers, look_through, send
 from identity.rule_runs import apply_rules
 from identity.sync import UserTaken, cell_session, subject_of, sync_person, sync_tenant
+from identity.sync_states import failing
 from identity.watching import watch_alone
 
 RETRY_STALLED = "identity:retry_stalled"
@@ -102,8 +105,14 @@ async def _sync_person(
 ) -> None:
     resources = _resources(context)
     tenant, person = UUID(tenant_id), UUID(person_id)
-    realm = await resources.accounts.realm(tenant, SVC_IDENTITY)
-    await sync_person(resources.cell, realm, tenant, person)
+    try:
+        realm = await resources.accounts.realm(tenant, SVC_IDENTITY)
+        await sync_person(resources.cell, realm, tenant, person)
+    except Exception as error:
+        last = Backoff().get_retry_decision(exception=error, job=context.job) is None
+        async with cell_session(resources.cell, tenant) as session:
+            await failing(session, tenant, person, error, last=last)
+        raise
 
 
 async def _sync_person_later(
@@ -112,6 +121,13 @@ async def _sync_person_later(
     tenant = UUID(tenant_id)
     async with cell_session(_resources(context).cell, tenant) as session:
         await defer_sync(session, tenant, [UUID(person_id)])
+
+
+async def _check_realm(context: procrastinate.JobContext, *, tenant_id: str) -> None:
+    resources = _resources(context)
+    tenant = UUID(tenant_id)
+    realm = await resources.accounts.realm(tenant, SVC_IDENTITY)
+    await check_realm(resources.cell, realm, tenant)
 
 
 async def _sync_tenant(context: procrastinate.JobContext, *, tenant_id: str) -> None:
@@ -234,6 +250,7 @@ def make_app(dsn: str) -> procrastinate.App:
         SYNC_PERSON: _sync_person,
         SYNC_PERSON_LATER: _sync_person_later,
         SYNC_TENANT: _sync_tenant,
+        CHECK_REALM: _check_realm,
         END_SESSIONS: _end_sessions,
         END_SESSION: _end_session,
         RETIRE_USER: _retire_user,

@@ -136,6 +136,7 @@ async def change_provider(
     client_secret: str | None = None,
     secret_expires_at: dt.datetime | None = None,
     creates: bool | None = None,
+    of_directory: bool | None = None,
 ) -> IdentityProvider:
     """Change what is said of a provider; None stays. Sessions stay open; logins from now on go by it.
 
@@ -153,6 +154,8 @@ async def change_provider(
         values["expires_at"] = secret_expires_at
     if creates is not None:
         values["creates"] = creates
+    if of_directory is not None:
+        values["of_directory"] = of_directory
     changed = await change(session, agent, provider, version, **values)
     record(session, agent, "tenant:configure", provider.id)
     await defer_sync_provider(session, agent.tenant_id, provider.id)

@@ -22,6 +22,7 @@ from identity.keycloak import Json, Realm
 from identity.keycloak_failures import Conflict, NotFound
 from identity.mfa import is_marked, rule_of
 from identity.realms import MARKER, apply_mfa_policy, apply_session_limits
+from identity.sync_states import digest_of, synced
 
 
 class UserTaken(Exception):
@@ -73,6 +74,7 @@ class Wanted:
     subject: str | None
     user: Json
     marked: bool
+    digest: str
 
 
 @asynccontextmanager
@@ -98,6 +100,25 @@ async def sync_person(
         wanted = await _wanted(session, tenant_id, person_id)
     if wanted is None:
         return None
+    user_id = await _brought(realm, wanted)
+    async with cell_session(cell, tenant_id) as session:
+        if user_id not in (None, wanted.subject):
+            await session.execute(
+                update(Person)
+                .where(
+                    Person.tenant_id == tenant_id,
+                    Person.id == person_id,
+                    # Who came in as another user meanwhile is that one.
+                    Person.subject.is_not_distinct_from(wanted.subject),
+                )
+                .values(subject=user_id)
+            )
+        await synced(session, tenant_id, person_id, wanted.digest, datetime.now(UTC))
+    return user_id
+
+
+async def _brought(realm: Realm, wanted: Wanted) -> str | None:
+    """The id of the person's user as it shall be; None where there is none and shall be none."""
     user = await _present(realm, wanted)
     if user is None:
         if not wanted.user["enabled"]:
@@ -107,21 +128,16 @@ async def sync_person(
         user_id = str(user["id"])
         await _correct(realm, user, wanted)
     await _mark(realm, user_id, wanted.marked)
-    if user_id != wanted.subject:
-        async with cell_session(cell, tenant_id) as session:
-            await session.execute(
-                update(Person)
-                .where(Person.tenant_id == tenant_id, Person.id == person_id)
-                .values(subject=user_id)
-            )
     return user_id
 
 
 async def _wanted(session: AsyncSession, tenant_id: UUID, person_id: UUID) -> Wanted | None:
-    person = await session.get(Person, (tenant_id, person_id))
+    here = (Person.tenant_id == tenant_id, Person.id == person_id)
+    found = (await session.execute(select(Person, digest_of(Person)).where(*here))).one_or_none()
     tenant = await session.get(Tenant, tenant_id)
-    if person is None or tenant is None or tenant.state != TenantState.ACTIVE:
+    if found is None or tenant is None or tenant.state != TenantState.ACTIVE:
         return None
+    person, digest = found
     now = datetime.now(UTC)
     held = select(RoleGrant).where(
         RoleGrant.tenant_id == tenant_id, RoleGrant.person_id == person_id
@@ -139,6 +155,7 @@ async def _wanted(session: AsyncSession, tenant_id: UUID, person_id: UUID) -> Wa
             "attributes": {"person_id": [str(person_id)]},
         },
         marked=person.active and is_marked(rule_of(tenant), person, grants, now),
+        digest=digest,
     )
 
 

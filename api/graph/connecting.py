@@ -92,6 +92,10 @@ class UpdateIdentityProviderInput:
     creates: bool | None = strawberry.field(
         default=None, description="Whether its logins may make people."
     )
+    of_directory: bool | None = strawberry.field(
+        default=None,
+        description="Whether it proves whom the directory pushes: its ids are the directory's external ids.",
+    )
     idempotency_key: str | None = idempotency_key()
 
 
@@ -194,6 +198,7 @@ class Mutation:
                 client_secret=input.client_secret,
                 secret_expires_at=input.secret_expires_at,
                 creates=input.creates,
+                of_directory=input.of_directory,
             )
             return changed.id
 

@@ -83,6 +83,10 @@ class IdentityProvider(Node):
     mfa_contexts: list[str] | None = column(
         "read", "Who comes with one of these asserted needs no further second factor."
     )
+    of_directory: bool | None = column(
+        "read",
+        "Whether it proves whom the directory pushes: its ids are the directory's external ids.",
+    )
     metadata_url: str | None = column("read", "Where its description is read again each day.")
     metadata_read_at: dt.datetime | None = column("read", "When it was last read and taken.")
     metadata_problem: str | None = column("read", "Why it could not be taken since; else null.")

@@ -1,21 +1,51 @@
 """People who work here: names for everyone, logins and addresses for those who manage them."""
 
+import datetime as dt
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import strawberry
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import ColumnElement, exists, func, or_, select
+from sqlalchemy import literal_column as raw
 from sqlalchemy.orm import aliased
 
 from api.graph.organization import node_argument
 from api.graph.relay import After, Connection, First, Info, Node, Within, root, value_type
 from api.plan.fetch import get, page
-from api.plan.mapping import column, instant, table
+from api.plan.mapping import column, computed, enum_name, instant, table
 from api.plan.page import Listing
 from authz.explain import permissions_at
 from domain.people import Person as People
 from domain.people import RoleGrant
+from domain.realms import PersonSync
+from identity.sync_states import SyncState, state_of
 
 LISTING = Listing(People, "person", "family_name", People)
+
+
+strawberry.enum(
+    SyncState,
+    name="SyncState",
+    description="How far Keycloak follows; what FAILED is tried again each night, or when asked for.",
+)
+
+
+def _of_sync(build: Callable[[Any, Any], ColumnElement[Any]]) -> Any:
+    """A value of what was kept of the person's user in Keycloak, of which there may be nothing yet."""
+
+    def expression(person: Any, c: Any, _: Any) -> ColumnElement[Any]:
+        sync = aliased(PersonSync, name=f"s{c.label()}")
+        found = select(build(person, sync)).where(
+            sync.tenant_id == c.tenant(), sync.person_id == person.id
+        )
+        return found.correlate(person).scalar_subquery()
+
+    return expression
+
+
+def _sync_state(person: Any, c: Any, get: Any) -> ColumnElement[Any]:
+    found = _of_sync(lambda p, sync: enum_name(state_of(p, sync)))(person, c, get)
+    return func.coalesce(found, raw(f"'{SyncState.PENDING.name}'"))
 
 
 @table(People, description="Somebody who can log in.")
@@ -26,6 +56,18 @@ class Person(Node):
     user_name: str | None = column("manage", "What they log in as.")
     email: str | None = column("manage", "Where mail reaches them.")
     version: int | None = column("manage", "Rises with every change of them or of their grants.")
+    shut_out: bool | None = column(
+        "manage", "Whether an administrator shut them out; a directory does not let them in again."
+    )
+    sync_state: SyncState | None = computed("manage", "How far Keycloak follows.", _sync_state)
+    sync_cause: str | None = computed(
+        "manage",
+        "Why the last try to follow failed; null where it did not.",
+        _of_sync(lambda _, sync: sync.cause),
+    )
+    synced_at: dt.datetime | None = computed(
+        "manage", "When Keycloak last followed.", _of_sync(lambda _, sync: sync.synced_at)
+    )
 
 
 @value_type("A role that you hold at a node of the tree.")

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.oracle.calendars import CALENDAR
 from tests.oracle.findings import before, parts, whole
+from tests.oracle.following import FOLLOWING
 from tests.oracle.hours import rooms
 from tests.oracle.money import BILLS, CHARGE_MORE, less_applied
 from tests.oracle.provider_types import ABOUT
@@ -218,7 +219,8 @@ _TYPES = (
         "person:read",
         {
             **columns("givenName familyName active"),
-            **columns("userName email version", opens="person:manage", group="IDENTIFIERS"),
+            **columns("userName email version shutOut", opens="person:manage", group="IDENTIFIERS"),
+            **FOLLOWING,
         },
         {"IDENTIFIERS": _own("person:manage")},
     ),

@@ -33,7 +33,7 @@ ABOUT = (
         "identity_provider",
         "tenant:read",
         {
-            **columns("vendor name issuer clientId certificates creates direct version"),
+            **columns("vendor name issuer clientId certificates creates direct ofDirectory version"),
             **columns("metadataUrl metadataReadAt metadataProblem expiresAt"),
             "expiresWithin": Leaf(_warning),
             **enums("protocol state"),
@@ -106,6 +106,12 @@ ABOUT = (
         },
     ),
     Type(
+        "RealmCheck",
+        "realm_check",
+        "tenant:read",
+        columns("startedAt finishedAt people users repaired findings"),
+    ),
+    Type(
         "EmailDomain",
         "email_domain",
         "tenant:read",
@@ -124,6 +130,7 @@ PAGES: dict[str, tuple[str, tuple[str, str]]] = {
     "roleMappings": ("RoleMapping", ("-created_at", "-id")),
     "heldAccounts": ("HeldAccount", ("-created_at", "-id")),
     "deviceResets": ("DeviceReset", ("-created_at", "-id")),
+    "realmChecks": ("RealmCheck", ("-started_at", "-id")),
     "emailDomains": ("EmailDomain", ("domain", "id")),
     **scim_types.PAGES,
 }
@@ -134,6 +141,7 @@ TABLES = {
     "roleMappings": "role_mapping",
     "heldAccounts": "held_account",
     "deviceResets": "device_reset",
+    "realmChecks": "realm_check",
     "emailDomains": "email_domain",
     **scim_types.TABLES,
 }

@@ -26,6 +26,7 @@ def rows(system: "System", now: dt.datetime) -> None:
             certificates=[[], ["a certificate", "the next"]][i],
             client_id=("caretree", None)[i],
             attributes={"groups": f"groups{i}", "email": "mail"},
+            of_directory=i == 0,
             version=i + 1,
             metadata_url=(None, "https://login.corp.example/metadata")[i],
             metadata_read_at=BEGUN,

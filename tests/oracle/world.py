@@ -23,7 +23,7 @@ from domain.patients import Patient, PatientSite
 from domain.people import Person, RoleGrant
 from domain.practitioners import Practitioner
 from tests import make, who
-from tests.oracle import opening, providers, reminding, scim, staff
+from tests.oracle import following, opening, providers, reminding, scim, staff
 from tests.oracle.bills import Bills
 from tests.oracle.charts import BEGUN, DAY, ENTRIES, SEED, Charts
 
@@ -100,6 +100,7 @@ class System(Charts):
         staff.requests(self, now)
         providers.rows(self, now)
         scim.rows(self, now)
+        following.rows(self)
         staff.sessions(self, now)
         self._person("gone", active=False, subject=None)
         self._practitioner("guest", None, active=False)

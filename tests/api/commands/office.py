@@ -355,7 +355,8 @@ OBJECTS = {
         "identityProvider",
     ),
     "testIdentityProvider": "test",
-    **dict.fromkeys(("addRoleMapping", "endRoleMapping"), "roleMapping"),
+    **dict.fromkeys(("addRoleMapping", "endRoleMapping", "takeOverRoleMapping"), "roleMapping"),
+    "syncPerson": "person",
     **dict.fromkeys(("linkHeldAccount", "createHeldAccount", "dismissHeldAccount"), "heldAccount"),
     "exemptIdentityProvider": "identityProvider",
     **dict.fromkeys(
