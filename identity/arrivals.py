@@ -32,6 +32,7 @@ from domain.identity_providers import (
 from domain.model import new_id
 from domain.organization import JitMode, Tenant
 from domain.people import Person
+from domain.scim import ScimUser
 from identity.assertions import Assertion, draft_of, plain, read
 from identity.deferral import defer_retire_user, defer_sync
 from identity.errors import AccountHeld, Cause, IdentityUnavailable, NotAdmitted
@@ -155,6 +156,8 @@ async def receive(session: AsyncSession, agent: Agent, arrival: Arrival) -> Caus
             return Cause.TESTED
         return _log(session, agent, arrival, None, Cause.PROVIDER_INACTIVE)
     person = await _linked(session, agent, arrival)
+    if person is None and provider.of_directory:
+        person = await _pushed(session, agent, arrival)
     if person is None:
         found = await _introduced(session, agent, arrival, provider)
         if not isinstance(found, Person):
@@ -214,6 +217,31 @@ async def _linked(session: AsyncSession, agent: Agent, arrival: Arrival) -> Pers
     link.version += 1
     link.updated_at = agent.now
     return await session.get_one(Person, (agent.tenant_id, link.person_id))
+
+
+async def _pushed(session: AsyncSession, agent: Agent, arrival: Arrival) -> Person | None:
+    """Whom the directory pushed under the id that its own provider has now proven; linked from now on."""
+    ids = {arrival.assertion.subject, arrival.assertion.one("externalId")} - {None}
+    linked = select(IdentityLink.person_id).where(
+        IdentityLink.tenant_id == agent.tenant_id,
+        IdentityLink.identity_provider_id == arrival.provider_id,
+    )
+    found = await session.scalars(
+        select(Person)
+        .join(ScimUser, (ScimUser.tenant_id == Person.tenant_id) & (ScimUser.id == Person.id))
+        .where(
+            Person.tenant_id == agent.tenant_id,
+            ScimUser.tenant_id == agent.tenant_id,
+            ScimUser.external_id.in_(ids),
+            ScimUser.deleted_at.is_(None),
+            Person.id.not_in(linked),
+        )
+    )
+    people = found.all()
+    if len(people) != 1:
+        return None
+    await link(session, agent, people[0].id, arrival.provider_id, arrival.assertion)
+    return people[0]
 
 
 async def _introduced(
@@ -338,7 +366,7 @@ async def _correct(session: AsyncSession, agent: Agent, arrival: Arrival, person
     }
     if said:
         try:
-            await update_person(session, agent, person.id, person.version, **said)
+            await update_person(session, agent, person.id, person.version, IDP, **said)
         except Invalid:
             return
 

@@ -8,6 +8,7 @@ several grants hold.
 
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from domain.errors import Invalid, NotAllowed, part
 from domain.model import new_id
 from domain.people import Person, touch
 from domain.plain_text import name, optional_email
+from domain.scim import ScimUser
 from identity.administrators import SYSTEM_ADMIN, keep_filled
 from identity.deferral import defer_sync
 from identity.grants import LOCAL, GrantDraft, NeedsApproval, add_grant, needs_approval
@@ -49,6 +51,32 @@ class ReturnNeedsApproval(Invalid):
         super().__init__(
             "They hold a role that a second person has to approve: revoke it first, and request it anew.",
             path=("id",),
+            code=self.code,
+        )
+
+
+class DirectoryShutOut(Invalid):
+    """The directory that made somebody says that they have left."""
+
+    code = "DIRECTORY_SHUT_OUT"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The directory says that they have left: it lets them in again.",
+            path=("id",),
+            code=self.code,
+        )
+
+
+class OfAnotherWord(Invalid):
+    """A name or an address follows what a directory or an identity provider says; by hand it would come undone."""
+
+    code = "PERSON_OF_ANOTHER_SOURCE"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(
+            "This is changed where it comes from: the directory or the identity provider.",
+            path=(field,),
             code=self.code,
         )
 
@@ -130,12 +158,19 @@ def known_as(user_name: str) -> str:
 
 
 async def update_person(
-    session: AsyncSession, agent: Agent, person_id: uuid.UUID, version: int, **said: str | None
+    session: AsyncSession,
+    agent: Agent,
+    person_id: uuid.UUID,
+    version: int,
+    by: str = LOCAL,
+    **said: str | None,
 ) -> Person:
-    """Correct `user_name`, `given_name`, `family_name` or `email`; what is not said stays.
+    """Correct `user_name`, `given_name`, `family_name` or `email`; what is not said stays. `by` is whose word it is.
 
-    Raises Invalid, UserNameTaken (by the constraint), StaleVersion, NotFound.
+    Raises Invalid, OfAnotherWord, UserNameTaken (by the constraint), StaleVersion, NotFound.
     """
+    if by == LOCAL:
+        await _must_be_ours(session, agent, person_id, said)
     values: dict[str, Any] = {}
     if "user_name" in said:
         values["user_name"] = known_as(said["user_name"] or "")
@@ -150,39 +185,80 @@ async def update_person(
     return person
 
 
+_OWNED = {
+    "scim": {"user_name": "userName", "given_name": "givenName", "family_name": "familyName"}
+    | {"email": "email"},
+    "idp": {"given_name": "givenName", "family_name": "familyName", "email": "email"},
+}
+"""Whose word a person's names are -> the fields that follow it, by their names in inputs."""
+
+
+async def _must_be_ours(
+    session: AsyncSession, agent: Agent, person_id: uuid.UUID, said: Mapping[str, object]
+) -> None:
+    source = await session.scalar(
+        select(Person.source).where(Person.tenant_id == agent.tenant_id, Person.id == person_id)
+    )
+    for field, path in _OWNED.get(source or LOCAL, {}).items():
+        if field in said:
+            raise OfAnotherWord(path)
+
+
 async def deactivate_person(
-    session: AsyncSession, agent: Agent, person_id: uuid.UUID, version: int | None = None
+    session: AsyncSession,
+    agent: Agent,
+    person_id: uuid.UUID,
+    version: int | None = None,
+    by: str = LOCAL,
 ) -> Person:
     """Shut a person out from the next request on; their grants stay for the day they return.
 
-    Tokens issued before now are refused for ever. Repeating it is no error. Raises NotFound, StaleVersion, Oneself,
-    LastAdministrator.
+    Whom an administrator shuts out, only an administrator lets in again: `by` is whose word it is. Tokens issued before
+    now are refused for ever. Repeating it is no error. Raises NotFound, StaleVersion, Oneself, LastAdministrator.
     """
     if person_id == agent.person_id:
         raise Oneself()
     await keep_filled(session, agent, SYSTEM_ADMIN, person_id=person_id)
+    word = {"shut_out": True} if by == LOCAL else {}
     person = await touch(
-        session, agent, person_id, version, active=False, tokens_valid_from=agent.now
+        session, agent, person_id, version, active=False, tokens_valid_from=agent.now, **word
     )
     record(session, agent, "person:deactivate", person.id)
-    await defer_sync(session, agent.tenant_id, [person.id])
+    await defer_sync(session, agent.tenant_id, [person.id], urgent=True)
     return person
 
 
 async def reactivate_person(
-    session: AsyncSession, agent: Agent, person_id: uuid.UUID, version: int | None = None
+    session: AsyncSession,
+    agent: Agent,
+    person_id: uuid.UUID,
+    version: int | None = None,
+    by: str = LOCAL,
 ) -> Person:
-    """Let a person in again, with the grants that are still in force.
+    """Let a person in again, with the grants that are still in force: where neither word, an administrator's nor the
+    directory's, shuts them out any more. `by` is whose word it is.
 
-    Not with those that two administrators have to agree on: they are revoked first, and requested anew afterwards.
-    Repeating it is no error. Raises NotFound, StaleVersion, Invalid (NEEDS_APPROVAL).
+    Not with grants that two administrators have to agree on: they are revoked first, and requested anew afterwards.
+    Repeating it is no error. Raises NotFound, StaleVersion, DirectoryShutOut, Invalid (NEEDS_APPROVAL).
     """
-    gone = await session.scalar(
-        select(~Person.active)
+    found = await session.execute(
+        select(~Person.active, Person.shut_out)
         .where(Person.tenant_id == agent.tenant_id, Person.id == person_id)
         .with_for_update()
     )
-    person = await touch(session, agent, person_id, version, active=True)
+    gone, shut_out = found.one_or_none() or (False, False)
+    if by != LOCAL and shut_out:
+        return await touch(session, agent, person_id, version)
+    if by == LOCAL and await session.scalar(
+        select(ScimUser.id).where(
+            ScimUser.tenant_id == agent.tenant_id,
+            ScimUser.id == person_id,
+            ~ScimUser.active,
+            ScimUser.deleted_at.is_(None),
+        )
+    ):
+        raise DirectoryShutOut()
+    person = await touch(session, agent, person_id, version, active=True, shut_out=False)
     held = await every_grant(session, agent.tenant_id, person_id) if gone else ()
     if await needs_approval(session, agent, *(grant.role for grant in held)):
         raise ReturnNeedsApproval()

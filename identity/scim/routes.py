@@ -42,6 +42,7 @@ from identity.scim.refusals import Later, refusal, refused
 from identity.scim.schemas import MAX_BYTES
 from identity.scim.storage import Directory
 from identity.scim.swift import Swift
+from identity.scim.taking_over import ASKED, Question, ask
 from identity.scim.tokens import TokenEnded, bearer_of
 from identity.scim.units import Unit
 from identity.sync import cell_session
@@ -188,9 +189,11 @@ async def _once(directories: Directories, asked: ScimRequest, visit: Visit) -> S
     if answer is not None:
         return answer
     held: set[UUID] = set()
+    questions: list[Question] = []
     try:
         async with cell_session(directories.cell, tenant_id) as session:
             session.info[HELD] = held
+            session.info[ASKED] = questions
             directory = Directory(session, agent, bearer.token_id, several=_is_bulk(asked))
             return await Exchange(protocol, directory).handle(asked)
     finally:
@@ -198,6 +201,7 @@ async def _once(directories: Directories, asked: ScimRequest, visit: Visit) -> S
             async with cell_session(directories.cell, tenant_id) as session:
                 if await hold(session, agent, held):
                     await defer_notice(session, tenant_id, "scim_departures", str(visit.id))
+        await ask(directories.cell, tenant_id, questions)
 
 
 def _operations(body: bytes) -> int:

@@ -1,8 +1,8 @@
 """A directory's users: each is a person of the health system, made, changed and shut out as by everybody else.
 
 The directory's word is kept beside the person (`scim_user`). Somebody whom it deleted and pushes anew is the same
-person again, found by external id or user name among the deleted; nobody else is ever taken for them, least of all by
-an e-mail address.
+person again, found by external id or user name among the deleted. Whom somebody else made is taken over where they are
+proven to be the same (`identity/scim/taking_over.py`), never for an e-mail address.
 """
 
 import uuid
@@ -17,11 +17,12 @@ from scim2_models import (
 from sqlalchemy import Row, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.audit import Agent
-from domain.people import Person
+from domain.audit import Agent, record
+from domain.people import Person, touch
 from identity.mapping_sources import SCIM
 from identity.provisioning import (
     PersonDraft,
+    UserNameTaken,
     create_person,
     deactivate_person,
     known_as,
@@ -34,6 +35,7 @@ from identity.scim.reading import Found, etag, related, resource, row_of
 from identity.scim.refusals import refused
 from identity.scim.roles import follow, follow_new
 from identity.scim.schemas import CLINICAL, ENTERPRISE
+from identity.scim.taking_over import meant, name_taken
 from identity.scim.units import by_session
 
 _APART = ("id", "meta", "groups", "password")
@@ -108,21 +110,45 @@ async def create(session: AsyncSession, agent: Agent, made: Any) -> Found:
         row = await _write(session, agent, before.id, values, active=active, deleted_at=None)
         await _person(session, agent, before.id, doc)
         if active:
-            await reactivate_person(session, agent, before.id)
+            await reactivate_person(session, agent, before.id, by=SCIM)
         await _addresses(session, agent, before.id, made)
         await follow(session, agent, [before.id])
     else:
-        person = await create_person(session, agent, draft_of(doc), source=(SCIM, ""))
-        user_id = person.id
+        user_id = await _made(session, agent, values, doc, active=active)
         stamps = {"created_at": agent.now, "updated_at": agent.now}
         key_ = {"tenant_id": agent.tenant_id, "id": user_id}
         made_row = insert(USERS).values(**key_, **values, **stamps, active=active)
         row = (await session.execute(made_row.returning(*USERS.c))).one()
         if not active:
-            await deactivate_person(session, agent, user_id)
+            await deactivate_person(session, agent, user_id, by=SCIM)
         await _keep(session, agent, user_id, _said(made))
         await follow_new(session, agent, user_id, doc)
     return resource(USER_KIND, row, None)
+
+
+async def _made(
+    session: AsyncSession,
+    agent: Agent,
+    values: dict[str, Any],
+    doc: dict[str, Any],
+    *,
+    active: bool,
+) -> uuid.UUID:
+    """The person whom a directory speaks of for the first time: somebody new, or who is proven to be the same."""
+    draft = draft_of(doc)
+    known = await meant(session, agent, values, draft)
+    if known is None:
+        try:
+            return (await create_person(session, agent, draft, source=(SCIM, ""))).id
+        except UserNameTaken:
+            raise await name_taken(session, agent, values, draft) from None
+    # From now on their names are the directory's word, and it lets them in and out.
+    await touch(session, agent, known, source=SCIM, source_ref="")
+    record(session, agent, "scim:take_over", known)
+    await _person(session, agent, known, doc)
+    if active:
+        await reactivate_person(session, agent, known, by=SCIM)
+    return known
 
 
 async def replace(session: AsyncSession, agent: Agent, made: Any, expected: str | None) -> Found:
@@ -140,9 +166,9 @@ async def replace(session: AsyncSession, agent: Agent, made: Any, expected: str 
     await _person(session, agent, before.id, doc)
     if before.active and not active:
         await let_go(session, agent, [before.id])
-        await deactivate_person(session, agent, before.id)
+        await deactivate_person(session, agent, before.id, by=SCIM)
     if active and not before.active:
-        await reactivate_person(session, agent, before.id)
+        await reactivate_person(session, agent, before.id, by=SCIM)
     await follow(session, agent, [before.id])
     groups = await related(by_session(session), agent.tenant_id, USER_KIND, [before.id])
     return resource(USER_KIND, row, groups.get(before.id))
@@ -162,7 +188,7 @@ async def remove(session: AsyncSession, agent: Agent, text: str, expected: str |
             active=False, deleted_at=agent.now, version=USERS.c.version + 1, updated_at=agent.now
         )
     )
-    await deactivate_person(session, agent, row.id)
+    await deactivate_person(session, agent, row.id, by=SCIM)
     await follow(session, agent, [row.id])
     gone: uuid.UUID = row.id
     return gone
@@ -253,7 +279,7 @@ async def _person(
     said["user_name"] = known_as(draft.user_name)
     new = {name: value for name, value in said.items() if value != getattr(person, name)}
     if new:
-        await update_person(session, agent, user_id, person.version, **new)
+        await update_person(session, agent, user_id, person.version, SCIM, **new)
 
 
 async def _addresses(session: AsyncSession, agent: Agent, user_id: uuid.UUID, made: Any) -> None:

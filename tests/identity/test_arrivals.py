@@ -23,7 +23,7 @@ from identity.assertions import Assertion, asserted, read
 from identity.errors import AccountHeld, Cause, IdentityUnavailable, NotAdmitted
 from identity.sync import cell_session
 from identity.tokens import Issuer, Token
-from tests import make, providers
+from tests import directories, make, providers
 from tests.database import Database
 from tests.identity.forge import served
 
@@ -213,6 +213,26 @@ async def test_nobody_becomes_somebody_by_a_name_or_an_address(house: House) -> 
     assert (held.reason, held.person_id) == ("NAME_TAKEN", known.id)
     assert await house.rows(IdentityLink) == []
     assert (await house.nora()).subject == known.subject
+
+
+async def test_whom_the_directory_pushed_its_own_provider_proves(house: House) -> None:
+    """By the directory's id of them, at the provider that is the directory's: never by a name, never by another."""
+    pushed = make.person(house.tree.tenant, user_name="nora", source="scim")
+    house.save(pushed)
+    house.save(directories.user(pushed, external_id="E-1"))
+    assert await house.come(subject="E-1") is Cause.NAME_TAKEN, "any provider could say so"
+    house.change("update identity_provider set of_directory = true")
+    assert await house.come(subject="s-9") is Cause.NAME_TAKEN
+    assert await house.come(NORA | {"externalId": "E-1"}, subject="s-1") is None
+    (link,) = await house.rows(IdentityLink)
+    assert (link.person_id, link.subject) == (pushed.id, "s-1")
+    assert (await house.nora()).subject == "user 1"
+    # Linked is linked: the same id from another subject is not the person.
+    assert await house.come(subject="E-1", user="user 2") is Cause.NAME_TAKEN
+    other = make.person(house.tree.tenant, user_name="otto", source="scim", active=False)
+    house.save(other)
+    house.save(directories.user(other, external_id="E-2", active=False))
+    assert await house.come(subject="E-2", user="user 3") is Cause.INACTIVE
 
 
 async def test_who_has_left_does_not_come_back_by_a_login(house: House) -> None:
