@@ -81,9 +81,11 @@ class Check:
 
 
 async def check_realm(
-    cell: AsyncEngine, realm: Realm, tenant_id: UUID, *, pause: float = PAUSE
+    cell: AsyncEngine, realm: Realm, tenant_id: UUID, *, page: int = PAGE, pause: float = PAUSE
 ) -> Check | None:
     """Compare, let repairs follow, keep the report. `realm` speaks as svc-identity. Safe to repeat.
+
+    So many users come on a `page`, with a `pause` of so many seconds between two.
 
     None for a health system that is suspended: its realm answers nobody. Raises KeycloakFailure.
     """
@@ -95,24 +97,26 @@ async def check_realm(
     assert now is not None
     check = Check(tenant_id, now, tenant.mfa_policy == MfaPolicy.ADMINS)
     if check.marking:
-        async for some in _pages(realm, f"roles/{MARKER}/users", pause):
+        async for some in _pages(realm, f"roles/{MARKER}/users", page, pause):
             check.marked.update(str(user["id"]) for user in some)
-    async for some in _pages(realm, "users", pause, briefRepresentation="false"):
+    async for some in _pages(realm, "users", page, pause, briefRepresentation="false"):
         await _of_users(cell, check, some)
     await _of_people(cell, check)
     await _keep(cell, check)
     return check
 
 
-async def _pages(realm: Realm, path: str, pause: float, **query: str) -> AsyncIterator[list[Json]]:
+async def _pages(
+    realm: Realm, path: str, page: int, pause: float, **query: str
+) -> AsyncIterator[list[Json]]:
     first = 0
     while True:
-        some = await realm.get(path, first=str(first), max=str(PAGE), **query)
+        some = await realm.get(path, first=str(first), max=str(page), **query)
         if some:
             yield list(some)
-        if len(some) < PAGE:
+        if len(some) < page:
             return
-        first += PAGE
+        first += page
         await asyncio.sleep(pause)
 
 
