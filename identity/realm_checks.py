@@ -22,12 +22,11 @@ from sqlalchemy import Row, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from authz.grants import SECOND_FACTOR
-from domain.audit import Agent, record
 from domain.model import any_of, new_id
 from domain.organization import MfaPolicy, Tenant, TenantState
 from domain.people import Person, RoleGrant
 from domain.realms import PersonSync, RealmCheck
-from identity.deferral import defer_check_realm, defer_sync
+from identity.deferral import defer_sync
 from identity.keycloak import Json, Realm
 from identity.realms import MARKER
 from identity.sync import cell_session, in_force
@@ -263,9 +262,3 @@ async def _keep(cell: AsyncEngine, check: Check) -> None:
             ),
             execution_options={"synchronize_session": False},
         )
-
-
-async def ask_for_check(session: AsyncSession, agent: Agent) -> None:
-    """Have the realm compared now. In the caller's transaction; the asker judged before."""
-    record(session, agent, "tenant:configure", agent.tenant_id)
-    await defer_check_realm(session, agent.tenant_id)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.oracle.calendars import CALENDAR
 from tests.oracle.findings import before, parts, whole
-from tests.oracle.following import FOLLOWING
+from tests.oracle.following_types import FOLLOWING
 from tests.oracle.hours import rooms
 from tests.oracle.money import BILLS, CHARGE_MORE, less_applied
 from tests.oracle.provider_types import ABOUT

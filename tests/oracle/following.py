@@ -1,15 +1,13 @@
-"""How far Keycloak follows of people, and how realms compared: rows of the oracle's world, and what is shown of them."""
+"""How far Keycloak follows of people, and how realms compared: rows of the oracle's world."""
 
 import datetime as dt
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from domain.people import Person
 from domain.realms import PersonSync, RealmCheck
-from tests.oracle.shapes import Leaf, plain
 
 if TYPE_CHECKING:
-    from tests.oracle.rules import Sight
     from tests.oracle.world import System
 
 BEGUN = dt.datetime(2026, 2, 3, 9, 30, tzinfo=dt.UTC)
@@ -61,32 +59,3 @@ def rows(system: "System") -> None:
                 findings=[["STRANGER 1"], []][i],
             )
         )
-
-
-def _row(sight: "Sight", person: Any) -> Any:
-    found = sight.rows.where("person_sync", "person_id", person.id)
-    return found[0] if found else None
-
-
-def _state(sight: "Sight", person: Any) -> str:
-    row = _row(sight, person)
-    if row is not None and row.failed:
-        return "FAILED"
-    return "SYNCED" if row is not None and row.digest == digest(person) else "PENDING"
-
-
-def _of(column: str) -> Any:
-    def leaf(sight: "Sight", person: Any) -> Any:
-        row = _row(sight, person)
-        return plain(getattr(row, column)) if row is not None else None
-
-    return leaf
-
-
-_SHOWN: dict[str, Any] = {"opens": "person:manage", "group": "IDENTIFIERS"}
-FOLLOWING = {
-    "syncState": Leaf(_state, **_SHOWN),
-    "syncCause": Leaf(_of("cause"), **_SHOWN),
-    "syncedAt": Leaf(_of("synced_at"), **_SHOWN),
-}
-"""Fields of a person."""
