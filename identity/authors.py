@@ -8,6 +8,7 @@ source says so: nobody loses their work because an administrator left. Somebody 
 import datetime as dt
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 from types import SimpleNamespace
 
 from sqlalchemy import select
@@ -19,7 +20,7 @@ from authz.grants import counting
 from authz.templates import Variant, load_policy
 from authz.tree import Tree
 from domain.audit import Agent
-from domain.errors import Invalid
+from domain.errors import Invalid, NotFound
 from domain.model import any_of
 from domain.organization import OrgUnit, Tenant
 from domain.people import Person, RoleGrant
@@ -38,6 +39,34 @@ class AuthorMayNot(Invalid):
             path=("author",),
             code=self.code,
         )
+
+
+async def answering(session: AsyncSession, agent: Agent, user_name: str) -> Agent:
+    """The agent as the active person of this user name, who answers for what is done. Raises NotFound."""
+    found = await session.scalar(
+        select(Person.id).where(
+            Person.tenant_id == agent.tenant_id,
+            Person.user_name == user_name.strip().lower(),
+            Person.active,
+        )
+    )
+    if found is None:
+        raise NotFound("There is no active person of this user name.")
+    return replace(agent, person_id=found)
+
+
+async def must_stand(session: AsyncSession, agent: Agent, role: str, unit_id: uuid.UUID) -> None:
+    """Raises AuthorMayNot where the agent's person may not give the role there now."""
+    assert agent.person_id is not None
+    asked = RoleMapping(
+        tenant_id=agent.tenant_id,
+        id=uuid.UUID(int=0),
+        role=role,
+        unit_id=unit_id,
+        created_by=agent.person_id,
+    )
+    if not await standing(session, agent, [asked]):
+        raise AuthorMayNot()
 
 
 async def standing(

@@ -9,7 +9,7 @@ import datetime as dt
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import Text, cast, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from authz.delegation import SECOND_APPROVAL
@@ -23,6 +23,7 @@ from domain.plain_text import line
 from domain.role_mappings import Match, RoleMapping
 from domain.versions import change
 from identity.assertions import ENTITLING
+from identity.authors import standing
 from identity.deferral import defer_apply_rules
 from identity.grants import NeedsApproval, RoleDoesNotFit, UnknownRole, check_period, needs_approval
 from identity.mapping_sources import SCIM, Source
@@ -142,3 +143,46 @@ async def take_over_rule(
     record(session, agent, "tenant:configure", rule.id)
     await defer_apply_rules(session, agent.tenant_id, rule.source, rule.source_ref)
     return changed
+
+
+async def rule_of(session: AsyncSession, agent: Agent, rule_id: uuid.UUID) -> RoleMapping:
+    """A rule by its id. Raises NotFound."""
+    found = await session.get(RoleMapping, (agent.tenant_id, rule_id))
+    if found is None:
+        raise NotFound("There is no such rule.")
+    return found
+
+
+async def unit_called(session: AsyncSession, agent: Agent, text: str) -> uuid.UUID:
+    """A node by its id, or by its name where no other has it. Raises NotFound."""
+    found = await session.scalars(
+        select(OrgUnit.id).where(
+            OrgUnit.tenant_id == agent.tenant_id,
+            or_(OrgUnit.name == text, cast(OrgUnit.id, Text) == text.lower()),
+        )
+    )
+    units = found.all()
+    if len(units) != 1:
+        raise NotFound(f"{len(units)} nodes are called so: give the id of one.", path=("unit",))
+    return units[0]
+
+
+async def listed(session: AsyncSession, agent: Agent) -> list[tuple[RoleMapping, str, bool]]:
+    """The rules that count now, each with its node's name and whether its author may give its role there still."""
+    rows = await session.execute(
+        select(RoleMapping, OrgUnit.name)
+        .join(
+            OrgUnit,
+            (OrgUnit.tenant_id == RoleMapping.tenant_id) & (OrgUnit.id == RoleMapping.unit_id),
+        )
+        .where(
+            RoleMapping.tenant_id == agent.tenant_id,
+            OrgUnit.tenant_id == agent.tenant_id,
+            RoleMapping.ended_at.is_(None),
+            or_(RoleMapping.valid_until.is_(None), RoleMapping.valid_until > agent.now),
+        )
+        .order_by(RoleMapping.id)
+    )
+    found = [(rule, unit) for rule, unit in rows]
+    stand = await standing(session, agent, [rule for rule, _ in found])
+    return [(rule, unit, rule.id in stand) for rule, unit in found]

@@ -1,6 +1,5 @@
 """`caretree scim …`: bearer tokens for directories that push people and groups."""
 
-import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
@@ -8,14 +7,10 @@ from uuid import UUID
 
 import typer
 from rich.console import Console
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from api.cli import fail
-from api.settings import Settings, load
+from api.one_cell import in_cell
 from domain.audit import Agent
-from domain.database import engine
-from domain.errors import DomainError
-from identity.registry import Registry
 from identity.scim.tokens import SCOPES, make_token, revoke_token, tokens_of
 from identity.sync import cell_session
 
@@ -62,27 +57,8 @@ def revoke(tenant: Of, token_id: Annotated[UUID, typer.Argument(help="As `list` 
 
 
 def _run(slug: str, work: Callable[[AsyncSession, Agent], Awaitable[T]]) -> T:
-    """Carry the work out in the health system's cell; what is refused is a sentence and exit code 1."""
-    try:
-        return asyncio.run(_in_cell(load(), slug, work))
-    except DomainError as error:
-        fail(error.message)
-        raise
-
-
-async def _in_cell(
-    settings: Settings, slug: str, work: Callable[[AsyncSession, Agent], Awaitable[T]]
-) -> T:
-    cell = engine(settings.required("database_url"), application="caretree-scim", size=1)
-    control = engine(settings.control_url(), application="caretree-scim", size=1)
-    try:
-        entry = await Registry(control).by_slug(slug)
-        if entry is None:
-            fail(f"There is no active health system {slug!r}.")
-            raise SystemExit(1)
-        agent = Agent(tenant_id=entry.tenant_id, now=dt.datetime.now(dt.UTC))
-        async with cell_session(cell, entry.tenant_id) as session:
+    async def command(cell: AsyncEngine, agent: Agent) -> T:
+        async with cell_session(cell, agent.tenant_id) as session:
             return await work(session, agent)
-    finally:
-        await cell.dispose()
-        await control.dispose()
+
+    return in_cell(slug, command)

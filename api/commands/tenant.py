@@ -32,7 +32,8 @@ from identity.lifecycle import (
 )
 from identity.platform import listed, open_platform, portals_at
 from identity.provisioning import PersonDraft
-from identity.realms import RealmTaken
+from identity.realm_checks import Check, check_realm
+from identity.realms import SVC_IDENTITY, RealmTaken
 from identity.second_factors import configure_mfa, drafted_rule
 from identity.sync import cell_session
 from identity.tenants import (
@@ -243,6 +244,27 @@ def drift_(
     if findings:
         raise typer.Exit(1)
     console.print(f"[bold]{slug}[/]: the realm is as it should be.")
+
+
+@app.command()
+def people(slug: Slug) -> None:
+    """Compare the realm's users with the people, both ways, as each night; the worker mends what is ours."""
+
+    async def compare(platform: Platform, _: Settings) -> Check | None:
+        entry = next((e for e, _ in await listed(platform) if e.slug == slug), None)
+        if entry is None:
+            raise NotFound("There is no such health system.")
+        realm = await platform.accounts.realm(entry.id, SVC_IDENTITY)
+        return await check_realm(platform.cell, realm, entry.id)
+
+    check = _run(compare)
+    if check is None:
+        console.print(f"[bold]{slug}[/] is suspended: nobody was compared.")
+        return
+    for finding in check.findings:
+        console.print(f"  {finding}", highlight=False)
+    told = f"{check.people} people, {check.users} users, {check.repaired} brought up to date"
+    console.print(f"[bold]{slug}[/]: {told}", highlight=False)
 
 
 @app.command()
