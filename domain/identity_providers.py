@@ -106,6 +106,11 @@ class IdentityLink(Stamped, Identified):
             ["tenant_id", "identity_provider_id"],
             ["identity_provider.tenant_id", "identity_provider.id"],
         ),
+        Index(
+            "ix_identity_link_external_id",
+            *("tenant_id", "identity_provider_id"),
+            text("(asserted -> 'externalId')"),
+        ),
     )
 
     person_id: Mapped[uuid.UUID]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ScalarSelect, Text, cast, func, or_, select, text
+from sqlalchemy import ScalarSelect, Text, cast, func, select, text, union
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
@@ -100,9 +100,9 @@ async def name_taken(
 
 
 def _proven(agent: Agent, external_id: str | None) -> ScalarSelect[Any]:
-    """The people whom the directory's own providers know by its id."""
-    return (
-        select(func.array_agg(IdentityLink.person_id.distinct()))
+    """The people whom the directory's own providers know by its id, as their subject or as what they sign for it."""
+    linked = (
+        select(IdentityLink.person_id)
         .join(
             IdentityProvider,
             (IdentityProvider.tenant_id == IdentityLink.tenant_id)
@@ -113,13 +113,14 @@ def _proven(agent: Agent, external_id: str | None) -> ScalarSelect[Any]:
             IdentityProvider.tenant_id == agent.tenant_id,
             IdentityProvider.of_directory,
             IdentityProvider.state == ProviderState.ACTIVE.value,
-            or_(
-                IdentityLink.subject == cast(external_id, Text),
-                IdentityLink.asserted["externalId"] == cast([external_id], JSONB),
-            ),
         )
-        .scalar_subquery()
     )
+    # Two, for each has its index.
+    either = union(
+        linked.where(IdentityLink.subject == cast(external_id, Text)),
+        linked.where(IdentityLink.asserted["externalId"] == cast([external_id], JSONB)),
+    ).subquery("either")
+    return select(func.array_agg(either.c.person_id)).scalar_subquery()
 
 
 def _decided(agent: Agent, subject: str) -> ScalarSelect[Any]:

@@ -70,7 +70,7 @@ class Directory:
 
 @asynccontextmanager
 async def pushing(world: World, made: MadeTenant) -> AsyncIterator[Directory]:
-    served = directories(world.platform.cell)
+    served = directories(world.platform.cell, world.pipeline)
     transport = httpx.ASGITransport(Starlette(routes=routes(lambda: served)))
     headers = {"authorization": f"Bearer {await token(world, made)}"}
     async with httpx.AsyncClient(transport=transport, headers=headers) as http:
