@@ -33,7 +33,9 @@ ABOUT = (
         "identity_provider",
         "tenant:read",
         {
-            **columns("vendor name issuer clientId certificates creates direct ofDirectory version"),
+            **columns(
+                "vendor name issuer clientId certificates creates direct ofDirectory version"
+            ),
             **columns("metadataUrl metadataReadAt metadataProblem expiresAt"),
             "expiresWithin": Leaf(_warning),
             **enums("protocol state"),
