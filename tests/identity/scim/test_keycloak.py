@@ -88,7 +88,7 @@ async def test_from_the_push_to_the_login_and_out_again(world: World) -> None:
             return tokens, await world.loader.actor(tokens["access_token"], fresh=True)
 
         nora = await directory.ask("POST", "/Users", 201, NORA)
-        at, members = f"/Users/{nora['id']}", [{"value": nora["id"]}]
+        at, members = nora["meta"]["location"].split("/v2")[1], [{"value": nora["id"]}]
         await directory.ask("POST", "/Groups", 201, {"displayName": "Nurses", "members": members})
         await world.work()
         there = await user(realm, "nora")
