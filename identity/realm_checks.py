@@ -15,10 +15,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from authz.grants import SECOND_FACTOR
@@ -28,8 +27,9 @@ from domain.people import Person, RoleGrant
 from domain.realms import PersonSync, RealmCheck
 from identity.deferral import defer_sync
 from identity.keycloak import Json, Realm
+from identity.mfa import MfaRule, is_marked, rule_of
 from identity.realms import MARKER
-from identity.sync import cell_session, in_force
+from identity.sync import cell_session
 
 PAGE = 100
 PAUSE = 0.1
@@ -61,7 +61,7 @@ class Check:
 
     tenant_id: UUID
     started_at: dt.datetime
-    marking: bool
+    rule: MfaRule
     marked: set[str] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
     people: int = 0
@@ -94,8 +94,8 @@ async def check_realm(
     if tenant is None or tenant.state != TenantState.ACTIVE:
         return None
     assert now is not None
-    check = Check(tenant_id, now, tenant.mfa_policy == MfaPolicy.ADMINS)
-    if check.marking:
+    check = Check(tenant_id, now, rule_of(tenant))
+    if check.rule.of_realm is MfaPolicy.ADMINS:
         async for some in _pages(realm, f"roles/{MARKER}/users", page, pause):
             check.marked.update(str(user["id"]) for user in some)
     async for some in _pages(realm, "users", page, pause, briefRepresentation="false"):
@@ -127,6 +127,7 @@ async def _of_users(cell: AsyncEngine, check: Check, users: list[Json]) -> None:
     claimed = {str(user["id"]): _person_id(user) for user in mine}
     async with cell_session(cell, check.tenant_id) as session:
         found = await _people(session, check, claimed)
+        held = await _grants(session, check, found)
         by_subject = {row.subject: row for row in found if row.subject is not None}
         by_id = {row.id: row for row in found}
         repairs: set[UUID] = set()
@@ -137,7 +138,7 @@ async def _of_users(cell: AsyncEngine, check: Check, users: list[Json]) -> None:
             if person is None:
                 check.found(Drift.STRANGER, None, user_id)
             elif person.updated_at <= check.started_at:
-                for kind in _drift(check, user, person):
+                for kind in _drift(check, user, person, held.get(person.id, ())):
                     check.found(kind, person.id, user_id)
                     if kind in OURS:
                         repairs.add(person.id)
@@ -154,19 +155,10 @@ def _person_id(user: Json) -> UUID | None:
 
 async def _people(
     session: AsyncSession, check: Check, claimed: dict[str, UUID | None]
-) -> list[Row[Any]]:
-    """The people of these users, each with whether they have to show a second factor."""
-    watched = select(RoleGrant.id).where(
-        RoleGrant.tenant_id == check.tenant_id,
-        RoleGrant.person_id == Person.id,
-        RoleGrant.role.in_(SECOND_FACTOR),
-        *in_force(check.started_at),
-    )
-    rows: Any = await session.execute(
-        select(
-            *(Person.id, Person.subject, Person.user_name, Person.given_name, Person.family_name),
-            *(Person.email, Person.active, Person.updated_at, watched.exists().label("watched")),
-        ).where(
+) -> list[Person]:
+    """The people of these users."""
+    found = await session.scalars(
+        select(Person).where(
             Person.tenant_id == check.tenant_id,
             or_(
                 Person.id == any_of(filter(None, claimed.values())),
@@ -174,10 +166,26 @@ async def _people(
             ),
         )
     )
-    return list(rows)
+    return list(found)
 
 
-def _drift(check: Check, user: Json, person: Row[Any]) -> Iterable[Drift]:
+async def _grants(
+    session: AsyncSession, check: Check, people: Iterable[Person]
+) -> dict[UUID, list[RoleGrant]]:
+    """All that these people ever held of what asks for a second factor."""
+    out: dict[UUID, list[RoleGrant]] = {}
+    for grant in await session.scalars(
+        select(RoleGrant).where(
+            RoleGrant.tenant_id == check.tenant_id,
+            RoleGrant.person_id == any_of(person.id for person in people),
+            RoleGrant.role.in_(SECOND_FACTOR),
+        )
+    ):
+        out.setdefault(grant.person_id, []).append(grant)
+    return out
+
+
+def _drift(check: Check, user: Json, person: Person, held: Iterable[RoleGrant]) -> Iterable[Drift]:
     user_id = str(user["id"])
     if person.subject is None or _person_id(user) != person.id:
         yield Drift.UNLINKED
@@ -192,7 +200,8 @@ def _drift(check: Check, user: Json, person: Row[Any]) -> Iterable[Drift]:
     told = ("username", "firstName", "lastName", "email")
     if tuple(user.get(name) or "" for name in told) != names:
         yield Drift.DIFFERS
-    if check.marking and (user_id in check.marked) != (person.active and person.watched):
+    asked = person.active and is_marked(check.rule, person, held, check.started_at)
+    if (user_id in check.marked) != asked:
         yield Drift.SECOND_FACTOR
 
 

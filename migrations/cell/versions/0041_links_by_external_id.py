@@ -1,12 +1,12 @@
 """Links of people to providers, found by the directory's id that a provider signs: each new user asks. Expand only.
 
-Revision: 0040
+Revision: 0041
 """
 
 from alembic import op
 
-revision = "0040"
-down_revision = "0039"
+revision = "0041"
+down_revision = "0040"
 branch_labels = None
 depends_on = None
 
