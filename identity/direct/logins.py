@@ -33,6 +33,7 @@ from identity.direct.requests import Way, keep, message_id, take, take_once
 from identity.direct.sessions import LIVES, drawn
 from identity.errors import SAID as HELD
 from identity.provider_tests import Step, finish
+from identity.realms import ADMIN_PORTAL
 from identity.saml.messages import login_request, redirect
 from identity.saml.refusals import SAID, SamlRefused
 from identity.saml.responses import PERSISTENT, SignedIn, read_response
@@ -40,6 +41,7 @@ from identity.sync import cell_session
 from identity.tokens import Issuer, Token
 
 T = TypeVar("T")
+_UNMET = "A second factor is asked for, and your login did not show one that is taken."
 log = logging.getLogger(__name__)
 _THREADS = ThreadPoolExecutor(2, thread_name_prefix="saml")
 """A response takes milliseconds of the processor: no more of them are looked at at a time, the others wait."""
@@ -85,15 +87,26 @@ def is_tried(provider: IdentityProvider, agent: Agent) -> bool:
 
 
 async def begin(
-    desk: Desk, issuer: Issuer, provider_id: UUID, way: Way, *, anew: bool = False
+    desk: Desk,
+    issuer: Issuer,
+    provider_id: UUID,
+    way: Way,
+    *,
+    anew: bool = False,
+    second_factor: bool = False,
 ) -> str:
-    """Where a browser goes to log in: the provider, with a request of ours. Raises NotFound for one that is not open."""
+    """Where a browser goes to log in: the provider, with a request of ours. Raises NotFound for one that is not open.
+
+    `second_factor`: by one of those that the provider's word is taken for; where there are none, straight back.
+    """
     agent = agent_of(issuer)
     keys = await desk.keyring.of(agent.tenant_id)
     async with cell_session(desk.cell, agent.tenant_id) as session:
         provider = await provider_of(session, agent, provider_id)
         if provider.state != ProviderState.ACTIVE and not is_tried(provider, agent):
             raise NotFound()
+        if second_factor and not provider.mfa_contexts:
+            return unmet(issuer, way)
         own = message_id(await keep(session, agent, provider_id, way))
         signer = await signing(session, agent, keys, KeyPurpose.SAML)
     other = them(provider)
@@ -103,6 +116,8 @@ async def begin(
         own,
         agent.now,
         name_format=provider.endpoints.get("name_id_format", PERSISTENT),
+        # Others are told as attributes (RFC 8176) and cannot be asked for by name.
+        contexts=[c for c in provider.mfa_contexts if second_factor and ":" in c],
         anew=anew,
     )
     return redirect(other.sso_url, "SAMLRequest", message, signer.private, own)
@@ -140,9 +155,11 @@ async def _decided(
         provider_id = request.identity_provider_id
         await take_once(session, agent, provider_id, said.assertion_id)
         provider = await provider_of(session, agent, provider_id)
-        cause = await receive(
-            session, agent, _arrival(issuer, agent, request, provider, said, opened)
-        )
+        arrival = _arrival(issuer, agent, request, provider, said, opened)
+        shown = not arrival.assertion.contexts.isdisjoint(provider.mfa_contexts)
+        if request.client == ADMIN_PORTAL and not shown and not is_tried(provider, agent):
+            return unmet(issuer, request)
+        cause = await receive(session, agent, arrival)
         if cause is None:
             code = await _opened(session, agent, request, said, opened)
     if cause is not None:
@@ -222,13 +239,22 @@ async def _tell(desk: Desk, agent: Agent, provider_id: UUID, refused: SamlRefuse
         await finish(session, agent, provider, [step])
 
 
-def back(issuer: Issuer, request: SamlRequest, error: str, said: str, reason: str) -> str:
+def unmet(issuer: Issuer, way: Way | SamlRequest) -> str:
+    """The portal's address where the provider shows no second factor that its word is taken for.
+
+    The code is of OpenID Connect's "Unmet Authentication Requirements" 1.0. Administrators' portal asks for one at
+    each login, as in the realms (`minimum.acr.value`).
+    """
+    return back(issuer, way, "unmet_authentication_requirements", _UNMET, "MFA_REQUIRED")
+
+
+def back(issuer: Issuer, request: Way | SamlRequest, error: str, said: str, reason: str) -> str:
     """The portal's address with why nobody comes in (RFC 6749, section 4.1.2.1); `reason` is one of our codes."""
     told = {"error": error, "error_description": said, "reason": reason}
     return _with(request, **told, iss=issuer.issuer)
 
 
-def _with(request: SamlRequest, **told: str) -> str:
+def _with(request: Way | SamlRequest, **told: str) -> str:
     """A portal's address with what it is told; `iss` by RFC 9207."""
     if request.state is not None:
         told["state"] = request.state

@@ -24,6 +24,8 @@ from identity.direct.logins import Desk, agent_of, arrive, begin, provider_of
 from identity.direct.logouts import Told, ask, hear
 from identity.direct.requests import Way
 from identity.errors import IdentityUnavailable
+from identity.mfa import LEVEL
+from identity.realms import ADMIN_PORTAL
 from identity.registry import Registry
 from identity.saml.documents import MAX_BYTES
 from identity.saml.messages import metadata
@@ -128,7 +130,10 @@ class _Served:
         way = Way(*self._known(told, "redirect_uri"), _state(told), challenge)
         provider_id: UUID = request.path_params["provider"]
         anew = told.get("prompt") == "login" or told.get("max_age") == "0"
-        return _go(await begin(self._counter().desk, issuer, provider_id, way, anew=anew))
+        second = way.client == ADMIN_PORTAL or LEVEL in told.get("acr_values", "").split()
+        desk = self._counter().desk
+        to = await begin(desk, issuer, provider_id, way, anew=anew, second_factor=second)
+        return _go(to)
 
     async def acs(self, request: Request, issuer: Issuer) -> Response:
         """Take a provider's answer (SAML bindings, 3.5): the browser goes back to the portal."""

@@ -11,23 +11,24 @@ from starlette.applications import Starlette
 
 from domain.control import DomainEntry
 from domain.direct_logins import DirectSession, SamlRequest
-from domain.identity_providers import HeldAccount, ProviderTest, SignIn
+from domain.identity_providers import HeldAccount, IdentityProvider, ProviderTest, SignIn
 from domain.organization import Tenant
 from domain.people import Person
 from identity.discovery import Homes
-from identity.errors import NotAdmitted
+from identity.errors import MfaRequired, NotAdmitted
 from identity.providers import activate, start_test, suspend
 from identity.provisioning import deactivate_person
 from identity.revocation import revoke_session, revoke_sessions, sessions_of
 from identity.routes import routes
 from identity.sync import cell_session
 from identity.tokens import MAX_BYTES
-from tests.identity.direct.conftest import CALLBACK, PUBLIC, Hall
+from tests.identity.direct.conftest import CALLBACK, HOME, PUBLIC, Hall, connected
 from tests.identity.forge import Authority
 from tests.identity.py_provider import query_of
 from tests.identity.saml.forge import signer
 
 pytestmark = pytest.mark.anyio
+TWO_FACTORS = "https://refeds.org/profile/mfa"
 
 
 async def test_from_a_draft_to_somebodys_first_day(hall: Hall) -> None:
@@ -88,6 +89,9 @@ async def test_people_who_cannot_be_told_are_held(hall: Hall) -> None:
 async def test_an_answer_is_taken_once_and_by_whom_it_was_asked_of(hall: Hall) -> None:
     await hall.open()
     form = await hall.answered()
+    another = await connected(hall.cell, hall.keyring, hall.house, hall.it)
+    astray = await hall.http.post(f"{hall.issuer}/{another}/acs", data=form)
+    assert astray.json() == {"error": "SAML_REFUSED", "reason": "request"}
     answers = await asyncio.gather(*(hall.brought(form) for _ in range(4)))
     assert sorted(answer.status_code for answer in answers) == [303, 400, 400, 400]
     again = await hall.brought(form)
@@ -292,3 +296,32 @@ async def test_a_portal_learns_where_a_domain_logs_in(hall: Hall) -> None:
     assert told["tokenEndpoint"] == f"{hall.issuer}/token"
     assert told["endSessionEndpoint"] == f"{hall.issuer}/logout"
     await hall.house.execute(delete(DomainEntry).where(DomainEntry.domain == name))
+
+
+async def test_a_second_factor_is_the_providers_to_show_where_its_word_is_taken(hall: Hall) -> None:
+    await hall.open()
+    tokens, _ = await hall.come()
+    await hall.house.touch_tenant(mfa_policy="all")
+    with pytest.raises(MfaRequired):
+        await hall.loader.actor(tokens["access_token"], fresh=True)
+    # Nobody's word is taken yet: the portal learns that stepping up leads nowhere.
+    unmet = query_of((await hall.begin(acr_values="mfa")).headers["location"])
+    assert (unmet["error"], unmet["state"]) == ("unmet_authentication_requirements", "the-state")
+    mine = IdentityProvider.tenant_id == hall.tenant_id
+    named = update(IdentityProvider).where(mine).values(mfa_contexts=[TWO_FACTORS, "mfa"])
+    await hall.house.execute(named)
+    await hall.house.touch_tenant()
+    # A login that shows one factor is still one that shows one factor.
+    told = await hall.login(acr_values="mfa")
+    asked = hall.it.asked[-1].requested_authn_context.authn_context_class_ref
+    assert [one.text for one in asked] == [TWO_FACTORS]
+    with pytest.raises(MfaRequired):
+        await hall.loader.actor((await hall.redeemed(told["code"])).json()["access_token"])
+    admin = {"client_id": "admin-portal", "redirect_uri": f"{HOME}admin"}
+    refused = await hall.brought(await hall.answered(**admin))
+    assert query_of(refused.headers["location"])["reason"] == "MFA_REQUIRED"
+    hall.it.context = TWO_FACTORS
+    _, nora = await hall.come()
+    assert nora.session.mfa
+    into = await hall.brought(await hall.answered(**admin))
+    assert "code" in query_of(into.headers["location"])
