@@ -60,6 +60,11 @@ def written(session: AsyncSession, row: Any) -> None:
     _keep(session.sync_session, (row,))
 
 
+def unsettled(session: AsyncSession) -> None:
+    """Tell that somebody may not stand any more, after a function of the database wrote what stamps look at."""
+    session.sync_session.info[_VOUCHING] = True
+
+
 def _keep(session: Session, rows: Iterable[Any]) -> None:
     for row in rows:
         if getattr(row, "__told__", False):

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from domain.audit import Agent, record
 from domain.logins import RealmCursor
-from domain.people import Person
+from domain.people import Person, touch
 from identity.administrators import LastAdministrator
 from identity.deferral import defer_end_sessions, defer_sync
 from identity.keycloak import Json, Realm
@@ -167,6 +167,7 @@ async def _as_the_user(
         return
     try:
         await deactivate_person(session, agent, person.id)
+        await touch(session, agent, person.id, shut_out=True)  # no directory lets them in again
     except LastAdministrator:
         log.warning(
             "The last administrator's user was disabled in Keycloak: sessions end, no more."
@@ -203,9 +204,16 @@ class Reader:
         happened = sorted(
             await self._happened(realm, self._cursor, whole), key=lambda event: event.at
         )
+        failed: Exception | None = None
         for event in happened:
-            await follow(self._cell, realm, self._tenant_id, event)
-            self._seen[event.id] = event.at
+            try:
+                await follow(self._cell, realm, self._tenant_id, event)
+            except Exception as error:  # one that cannot be followed must not keep back the others
+                failed = error
+            else:
+                self._seen[event.id] = event.at
+        if failed is not None:
+            raise failed
         cursor = max(self._cursor, begun - MARGIN)
         if happened or cursor - self._kept >= KEPT_EVERY:
             await self._store(cursor)
@@ -218,7 +226,7 @@ class Reader:
         found = [
             event
             async for said in realm.events("admin-events", since, PAGE, OF_ADMINISTRATORS)
-            if said["authDetails"].get("userId") != self._own
+            if (said.get("authDetails") or {}).get("userId") != self._own
             and (event := of_administrator(said)) is not None
         ]
         if whole:

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent, record
+from domain.changes import unsettled
 from domain.errors import Invalid, NotFound, StaleVersion
 from domain.organization import MfaPolicy, Tenant
 from domain.people import Person, RoleGrant
@@ -76,6 +77,7 @@ async def configure_mfa(
     )
     if changed is None:
         raise NotFound()
+    unsettled(session)
     record(session, agent, "tenant:configure", agent.tenant_id)
     await defer_sync_tenant(session, agent.tenant_id)
     one_by_one = any(rule.policy is MfaPolicy.ALL and rule.grace for rule in (before, wanted))

@@ -46,8 +46,11 @@ async def watch_alone(dsn: str, cell: AsyncEngine, accounts: Accounts) -> None:
                     async with asyncio.TaskGroup() as tasks:
                         tasks.create_task(_lost(held))
                         tasks.create_task(watch(cell, accounts))
-        except* (psycopg.Error, OSError):
-            log.warning("Realms are not watched: the database does not answer.")
+        except* (
+            Exception
+        ) as failed:  # mostly a database that is away; a fault of ours must not end it either
+            kinds = sorted({type(error).__qualname__ for error in failed.exceptions})
+            log.warning("Realms are not watched for a moment: %s", ", ".join(kinds))
         await asyncio.sleep(AGAIN)
 
 

@@ -16,6 +16,10 @@ from domain.appointments import Appointment, release_expired
 from domain.audit import Agent
 from domain.changes import STANDING, Change, channel
 from domain.model import Base
+from domain.organization import MfaPolicy
+from identity.lifecycle import set_session_limits
+from identity.revocation import cut_everybody, note_end
+from identity.second_factors import configure_mfa, drafted_rule
 from identity.sync import cell_session
 from tests.api.commands.cases import CASES, Case, Scene
 from tests.api.commands.office import Answer, Office, local, soon
@@ -38,11 +42,11 @@ class Ear:
         self.stood = self.standing()
 
     def standing(self) -> dict[uuid.UUID, str]:
-        """By health system, what changes with each writing of what stamps look at."""
-        people = "select string_agg(p.xmin::text, ',' order by p.id) from person p where p.tenant_id = t.tenant_id"
+        """By health system, what stamps look at."""
+        people = "select string_agg(concat_ws(' ', p.version, p.active, p.tokens_valid_from), ',' order by p.id) from person p where p.tenant_id = t.tenant_id"
         ended = "select string_agg(r.sid, ',' order by r.sid) from revoked_session r where r.tenant_id = t.tenant_id"
         found = self.office.query(
-            f"select t.tenant_id, concat_ws('|', t.xmin, ({people}), ({ended})) as state from tenant t"
+            f"select t.tenant_id, concat_ws('|', t.version, t.state, ({people}), ({ended})) as state from tenant t"
             " where t.tenant_id = any(%s)",
             [self.office.here.tenant.tenant_id, self.office.there.tenant.tenant_id],
         )
@@ -234,3 +238,26 @@ async def test_nothing_of_a_patient_is_in_what_is_told(office: Office, ear: Ear)
 def test_only_placed_rows_are_told() -> None:
     told = {m.class_.__name__ for m in Base.registry.mappers if m.class_.__told__}
     assert told == {"Appointment"}
+
+
+async def test_everybody_is_told_to_look_when_the_rules_of_a_health_system_change(
+    office: Office, ear: Ear
+) -> None:
+    """Also where a function of the database writes them, which the session does not see."""
+    tenant_id = office.here.tenant.tenant_id
+    rule = drafted_rule(MfaPolicy.ADMINS, ["totp", "passkey"], 14)
+    ear.written()
+    for change in (
+        lambda session, agent: configure_mfa(session, agent, rule),
+        lambda session, agent: set_session_limits(session, agent, 1700, 36000),
+        lambda session, agent: cut_everybody(session, agent, 1),
+        lambda session, agent: note_end(session, agent, None, "a session", 1),
+    ):
+        async with cell_session(office.wiring.cell, tenant_id) as session:
+            await change(session, Agent(tenant_id=tenant_id, now=dt.datetime.now(dt.UTC)))
+        told = ear.heard()
+        assert (
+            told == ear.written() == [(channel(tenant_id), f"{STANDING} {tenant_id} {tenant_id}")]
+        )
+    # Who asks next is read anew.
+    await office.ask(scene(office).asker, "{ viewer { userName } }")
