@@ -9,6 +9,7 @@ Where nobody is left to approve, because the only other administrator is the one
 """
 
 import uuid
+from contextlib import suppress
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -24,6 +25,7 @@ from identity.approvals import OwnRequest, RequesterGone, is_administrator
 from identity.deferral import defer_letters, defer_reset_devices
 from identity.grants import PersonInactive
 from identity.keycloak import Realm
+from identity.keycloak_failures import NotFound as GoneAlready
 from identity.letters import DEVICES_RESET, RESET_REQUESTED
 from identity.revocation import revoke_sessions
 from identity.sync import subject_of
@@ -142,7 +144,8 @@ async def remove_devices(
     await realm.end_sessions(subject)
     for credential in await realm.credentials(subject):
         if credential["type"] in DEVICES:
-            await realm.remove(f"users/{subject}/credentials/{credential['id']}")
+            with suppress(GoneAlready):
+                await realm.remove(f"users/{subject}/credentials/{credential['id']}")
 
 
 async def _make_room(session: AsyncSession, agent: Agent, person_id: uuid.UUID) -> None:

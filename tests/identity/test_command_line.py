@@ -78,7 +78,10 @@ def test_from_nothing_to_a_login_and_back(caretree: Caretree, slug: str) -> None
     assert "password:" not in again.output
     assert "as it should be" in caretree("drift", slug).output
     assert caretree("mfa", slug, "all").exit_code == 0
+    assert caretree("mfa", slug, "all", "--method", "recovery").exit_code == 1
     assert caretree("approval", slug, "off").exit_code == 0
+    assert caretree("reset-devices", slug, "privacy").exit_code == 0
+    assert caretree("reset-devices", slug, "nobody").exit_code == 1
     drifted = caretree("drift", slug)  # the worker has not run
     assert drifted.exit_code == 1
     assert drifted.output.strip() == "The default role does not hold what the MFA policy says."
