@@ -133,6 +133,18 @@ async def reset_devices(
     await defer_letters(session, agent.tenant_id, DEVICES_RESET, about, [person_id])
 
 
+async def reset_devices_of(session: AsyncSession, agent: Agent, user_name: str) -> None:
+    """As `reset_devices`, of whoever logs in by this name. Raises NotFound, PersonInactive."""
+    person_id = await session.scalar(
+        select(Person.id).where(
+            Person.tenant_id == agent.tenant_id, Person.user_name == user_name.strip().lower()
+        )
+    )
+    if person_id is None:
+        raise NotFound("There is no such person.")
+    await reset_devices(session, agent, person_id)
+
+
 async def remove_devices(
     cell: AsyncEngine, realm: Realm, tenant_id: uuid.UUID, person_id: uuid.UUID
 ) -> None:

@@ -10,7 +10,6 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,9 +17,8 @@ from api.settings import Settings, SettingsError, load
 from domain.audit import Agent
 from domain.errors import DomainError, NotFound
 from domain.organization import JitMode, MfaPolicy, PolicyVariant
-from domain.people import Person
 from domain.second_factors import EVERY_METHOD, MfaMethod
-from identity.device_resets import reset_devices
+from identity.device_resets import reset_devices_of
 from identity.keycloak import Account
 from identity.keycloak_failures import Denied, KeycloakFailure
 from identity.lifecycle import (
@@ -163,17 +161,7 @@ def reset_devices_(
 ) -> None:
     """Remove somebody's second factors where no second administrator is left to approve it. They are told by mail."""
 
-    async def change(session: AsyncSession, agent: Agent) -> None:
-        person_id = await session.scalar(
-            select(Person.id).where(
-                Person.tenant_id == agent.tenant_id, Person.user_name == user_name.strip().lower()
-            )
-        )
-        if person_id is None:
-            raise NotFound("There is no such person.")
-        await reset_devices(session, agent, person_id)
-
-    _change(slug, change)
+    _change(slug, lambda session, agent: reset_devices_of(session, agent, user_name))
     console.print(f"[bold]{slug}[/]: {user_name} sets up a second factor at the next login.")
 
 

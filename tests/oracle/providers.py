@@ -4,6 +4,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from domain.identity_providers import IdentityProvider, ProviderTest, SignIn
+from domain.second_factors import DeviceReset
 from tests import providers
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def rows(system: "System", now: dt.datetime) -> None:
 def _decided(
     system: "System", now: dt.datetime, i: int, protocol: str, of: IdentityProvider
 ) -> None:
-    """A rule, somebody who was held, and a domain."""
+    """A rule, somebody who was held, a domain, and a lost device."""
     asker, nurse = system.people["system_admin"], system.people["nurse"]
     node = system.units[("system", "n1")[i]]
     system.add(
@@ -98,5 +99,25 @@ def _decided(
             id=system.key(f"domain {protocol}"),
             proven_at=BEGUN,
             checked_at=now,
+        )
+    )
+    states: tuple[dict[str, Any], ...] = (
+        {"state": "pending"},
+        {
+            **{"state": "declined", "decided_at": now},
+            "decided_by": system.people["privacy_officer"].id,
+        },
+    )
+    system.add(
+        DeviceReset(
+            tenant_id=of.tenant_id,
+            id=system.key(f"reset {protocol}"),
+            person_id=nurse.id,
+            requested_by=asker.id,
+            reason=system.text("lost"),
+            lapses_at=now + DAY,
+            created_at=BEGUN + i * DAY,
+            updated_at=now,
+            **states[i],
         )
     )
