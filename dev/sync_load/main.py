@@ -25,7 +25,7 @@ from migrations import run
 USERS, GROUPS, RATE, WORKERS = 1_000, 50, 25.0, 2
 NAMES = ("north", "south")
 ROLES = ("nurse", "front_desk", "provider", "biller")
-READY = 60.0
+READY = 180.0
 
 SEED = """
 insert into tenant (tenant_id, slug, name) values ({t}, '{name}', '{name}');

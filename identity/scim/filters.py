@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 from typing import cast as cast_to
 
+from pydantic import EmailStr
 from scim2_models import BaseModel, InvalidFilterException
 from scim2_models.path import AttrPath, CompareOperator, Comparison, LogicalExpr, LogicalOperator
 from scim2_models.path.resolution import (
@@ -214,7 +215,7 @@ class _Within(FilterVisitor[Condition]):
 
 def compare(stored: Stored, bound: AttributeBinding, op: CompareOperator, said: Any) -> Condition:
     """`value operator said`, as strings are compared: NFC, and without case where the attribute has none."""
-    value, expected = stored.value, coerce_value(bound, said, op)
+    value, expected = stored.value, _coerced(bound, said, op)
     if expected is None:
         if op is CompareOperator.eq:
             return value.is_(None)
@@ -251,9 +252,16 @@ def folded(value: ColumnElement[Any], bound: AttributeBinding) -> ColumnElement[
     return composed if bound.case_exact else func.lower(composed, type_=Text)
 
 
+def _coerced(bound: AttributeBinding, said: Any, op: CompareOperator) -> Any:
+    """What was said in the attribute's type. A text that is no address is nobody's: directories probe with such."""
+    if bound.target_type is EmailStr and isinstance(said, str):
+        return said
+    return coerce_value(bound, said, op)
+
+
 def _has_address(bound: AttributeBinding, said: Any) -> Condition:
     """Whether somebody has an e-mail address; by its index."""
-    address = bound.comparable(str(coerce_value(bound, said, CompareOperator.eq)))
+    address = bound.comparable(str(_coerced(bound, said, CompareOperator.eq)))
     found = select(literal(1)).where(
         EMAILS.c.tenant_id == USERS.c.tenant_id,
         EMAILS.c.user_id == USERS.c.id,
