@@ -9,11 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import httpx
 
+USERS = "/Users"
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
@@ -112,13 +114,13 @@ class Okta(Client):
 
     async def move(self, name: str, title: str) -> None:
         """Somebody's profile changes."""
-        read = await self.ask("GET", f"/Users/{self.ids[name]}")
-        await self.ask("PUT", f"/Users/{self.ids[name]}", read | {"title": title})
+        read = await self.ask("GET", f"{USERS}/{self.ids[name]}")
+        await self.ask("PUT", f"{USERS}/{self.ids[name]}", read | {"title": title})
         self.meant.users[name]["title"] = title
 
     async def leave(self, name: str) -> None:
         """Somebody goes."""
-        await self.patch(f"/Users/{self.ids[name]}", {"op": "replace", "value": {"active": False}})
+        await self.patch(f"{USERS}/{self.ids[name]}", {"op": "replace", "value": {"active": False}})
         self.meant.users[name]["active"] = False
 
     async def group(self, name: str) -> None:
@@ -159,7 +161,7 @@ class Entra(Client):
     async def move(self, name: str, title: str) -> None:
         """Somebody's profile changes: two attributes in one request."""
         await self.patch(
-            f"/Users/{self.ids[name]}",
+            f"{USERS}/{self.ids[name]}",
             {"op": "Replace", "path": "title", "value": title},
             {"op": "Add", "path": f"{ENTERPRISE}:department", "value": title},
         )
@@ -168,7 +170,7 @@ class Entra(Client):
     async def leave(self, name: str) -> None:
         """Somebody goes."""
         await self.patch(
-            f"/Users/{self.ids[name]}", {"op": "Replace", "path": "active", "value": "False"}
+            f"{USERS}/{self.ids[name]}", {"op": "Replace", "path": "active", "value": "False"}
         )
         self.meant.users[name]["active"] = False
 
@@ -186,7 +188,7 @@ class Entra(Client):
             member = {"op": "Add", "path": "members", "value": [{"value": self.ids[name]}]}
             await self.patch(f"/Groups/{self.ids[group]}", member)
 
-        await several([lambda name=name: one(name) for name in names])  # type: ignore[misc]
+        await several([partial(one, name) for name in names])
         self.meant.groups[group].update(names)
 
     async def part(self, group: str, name: str) -> None:

@@ -7,6 +7,7 @@ them at the same time. Then profiles change, some people go out of groups, and a
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from dev.sync_load.clients import Client, Entra, Json, Meant, Okta, several
 
@@ -68,14 +69,14 @@ def _groups(number: int) -> tuple[list[str], list[str]]:
 async def _push(name: str, client: Client, people: list[str], groups: list[str], say: Say) -> None:
     who = f"{name} {type(client).__name__}"
     assert isinstance(client, Okta | Entra)
-    await several([lambda p=p: client.join(p, "Nurse") for p in people])  # type: ignore[misc]
+    await several([partial(client.join, p, "Nurse") for p in people])
     say(f"{who}: {len(people)} users are there")
-    await several([lambda g=g: client.group(g) for g in groups])  # type: ignore[misc]
+    await several([partial(client.group, g) for g in groups])
     for at, group in enumerate(groups):
         await client.enter(group, people[at :: len(groups)] or people[:1])
     say(f"{who}: {len(groups)} groups are filled")
     moved = people[::2]
-    await several([lambda p=p: client.move(p, f"Head {p[:4]}") for p in moved])  # type: ignore[misc]
+    await several([partial(client.move, p, f"Head {p[:4]}") for p in moved])
     shared = groups[-1]
     for person in sorted(client.meant.groups[shared])[:LEAVERS]:
         # By another group they keep a role; whoever loses their only one is a leaver.

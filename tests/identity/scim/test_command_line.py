@@ -57,6 +57,10 @@ def test_a_token_is_printed_once_listed_without_its_text_and_revoked(
     assert listed.stdout.count("live") == 2
     line = next(line for line in listed.stdout.splitlines() if "Entra" in line)
     token_id = line.split()[0]
+    turned = run(database, "rotate", "--tenant", slug, token_id, "--overlap", "1").stdout.strip()
+    assert [status(database, slug, one) for one in (text, turned)] == [200, 200]
+    assert run(database, "list", "--tenant", slug).stdout.count("Entra") == 2
+    assert "pass until" in run(database, "release", "--tenant", slug, "--hours", "2").stdout
     assert run(database, "revoke", "--tenant", slug, token_id).exit_code == 0
     assert status(database, slug, text) == 401
     assert status(database, slug, second) == 200

@@ -17,8 +17,8 @@ async def test_a_synchronization_in_short(corp: Corp, other: Corp) -> None:
         for number in range(GROUPS):
             each.rule(group_of(number), ROLES[number % len(ROLES)])
         rate, token = 1_000.0, each.token.text
-        clients = [kind(each.http, each.base, token, rate) for kind in (Okta, Entra)]
-        systems.append(System(each.slug, *clients))  # type: ignore[arg-type]
+        told = (each.http, each.base, token, rate)
+        systems.append(System(each.slug, Okta(*told), Entra(*told)))
     await synchronize(systems, USERS, GROUPS, lambda _: None)
     for each, system in zip((corp, other), systems, strict=True):
         assert [client.errors for client in system.clients] == [[], []]
