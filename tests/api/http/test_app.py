@@ -55,6 +55,13 @@ async def test_probes(http: httpx.AsyncClient) -> None:
         assert response.headers["cache-control"] == "no-store"
 
 
+async def test_the_issuer_of_our_own_is_served(http: httpx.AsyncClient) -> None:
+    for path in ("certs", "token", "logout"):
+        call = http.get if path == "certs" else http.post
+        answer = await call(f"/direct/onobodysrealm/{path}")
+        assert (answer.status_code, answer.json()) == (404, {"error": "NOT_FOUND"})
+
+
 async def test_not_ready_before_the_start(settings: Settings) -> None:
     http = speaking_to(create_app(settings))
     assert (await http.get("/livez")).status_code == 200
