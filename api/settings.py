@@ -45,6 +45,10 @@ class Settings(BaseSettings):
     platform_database_url: SecretStr | None = Field(
         default=None, description="The cell, as caretree_platform: `caretree tenant` only."
     )
+    second_operator: bool = Field(
+        default=False,
+        description="Whether every order of an operator takes another one's approval.",
+    )
     audit_database_url: SecretStr | None = Field(default=None, description="As caretree_audit.")
     control_database_url: SecretStr | None = Field(
         default=None, description="The control plane; by default the cell's own server."

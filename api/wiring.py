@@ -20,7 +20,7 @@ from authz.actor import Actor
 from domain.database import engine
 from domain.key_providers import FileKeyProvider
 from domain.pipeline import Limits, Pipeline
-from domain.sealing import Keyring
+from domain.sealing import Keyring, SecretSealer
 from identity.actors import ActorLoader
 from identity.arrivals import Arrivals
 from identity.direct.keys import own_key_set
@@ -36,6 +36,7 @@ from identity.scim.entrance import Entrance
 from identity.scim.journal import Journal
 from identity.scim.limits import Limit
 from identity.scim.routes import Directories
+from identity.setup import SetupTokens
 from identity.tokens import Tokens
 
 # The role has these as its own settings too; a connection through a pooler may come without them.
@@ -98,12 +99,13 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
             public = settings.public_url
             registry = Registry(control, public)
             tokens = Tokens(registry, KeyCache(client, own=partial(own_key_set, cell)))
-            actors = ActorLoader(tokens, pipeline, arrive=Arrivals(cell, client).arrive)
-            keyring = Keyring(FileKeyProvider(Path(key_file)), cell)
-            doors = Doors(registry, tokens, cell, Homes(control, public))
+            arrive, setup = Arrivals(cell, client).arrive, SetupTokens(registry, cell).verify
+            actors = ActorLoader(tokens, pipeline, arrive=arrive, setup=setup)
+            provider = FileKeyProvider(Path(key_file))
+            keyring, sealer = Keyring(provider, cell), SecretSealer(provider)
+            doors = Doors(registry, tokens, cell, Homes(control, public), sealer)
             entrance, journal = Entrance(pushed, limit), Journal(cell)
             directories = Directories(registry, cell, pushed, public, entrance, journal, actors)
-            refusals, compiling = Tally(settings.refusals), Tally(settings.compile_seconds)
             presences = Presences(actors, feeds, settings.streams)
             working = {
                 asyncio.create_task(presences.watch()),
@@ -119,8 +121,8 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
                 Counter(registry, desk_of(settings, cell, keyring), public),
                 directories,
                 rates,
-                refusals,
-                compiling,
+                Tally(settings.refusals),
+                Tally(settings.compile_seconds),
                 presences,
             )
         finally:

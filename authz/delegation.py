@@ -13,6 +13,8 @@ from uuid import UUID
 from authz.actor import Actor
 
 ADMINS = frozenset({"system_admin", "regional_director", "clinic_admin"})
+MANAGERS = ADMINS | {"setup_people"}
+"""Who manages people."""
 CONFLICTS = frozenset(
     {
         *(
@@ -32,6 +34,7 @@ RANKS = MappingProxyType(
     {
         "system_admin": _HIGHEST,
         "regional_director": 2,
+        "setup_people": 2,
         "clinic_admin": 1,
         **dict.fromkeys(("provider", "nurse", "front_desk", "biller"), 0),
     }
@@ -58,7 +61,7 @@ class Held(Protocol):
 
 
 def outranked(actor: Actor, held: Iterable[Held]) -> bool:
-    """Whether one of a person's roles stands above every role by which the actor administers its node.
+    """Whether one of a person's roles stands above every role by which the actor manages people at its node.
 
     Peers do not: two administrators of one clinic correct each other's names.
     """
@@ -70,7 +73,7 @@ def _rank_over(actor: Actor, unit_id: UUID) -> int:
         (
             RANKS[grant.role]
             for grant in actor.grants
-            if grant.role in ADMINS and actor.tree.is_below(unit_id, grant.unit_id)
+            if grant.role in MANAGERS and actor.tree.is_below(unit_id, grant.unit_id)
         ),
         default=-1,
     )

@@ -19,9 +19,15 @@ LOWEST = MappingProxyType(
         "nurse": "department",
         "front_desk": "department",
         "biller": "department",
+        "setup_tree": "system",
+        "setup_people": "system",
+        "setup_identity": "system",
     }
 )
 """Role -> the lowest level at which it may be held; every level above fits too (float nurse, central billing)."""
+
+OF_LINKS = frozenset({"setup_tree", "setup_people", "setup_identity"})
+"""Roles that come with a setup link and end with it (`identity/setup.py`); nobody gives them by hand or by a rule."""
 
 SECOND_FACTOR = frozenset(
     {

@@ -6,6 +6,7 @@ are closed until `require` or `allow` opens a permission; then each row written 
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from authz.reach import Reach
 from authz.refusals import Forbidden, Reason, Unguarded
 from authz.settings import WRITES, settings_for, split
 from authz.statements import models_in, rows_of, values_of
+from authz.tree import Tree, UnitRow
 from authz.writes import WATCHED, Writes, row_view, updated
 from domain.model import Base, any_of
 from domain.people import RoleGrant
@@ -116,6 +118,12 @@ class GuardedSession(AsyncSession):
         encounter). Raises NotFound or Forbidden only when rows are judged with `require`; Unguarded at the write.
         """
         await self._open(permission, also, None)
+
+    def grown(self, units: Iterable[UnitRow]) -> None:
+        """From now on the actor's tree has these units too, which this session has made below judged places."""
+        held, tree = self.sync_session, self.actor.tree
+        bigger = Tree.build(tree.tenant_id, tree.version, [*tree.units.values(), *units])
+        held.actor = held.writes.actor = replace(held.actor, tree=bigger)
 
     async def _homes(self, resource: str, row_id: UUID) -> Sequence[Any]:
         """What says where a row is at home."""

@@ -145,6 +145,17 @@ def reference(
 
 
 @app.command()
+def realms(
+    most: Annotated[int, typer.Option(help="How many realms to make.")] = 100,
+) -> None:
+    """Measure what making and using realms takes with 10, 50 and 100 of them on the tests' Keycloak; minutes."""
+    from dev.realms import command
+
+    with _sentences():
+        raise typer.Exit(command(most))
+
+
+@app.command()
 def people(as_json: AsJson = False) -> None:
     """List the people of the demo world."""
     from dev.demo import cast

@@ -37,6 +37,9 @@ class Role(StrEnum):
     NURSE = "nurse"
     FRONT_DESK = "front_desk"
     BILLER = "biller"
+    SETUP_TREE = "setup_tree"
+    SETUP_PEOPLE = "setup_people"
+    SETUP_IDENTITY = "setup_identity"
 
 
 class Person(Stamped, Identified):

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from authz.delegation import CONFLICTS, SECOND_APPROVAL, meet
-from authz.grants import LOWEST, fits
+from authz.grants import LOWEST, OF_LINKS, fits
 from authz.session import every_grant
 from domain.audit import Agent, record
 from domain.errors import Invalid, NotAllowed, NotFound
@@ -149,7 +149,7 @@ def drafted(
     """A grant as somebody asks for it by hand. Raises ToOneself, UnknownRole, Invalid (a period in the past, reason)."""
     if person_id == agent.person_id:
         raise ToOneself()
-    if role not in LOWEST:
+    if role not in LOWEST or role in OF_LINKS:
         raise UnknownRole()
     if valid_from is not None and valid_from < agent.now - LATE:
         raise Invalid("A grant does not begin in the past.", path=("validFrom",))

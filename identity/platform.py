@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.control import IdentityCluster, TenantEntry
@@ -52,6 +53,29 @@ async def open_platform(
         await accounts.close()
         await cell.dispose()
         await control.dispose()
+
+
+@dataclass(frozen=True)
+class Filled:
+    """An identity cluster and how many realms it holds."""
+
+    name: str
+    region: str
+    realms: int
+    realm_cap: int
+
+
+async def clusters(platform: Platform) -> list[Filled]:
+    """Every identity cluster, by name."""
+    held = (
+        select(func.count())
+        .where(TenantEntry.identity_cluster_id == IdentityCluster.id)
+        .scalar_subquery()
+    )
+    columns = (IdentityCluster.name, IdentityCluster.region, held, IdentityCluster.realm_cap)
+    async with AsyncSession(platform.control) as session:
+        rows = await session.execute(select(*columns).order_by(IdentityCluster.name))
+        return [Filled(*row) for row in rows]
 
 
 async def listed(platform: Platform) -> list[tuple[TenantEntry, str]]:

@@ -13,12 +13,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from domain.audit import Agent
+from domain.sealing import SecretSealer
 from identity.direct.addresses import login_details as direct_details
 from identity.discovery import Homes
-from identity.errors import IdentityUnavailable, TokenRefused
+from identity.errors import IdentityUnavailable, TokenRefused, Unauthenticated
 from identity.realms import PORTAL
 from identity.registry import Registry
 from identity.revocation import Replayed, note_logout
+from identity.setup import finish, redeem
 from identity.sync import cell_session
 from identity.tokens import MAX_BYTES, Tokens
 
@@ -36,6 +38,7 @@ class Doors:
     tokens: Tokens
     cell: AsyncEngine
     homes: Homes
+    sealer: SecretSealer
 
 
 def routes(doors: Callable[[], Doors]) -> list[Route]:
@@ -45,6 +48,8 @@ def routes(doors: Callable[[], Doors]) -> list[Route]:
         Route("/login/{slug}", endpoints.login, methods=["GET"]),
         Route("/login-of-domain/{domain}", endpoints.home, methods=["GET"]),
         Route("/backchannel-logout/{realm}", endpoints.logout, methods=["POST"]),
+        Route("/setup", endpoints.setup, methods=["POST"]),
+        Route("/setup/finish", endpoints.finish, methods=["POST"]),
     ]
 
 
@@ -88,6 +93,36 @@ class _Endpoints:
         if direct:
             details |= direct_details(str(issuer), str(provider))
         return JSONResponse(details, headers=_UNCACHED)
+
+    async def setup(self, request: Request) -> Response:
+        """Takes a setup link's text as the body and answers, once, what its holder goes on with."""
+        doors = self._doors()
+        text = (await _body(request)).decode("latin-1").strip()
+        try:
+            found = await redeem(doors.registry, doors.cell, doors.sealer, text)
+        except TokenRefused:
+            return JSONResponse({"code": "NOT_FOUND"}, 404, headers=_UNCACHED)
+        except IdentityUnavailable as error:
+            return _try_again(error)
+        told = {
+            "bearer": found.session,
+            "expiresAt": found.expires_at.isoformat(),
+            "scopes": list(found.scopes),
+            "firstPasswords": found.passwords,
+        }
+        return JSONResponse(told, headers=_UNCACHED)
+
+    async def finish(self, request: Request) -> Response:
+        """Ends the setup of whoever sends its bearer token."""
+        doors = self._doors()
+        bearer = request.headers.get("authorization", "")[len("Bearer ") :].strip()
+        try:
+            await finish(doors.registry, doors.cell, bearer)
+        except Unauthenticated:
+            return JSONResponse({"code": "UNAUTHENTICATED"}, 401, headers=_UNCACHED)
+        except IdentityUnavailable as error:
+            return _try_again(error)
+        return Response(status_code=204, headers=_UNCACHED)
 
     async def logout(self, request: Request) -> Response:
         """Takes a logout token and refuses what it names from then on (OIDC Back-Channel Logout 1.0, 2.5-2.8)."""

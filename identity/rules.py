@@ -13,7 +13,7 @@ from sqlalchemy import Text, cast, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from authz.delegation import SECOND_APPROVAL
-from authz.grants import LOWEST, fits
+from authz.grants import LOWEST, OF_LINKS, fits
 from domain.audit import Agent, record
 from domain.errors import IllegalMove, Invalid, NotFound
 from domain.identity_providers import IdentityProvider
@@ -101,7 +101,7 @@ async def check_rule(session: AsyncSession, agent: Agent, draft: RuleDraft) -> N
         raise Invalid(f"One of {', '.join(ENTITLING)}.", path=("attribute",))
     if draft.match is Match.PATTERN and set(draft.value) <= _ANYTHING:
         raise Invalid("A pattern has more than what stands for anything.", path=("value",))
-    if draft.role not in LOWEST:
+    if draft.role not in LOWEST or draft.role in OF_LINKS:
         raise UnknownRole()
     unit = await session.scalar(
         select(OrgUnit).where(OrgUnit.tenant_id == agent.tenant_id, OrgUnit.id == draft.unit_id)

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from domain.database import set_tenant
 from domain.organization import Tenant, TenantState
 from domain.people import Person, RoleGrant
+from domain.setup import SOURCE as SETUP
 from identity.drift import apply_methods
 from identity.keycloak import Json, Realm
 from identity.keycloak_failures import Conflict, NotFound
@@ -132,7 +133,7 @@ async def _brought(realm: Realm, wanted: Wanted) -> str | None:
 
 
 async def _wanted(session: AsyncSession, tenant_id: UUID, person_id: UUID) -> Wanted | None:
-    here = (Person.tenant_id == tenant_id, Person.id == person_id)
+    here = (Person.tenant_id == tenant_id, Person.id == person_id, Person.source != SETUP)
     found = (await session.execute(select(Person, digest_of(Person)).where(*here))).one_or_none()
     tenant = await session.get(Tenant, tenant_id)
     if found is None or tenant is None or tenant.state != TenantState.ACTIVE:
@@ -213,7 +214,9 @@ async def subject_of(cell: AsyncEngine, tenant_id: UUID, person_id: UUID) -> str
     """The id of the person's user in Keycloak, None before there is one."""
     async with cell_session(cell, tenant_id) as session:
         subject: str | None = await session.scalar(
-            select(Person.subject).where(Person.tenant_id == tenant_id, Person.id == person_id)
+            select(Person.subject).where(
+                Person.tenant_id == tenant_id, Person.id == person_id, Person.source != SETUP
+            )
         )
     return subject
 

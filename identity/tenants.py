@@ -20,15 +20,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from domain.audit import Agent
 from domain.control import SLUG, IdentityCluster, RegistryState, ServiceAccount, TenantEntry, Tier
-from domain.errors import Invalid
+from domain.errors import Invalid, part
 from domain.model import new_id
 from domain.organization import MfaPolicy, OrgUnit, PolicyVariant, Tenant, add_unit
 from domain.people import Person
+from domain.plain_text import name, optional_email
 from domain.sealing import Keyring, SecretSealer
 from identity.accounts import Accounts, aad
 from identity.administrators import PRIVACY_OFFICER, SYSTEM_ADMIN
 from identity.grants import GrantDraft, give_grant
-from identity.provisioning import PersonDraft, create_person
+from identity.provisioning import PersonDraft, create_person, known_as
 from identity.realms import SERVICE_ACCOUNTS, SVC_IDENTITY, RealmPlan, provision
 from identity.sync import FirstLogin, cell_session, set_first_login, sync_person
 
@@ -103,19 +104,26 @@ def silent(_: str) -> None:
 
 
 async def register_cluster(
-    control: AsyncEngine, name: str, *, region: str, url: str, public_url: str | None = None
+    control: AsyncEngine,
+    name: str,
+    *,
+    region: str,
+    url: str,
+    public_url: str | None = None,
+    cap: int | None = None,
 ) -> UUID:
-    """Make an identity cluster known, or correct where it is reached; answer its id.
+    """Make an identity cluster known, or correct where it is reached and how many realms it takes; answer its id.
 
     The public address is part of every issuer, so it stays as it was first registered.
     """
     address = url.rstrip("/")
     public = (public_url or url).rstrip("/")
+    capped = {} if cap is None else {"realm_cap": cap}
     async with control.begin() as connection:
         made: UUID | None = await connection.scalar(
             insert(IdentityCluster)
-            .values(id=new_id(), name=name, region=region, url=address, public_url=public)
-            .on_conflict_do_update(index_elements=["name"], set_={"url": address})
+            .values(id=new_id(), name=name, region=region, url=address, public_url=public, **capped)
+            .on_conflict_do_update(index_elements=["name"], set_={"url": address, **capped})
             .returning(IdentityCluster.id)
         )
     if made is None:
@@ -148,6 +156,26 @@ async def create_tenant(
     return MadeTenant(entry.id, entry.slug, entry.realm, entry.issuer, root, passwords)
 
 
+def checked(order: TenantOrder) -> None:
+    """Refuse what no health system can be made of. Raises Invalid."""
+    if not re.fullmatch(SLUG, order.slug):
+        raise Invalid(
+            "A slug has 3 to 40 of a-z, 0-9 and -, and begins with a letter.", path=("slug",)
+        )
+    if not re.fullmatch("[A-Z]{3}", order.currency):
+        raise Invalid("A currency has three letters (ISO 4217).", path=("currency",))
+    name(order.name, "name")
+    for person, place in ((order.admin, "admin"), (order.privacy_officer, "privacyOfficer")):
+        with part(place):
+            known_as(person.user_name)
+            name(person.given_name, "givenName")
+            name(person.family_name, "familyName")
+            optional_email(person.email, "email")
+    if order.admin.user_name.lower() == order.privacy_officer.user_name.lower():
+        message = "Whoever watches over the administrators is none of them."
+        raise Invalid(message, path=("privacyOfficer", "userName"), code="ROLES_CONFLICT")
+
+
 async def _registered(
     platform: Platform, order: TenantOrder
 ) -> tuple[TenantEntry, str, dict[str, str]]:
@@ -175,10 +203,7 @@ def _cluster(entry: TenantEntry) -> Select[IdentityCluster]:
 
 def _new_entry(order: TenantOrder, cluster: IdentityCluster) -> Insert:
     """A row for the slug unless there is one: of two calls at once the first draws the names."""
-    if not re.fullmatch(SLUG, order.slug):
-        raise Invalid(
-            "A slug has 3 to 40 of a-z, 0-9 and -, and begins with a letter.", path=("slug",)
-        )
+    checked(order)
     realm = "o" + "".join(secrets.choice(_OPAQUE) for _ in range(15))
     return (
         insert(TenantEntry)
@@ -324,10 +349,15 @@ async def _let_in(
             continue
         login = given[user_name]
         if login is None:
-            drawn[user_name] = "".join(secrets.choice(_PASSWORD) for _ in range(20))
+            drawn[user_name] = drawn_password()
             login = FirstLogin(drawn[user_name])
         await set_first_login(realm, user_id, login)
     return drawn
+
+
+def drawn_password() -> str:
+    """A temporary password that can be read from a screen."""
+    return "".join(secrets.choice(_PASSWORD) for _ in range(20))
 
 
 async def _advance(

@@ -101,13 +101,11 @@ def configuration(
 
 def models(chain: Chain) -> MetaData:
     """The tables that the chain should lead to."""
-    if chain is CONTROL:
-        from domain.control import ControlBase
-
-        return ControlBase.metadata
+    from domain.control import ControlBase
     from domain.tables import load
 
-    return load().metadata
+    base = load()
+    return ControlBase.metadata if chain is CONTROL else base.metadata
 
 
 def engine_of(url: str) -> Engine:

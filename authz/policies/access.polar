@@ -7,6 +7,7 @@ resource RoleGrant {
   "read" if "clinic_admin" on "node";
   "read" if "privacy_officer" on "node";
   "read" if "auditor" on "node";
+  "read" if "setup_people" on "node";
 
   "give" if "system_admin" on "node";
   "revoke" if "system_admin" on "node";
@@ -27,6 +28,11 @@ has_permission(user: User, action: String, grant: RoleGrant) if
   action in ["give", "revoke"] and
   grant.role = "clinic_admin" and
   has_relation(node, "node", grant) and has_role(user, "regional_director", node);
+# Whoever sets a health system up gives what is held below its administrators, and watches nobody.
+has_permission(user: User, action: String, grant: RoleGrant) if
+  action in ["give", "revoke"] and
+  grant.role in ["provider", "nurse", "front_desk", "biller", "clinic_admin", "regional_director"] and
+  has_relation(node, "node", grant) and has_role(user, "setup_people", node);
 
 # The record of who read and wrote what: one's own for everybody, all of it for those who watch over it.
 resource AuditEvent {

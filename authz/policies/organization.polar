@@ -10,6 +10,8 @@ resource Unit {
   roles = [
     "system_admin", "system_viewer", "privacy_officer", "auditor",
     "regional_director", "clinic_admin", "provider", "nurse", "front_desk", "biller",
+    # Of a setup link only: they build what a health system needs before its first patient, and see none.
+    "setup_tree", "setup_people", "setup_identity",
     # Held through other roles only, never granted: whoever reads charts, and whoever holds any role.
     "chart_reader", "member"
   ];
@@ -27,6 +29,9 @@ resource Unit {
   "member" if "system_viewer";
   "member" if "privacy_officer";
   "member" if "auditor";
+  "member" if "setup_tree";
+  "member" if "setup_people";
+  "member" if "setup_identity";
 }
 
 has_role(user: User, role: String, unit: Unit) if
@@ -42,8 +47,11 @@ resource OrgUnit {
 
   "read" if "member" on "everywhere";
   "create" if "clinic_admin" on "parent";
+  "create" if "setup_tree" on "parent";
   "move" if "clinic_admin" on "parent";
+  "move" if "setup_tree" on "parent";
   "close" if "clinic_admin" on "parent";
+  "close" if "setup_tree" on "parent";
 }
 has_relation(unit: Unit, "everywhere", row: OrgUnit) if unit = row.everywhere;
 has_relation(unit: Unit, "parent", row: OrgUnit) if unit = row.parent;
@@ -57,5 +65,7 @@ resource Tenant {
   "read" if "privacy_officer" on "everywhere";
   "read" if "auditor" on "everywhere";
   "configure" if "system_admin" on "everywhere";
+  "read" if "setup_identity" on "everywhere";
+  "configure" if "setup_identity" on "everywhere";
 }
 has_relation(unit: Unit, "everywhere", tenant: Tenant) if unit = tenant.everywhere;

@@ -11,6 +11,8 @@ resource Person {
   # at the root.
   "manage" if "clinic_admin" on "home";
   "deactivate" if "clinic_admin" on "home";
+  "manage" if "setup_people" on "home";
+  "deactivate" if "setup_people" on "home";
 }
 has_relation(unit: Unit, "everywhere", person: Person) if unit = person.everywhere;
 has_relation(unit: Unit, "home", person: Person) if unit = person.home;

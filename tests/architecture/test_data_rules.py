@@ -45,6 +45,7 @@ ONLY = {
     "device_reset": {"state", "decided_by", "decided_at", "version", "updated_at"},
     "tenant": {"tokens_valid_from", "tree_version", "version", "updated_at"}
     | {"session_idle", "session_max", "jit_mode"},
+    "setup_link": {"session_hash", "first_passwords", "redeemed_at", "ended_at"},
     "person_sync": {"digest", "synced_at", "cause", "tried_at", "failed"},
     "realm_cursor": {"read_until"},
     "direct_session": {"code_hash", "refresh_hash", "used_at"},

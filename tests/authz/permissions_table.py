@@ -11,7 +11,10 @@ NURSE, PROVIDER, DESK, BILLER = "nurse", "provider", "front_desk", "biller"
 CLINIC, REGION, SYSTEM = "clinic_admin", "regional_director", "system_admin"
 VIEWER, PRIVACY, AUDITOR = "system_viewer", "privacy_officer", "auditor"
 ADMINS = (CLINIC, REGION, SYSTEM)
-EVERY_ROLE = (NURSE, PROVIDER, DESK, BILLER, *ADMINS, VIEWER, PRIVACY, AUDITOR)
+# Of setup links, which the specification does not know (docs/decisions/onboarding.md).
+TREE, PEOPLE, IDENTITY = "setup_tree", "setup_people", "setup_identity"
+SETUP = (TREE, PEOPLE, IDENTITY)
+EVERY_ROLE = (NURSE, PROVIDER, DESK, BILLER, *ADMINS, VIEWER, PRIVACY, AUDITOR, *SETUP)
 ANYONE = "anyone"
 
 Conditions = frozenset[tuple[str, object]]
@@ -30,6 +33,9 @@ MY_FINDING = when(sensitivity=0, recorded_by="$actor")
 FINAL = when(sensitivity=0, state=("amended", "entered-in-error", "signed"))
 MY_OWN = when(person_id="$actor")
 GIVEN_BY_CLINIC = when(role=("biller", "front_desk", "nurse", "provider"))
+GIVEN_AT_SETUP = when(
+    role=("biller", "clinic_admin", "front_desk", "nurse", "provider", "regional_director")
+)
 GIVEN_BY_REGION = when(role=("biller", "clinic_admin", "front_desk", "nurse", "provider"))
 
 
@@ -59,9 +65,9 @@ def free(*roles: str) -> dict[str, tuple[Conditions, ...]]:
 
 TABLE = (
     Row("org_unit:read", "everywhere", free(*EVERY_ROLE)),
-    Row("org_unit:create", "parent", free(*ADMINS)),
-    Row("org_unit:move", "parent", free(*ADMINS)),
-    Row("org_unit:close", "parent", free(*ADMINS)),
+    Row("org_unit:create", "parent", free(*ADMINS, TREE)),
+    Row("org_unit:move", "parent", free(*ADMINS, TREE)),
+    Row("org_unit:close", "parent", free(*ADMINS, TREE)),
     Row("practitioner:read", "everywhere", free(*EVERY_ROLE)),
     # Not in the table of permissions: as people are managed, and as the place is administered.
     Row("practitioner:manage", "home", free(*ADMINS)),
@@ -69,8 +75,8 @@ TABLE = (
     Row("assignment:edit", "unit", free(*ADMINS)),
     Row("person:read", "everywhere", free(*EVERY_ROLE)),
     Row("person:read_own", "everywhere", {ANYONE: (when(id="$actor"),)}),
-    Row("person:manage", "home", free(*ADMINS)),
-    Row("person:deactivate", "home", free(*ADMINS)),
+    Row("person:manage", "home", free(*ADMINS, PEOPLE)),
+    Row("person:deactivate", "home", free(*ADMINS, PEOPLE)),
     Row("patient:read", "site", cells(NURSE, PROVIDER, DESK, BILLER, *ADMINS, VIEWER, PRIVACY)),
     Row("patient:read_clinical", "site", cells(NURSE, PROVIDER, *ADMINS), True, (OPEN,)),
     Row("patient:read_billing", "site", cells(BILLER, *ADMINS, VIEWER)),
@@ -177,14 +183,15 @@ TABLE = (
     Row("payer:edit", "everywhere", free(SYSTEM)),
     Row("charge_master:read", "everywhere", free(PROVIDER, BILLER, *ADMINS, VIEWER)),
     Row("charge_master:edit", "everywhere", free(SYSTEM)),
-    Row("grant:read", "node", free(*ADMINS, PRIVACY, AUDITOR) | {ANYONE: (MY_OWN,)}),
+    Row("grant:read", "node", free(*ADMINS, PRIVACY, AUDITOR, PEOPLE) | {ANYONE: (MY_OWN,)}),
     *(
         Row(
             f"grant:{action}",
             "node",
             free(SYSTEM, *others)
             | cells(CLINIC, is_=(GIVEN_BY_CLINIC,))
-            | cells(REGION, is_=(GIVEN_BY_REGION,)),
+            | cells(REGION, is_=(GIVEN_BY_REGION,))
+            | cells(PEOPLE, is_=(GIVEN_AT_SETUP,)),
         )
         for action, others in (("give", ()), ("revoke", (PRIVACY,)))
     ),
@@ -197,8 +204,8 @@ TABLE = (
     Row("break_glass:use", "everywhere", free(NURSE, PROVIDER, *ADMINS)),
     Row("break_glass:read", "everywhere", free(PRIVACY, AUDITOR)),
     Row("break_glass:review", "everywhere", free(PRIVACY)),
-    Row("tenant:read", "everywhere", free(SYSTEM, PRIVACY, AUDITOR)),
-    Row("tenant:configure", "everywhere", free(SYSTEM)),
+    Row("tenant:read", "everywhere", free(SYSTEM, PRIVACY, AUDITOR, IDENTITY)),
+    Row("tenant:configure", "everywhere", free(SYSTEM, IDENTITY)),
 )
 
 

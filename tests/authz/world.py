@@ -34,6 +34,9 @@ ROLES = (
     "nurse",
     "front_desk",
     "biller",
+    "setup_tree",
+    "setup_people",
+    "setup_identity",
 )
 
 

@@ -1,9 +1,11 @@
 """The two addresses without a token: where to log in, and what Keycloak announces."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,7 +20,9 @@ from api.http.entrance import Entrance
 from domain.audit import AuditEvent
 from domain.control import TenantEntry
 from domain.database import engine
+from domain.key_providers import FileKeyProvider
 from domain.people import RevokedSession
+from domain.sealing import SecretSealer
 from identity.discovery import Homes
 from identity.errors import NotAdmitted
 from identity.realms import SVC_IDENTITY
@@ -33,6 +37,12 @@ from tests.identity.forge import served
 from tests.identity.test_actors import House, now, opened
 
 pytestmark = pytest.mark.anyio
+
+
+def sealer() -> SecretSealer:
+    """Of keys that nothing else knows."""
+    return SecretSealer(FileKeyProvider(Path(tempfile.mkdtemp()) / "keys.json"))
+
 
 MEMBERS = {
     "issuer",
@@ -52,7 +62,7 @@ async def house(database: Database) -> AsyncIterator[House]:
 
 
 def application(house: House, app_engine: AsyncEngine, registry: Registry) -> httpx.AsyncClient:
-    doors = Doors(registry, house.loader.tokens, app_engine, Homes(app_engine))
+    doors = Doors(registry, house.loader.tokens, app_engine, Homes(app_engine), sealer())
     transport = httpx.ASGITransport(Starlette(routes=routes(lambda: doors)))
     return httpx.AsyncClient(transport=transport, base_url="http://api")
 
@@ -227,7 +237,11 @@ async def listening(app: Starlette) -> AsyncIterator[str]:
 @pytest.mark.keycloak
 async def test_keycloak_announces_what_an_administrator_ends(world: World) -> None:
     doors = Doors(
-        world.registry, world.loader.tokens, world.platform.cell, Homes(world.platform.control)
+        world.registry,
+        world.loader.tokens,
+        world.platform.cell,
+        Homes(world.platform.control),
+        world.platform.sealer,
     )
     async with listening(Starlette(routes=routes(lambda: doors))) as address:
         portals = replace(
@@ -255,7 +269,9 @@ async def test_a_sender_who_goes_away_is_no_fault_of_ours(
     capsys: pytest.CaptureFixture[str],
     before: list[dict[str, Any]],
 ) -> None:
-    doors = Doors(Registry(app_engine), house.loader.tokens, app_engine, Homes(app_engine))
+    doors = Doors(
+        Registry(app_engine), house.loader.tokens, app_engine, Homes(app_engine), sealer()
+    )
     inner = Starlette(routes=routes(lambda: doors))
     messages, sent = iter([*before, {"type": "http.disconnect"}]), []
 

@@ -70,6 +70,7 @@ def build() -> System:
         *providers.one_of_each(tree.tenant, doctor, tree.root),
         *lost(doctor, make.person(tree.tenant)),
         *directories.one_of_each(doctor),
+        make.setup_link(doctor),
     ]
     rule = reminders.rule(tree.root)
     rows.append(rule)
@@ -426,7 +427,7 @@ def test_no_row_changes_its_place(app: Connection, mine: System, name: str, colu
     refused(app, lambda: app.execute(move), "permission denied")
 
 
-@pytest.mark.parametrize("name", sorted({*TENANTS} - {"tenant"}))
+@pytest.mark.parametrize("name", sorted({*TENANTS} - {"tenant", "setup_link"}))
 def test_a_forged_tenant_is_refused(
     app: Connection, mine: System, theirs: System, name: str
 ) -> None:

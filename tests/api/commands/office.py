@@ -339,6 +339,7 @@ OBJECTS = {
     "assignResource": "resource",
     "unassignResource": "resource",
     "createOrgUnit": "orgUnit",
+    "importOrganization": "orgUnit",
     "renameOrgUnit": "orgUnit",
     "moveClinic": "orgUnit",
     "closeOrgUnit": "orgUnit",

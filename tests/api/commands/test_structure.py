@@ -314,3 +314,50 @@ async def test_units_are_closed_below_ones_own(
         assert (await do(office, who, "closeOrgUnit", **input)).outcome == "DONE"
     else:
         assert (await refused(office, who, "closeOrgUnit", **input)).outcome == outcome
+
+
+TABLE = "region;clinic;department;zone\nEast;Fir;Ward;Europe/Rome\nEast;Fir;Lab;\n;Gum;;UTC\n"
+
+
+async def imported(office: Office, who: Any, table: str, **more: Any) -> Any:
+    """What an import of the tree answers."""
+    text = (
+        "mutation($input: ImportOrganizationInput!) { importOrganization(input: $input) { orgUnit { id }"
+        " made known problems { line code column } userErrors { code } } }"
+    )
+    answer = await office.ask(who, text, {"input": {"table": table} | more})
+    return answer.body["data"]["importOrganization"]
+
+
+async def test_a_table_is_looked_at_then_made_in_one_go_or_not_at_all(office: Office) -> None:
+    admin = office.here.person("system_admin@system")
+    before = tree_version(office)
+    dry = await imported(office, admin, TABLE)
+    assert dry["made"] == 5
+    bad = await imported(office, admin, TABLE + "West;Yew;;\n", dryRun=False)
+    assert bad["problems"] == [{"line": 5, "code": "ZONE_MISSING", "column": "zone"}]
+    assert tree_version(office) == before
+    done = await imported(office, admin, TABLE, dryRun=False, idempotencyKey="table")
+    assert done["problems"] == []
+    assert tree_version(office) == before + 1
+    await office.ask(admin, "{ viewer { me { id } } }")
+    again = await imported(office, admin, TABLE, dryRun=False, idempotencyKey="table")
+    assert again["made"] is None
+    known = await imported(office, admin, TABLE, dryRun=False)
+    assert (known["made"], known["known"]) == (0, 3)
+    text = (
+        "select count(*) as n from audit_event where tenant_id = %s and action = 'org_unit:create'"
+    )
+    assert office.query(text, office.here.tenant.tenant_id)[0]["n"] == 5
+    for role in ("regional_director@r", "clinic_admin@a", "nurse@a"):
+        who = office.here.person(role)
+        answer = await refused(office, who, "importOrganization", table=TABLE, dryRun=False)
+        assert answer.outcome == "FORBIDDEN", role
+
+
+async def test_a_thousand_units_are_made_at_once(office: Office) -> None:
+    rows = "".join(f"East,Clinic {n},Ward {m},UTC\n" for n in range(100) for m in range(9))
+    table = "region,clinic,department,zone\n" + rows
+    admin = office.here.person("system_admin@system")
+    done = await imported(office, admin, table, dryRun=False)
+    assert done["made"] == 1001
