@@ -96,14 +96,13 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
         await feeds.listener.start()
         working: set[asyncio.Task[None]] = set()
         try:
-            public = settings.public_url
-            registry = Registry(control, public)
+            registry = Registry(control, public := settings.public_url)
             tokens = Tokens(registry, KeyCache(client, own=partial(own_key_set, cell)))
             arrive, setup = Arrivals(cell, client).arrive, SetupTokens(registry, cell).verify
             actors = ActorLoader(tokens, pipeline, arrive=arrive, setup=setup)
             provider = FileKeyProvider(Path(key_file))
-            keyring, sealer = Keyring(provider, cell), SecretSealer(provider)
-            doors = Doors(registry, tokens, cell, Homes(control, public), sealer)
+            keyring, homes = Keyring(provider, cell), Homes(control, public)
+            doors = Doors(registry, tokens, cell, homes, SecretSealer(provider))
             entrance, journal = Entrance(pushed, limit), Journal(cell)
             directories = Directories(registry, cell, pushed, public, entrance, journal, actors)
             presences = Presences(actors, feeds, settings.streams)

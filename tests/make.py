@@ -55,7 +55,6 @@ from domain.people import Person, RoleGrant
 from domain.practitioners import BookableResource, Practitioner, ResourceAssignment
 from domain.procedures import Procedure
 from domain.schedules import HealthcareService, ScheduleClosure, ScheduleRule
-from domain.setup import SetupLink
 from tests.database import Database
 
 NOW = dt.datetime(2026, 3, 2, 9, 0, tzinfo=dt.UTC)
@@ -137,19 +136,6 @@ def person(system: Tenant, **values: Any) -> Person:
         "family_name": "Doe",
     }
     return Person(**{"tenant_id": system.tenant_id} | defaults | values)
-
-
-def setup_link(holder: Person) -> SetupLink:
-    """A link by which a customer's IT sets the health system up."""
-    return SetupLink(
-        tenant_id=holder.tenant_id,
-        id=new_id(),
-        person_id=holder.id,
-        token_hash=uuid.uuid4().bytes * 2,
-        scopes=["tree"],
-        expires_at=dt.datetime.now(dt.UTC) + dt.timedelta(days=1),
-        made_by=new_id(),
-    )
 
 
 def grant(holder: Person, role: str, node: OrgUnit, **values: Any) -> RoleGrant:

@@ -22,6 +22,7 @@ from domain.patients import Patient, PatientSite
 from domain.people import Person
 from domain.practitioners import Practitioner
 from domain.second_factors import DeviceReset
+from domain.setup import SetupLink
 from domain.tables import load
 from tests import directories, make, providers, reminders
 from tests.database import Database
@@ -55,6 +56,19 @@ class System:
         return [row for row in self.rows if type(row).__tablename__ == name]
 
 
+def setup_link(holder: Person) -> SetupLink:
+    """A link by which a customer's IT sets the health system up."""
+    return SetupLink(
+        tenant_id=holder.tenant_id,
+        id=new_id(),
+        person_id=holder.id,
+        token_hash=uuid.uuid4().bytes * 2,
+        scopes=["tree"],
+        expires_at=dt.datetime.now(dt.UTC) + dt.timedelta(days=1),
+        made_by=new_id(),
+    )
+
+
 def build() -> System:
     tree = make.tree(clinics=2, departments=1)
     doctor = make.person(tree.tenant)
@@ -70,7 +84,7 @@ def build() -> System:
         *providers.one_of_each(tree.tenant, doctor, tree.root),
         *lost(doctor, make.person(tree.tenant)),
         *directories.one_of_each(doctor),
-        make.setup_link(doctor),
+        setup_link(doctor),
     ]
     rule = reminders.rule(tree.root)
     rows.append(rule)
