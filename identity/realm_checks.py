@@ -25,6 +25,7 @@ from domain.model import any_of, new_id
 from domain.organization import MfaPolicy, Tenant, TenantState
 from domain.people import Person, RoleGrant
 from domain.realms import PersonSync, RealmCheck
+from domain.setup import SOURCE as SETUP
 from identity.deferral import defer_sync
 from identity.keycloak import Json, Realm
 from identity.mfa import MfaRule, is_marked, rule_of
@@ -213,7 +214,11 @@ async def _of_people(cell: AsyncEngine, check: Check) -> None:
             rows = (
                 await session.execute(
                     select(Person.id, Person.subject, Person.active, Person.updated_at)
-                    .where(Person.tenant_id == check.tenant_id, Person.id > last)
+                    .where(
+                        Person.tenant_id == check.tenant_id,
+                        Person.id > last,
+                        Person.source != SETUP,  # they come by their link, not by the realm
+                    )
                     .order_by(Person.id)
                     .limit(10 * PAGE)
                 )

@@ -305,6 +305,9 @@ def _conditions(wanted: PatientFilter) -> tuple[dict[str, Any], Any]:
     return values, build
 
 
+UNFILTERED = _conditions(PatientFilter())
+
+
 def _with_mrn(row: Row, c: Compiler, walks_model: bool) -> ColumnElement[bool]:
     mrn = c.binds.value("mrn", Text())
     if walks_model:
@@ -340,7 +343,7 @@ class Query:
         known, unit = node_argument(info, node)
         if not known:
             return None
-        values, conditions = _conditions(filter or PatientFilter())
+        values, conditions = UNFILTERED if filter is None else _conditions(filter)
         return await page(
             info._raw_info,
             LISTINGS[order_by],

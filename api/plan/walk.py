@@ -56,9 +56,11 @@ LAST_ID = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Listing:
     """What is paged: a model, and the table whose ordered index is walked (a patient's sites, else itself).
+
+    A constant of its module: part of each plan's key, by its identity.
 
     `by_unit`: each place has a row of its own in `keys`, so that one row of the model can be found at several.
     """

@@ -11,9 +11,11 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.audit import Agent
+from domain.model import new_id
 from domain.organization import MfaPolicy
 from domain.people import Person
 from domain.realms import PersonSync, RealmCheck
+from domain.setup import SOURCE as SETUP
 from identity.accounts import Accounts
 from identity.grants import GrantDraft, give_grant
 from identity.jobs import Resources, work_off
@@ -136,6 +138,12 @@ async def test_what_nothing_can_mend_is_failed_until_somebody_asks_again(
         assert await stands(world, made, nora) == ("synced", None)
 
 
+def of_a_link(tenant_id: UUID) -> Person:
+    """Whom the holder of a setup link acts as: nobody in the realm."""
+    names = {"user_name": "setup-1", "given_name": "Setup", "family_name": "Link"}
+    return Person(tenant_id=tenant_id, id=new_id(), source=SETUP, **names)
+
+
 async def drifted(realm: Realm, made: MadeTenant, names: dict[str, UUID]) -> dict[str, str]:
     """Changes by hand in Keycloak's console; answers the users that are not ours to mend."""
     users = {name: await realm.find_user(name) or {} for name in (*names, "admin")}
@@ -164,6 +172,7 @@ async def test_what_differs_is_found_both_ways_and_what_is_ours_is_mended(world:
     await world.work()
     async with cell_session(cell, tenant_id) as session:
         await deactivate_person(session, agent(made), names["cyd"])
+        session.add(of_a_link(tenant_id))
     await world.work()
     realm = await world.platform.accounts.realm(tenant_id, SVC_IDENTITY)
     same = await check_realm(cell, realm, tenant_id, page=3, pause=0)

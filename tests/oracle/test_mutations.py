@@ -1,11 +1,13 @@
 """A wrong policy is found: each role line of the templates dropped, each condition dropped, each role added.
 
-The same random documents as in the fuzz are asked in turn, of people who hold the role; the first answer that
-differs from the oracle's ends it. For others nothing has changed, so they are not asked.
+Random documents, as in the fuzz, are asked in turn, of people who hold the role, those first that have told a change
+of the same permission; the first answer that differs from the oracle's ends it. For others nothing has changed, so they are
+not asked.
 """
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from tests.oracle.stage import INHERIT, Stage, difference, make_actor
 
 pytestmark = pytest.mark.anyio
 POLICY = load_policy(Variant())
+Question = tuple[str, dict[str, Any]]
 MOST = 500
 """Questions within which every change is found."""
 READING = (
@@ -108,27 +111,28 @@ def added_roles() -> Iterator[tuple[str, str, Policy]]:
 
 
 async def found_after(
-    stage: Stage, role: str, policy: Policy, questions: Iterable[tuple[str, dict[str, Any]]]
-) -> int | None:
-    """How many questions it took until an answer was wrong; None where all were right."""
+    stage: Stage, role: str, policy: Policy, questions: Iterable[Question]
+) -> tuple[int, Question] | None:
+    """How many questions it took until an answer was wrong, and the last of them; None where all were right."""
     asked = 0
     people = [
         (make_actor(stage.rows[0], stage.systems[0].people[one.name].id, policy), one)
         for one in holders(role)
     ]
     assert people, role
-    for text, variables in questions:
+    for question in questions:
+        text, variables = question
         for actor, one in people:
             asked += 1
             said = await stage.ask(actor, text, variables)
             if difference(said, stage.expect(stage.sight(one, INHERIT), text, variables)):
-                return asked
+                return asked, question
             if asked == MOST:
                 return None
     return None
 
 
-def documents(stage: Stage) -> list[tuple[str, dict[str, Any]]]:
+def documents(stage: Stage) -> list[Question]:
     """As many random documents as may be asked."""
     made = Generator(501, stage.rows)
     return [made.document() for _ in range(MOST)]
@@ -138,11 +142,15 @@ def documents(stage: Stage) -> list[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize("change", [dropped_roles, dropped_conditions, added_roles])
 async def test_a_change_of_who_may_read_is_found(stage: Stage, change: Any) -> None:
     questions, took = documents(stage), []
+    telling: dict[str, list[Question]] = {}  # what has told a change of the permission before
     for permission, role, policy in change():
         if permission in READING:
-            asked = await found_after(stage, role, policy, questions)
-            assert asked is not None, f"{change.__name__}: {permission} of {role} was not found"
-            took.append(asked)
+            first = telling.setdefault(permission, [])
+            found = await found_after(stage, role, policy, chain(first, questions))
+            assert found is not None, f"{change.__name__}: {permission} of {role} was not found"
+            took.append(found[0])
+            if found[1] not in first:
+                first.append(found[1])
     assert took
     print(
         f"{len(took)} changes, at most {max(took)} questions, {sum(took) / len(took):.0f} in the mean"
