@@ -36,7 +36,7 @@ ABOUT = (
             **columns(
                 "vendor name issuer clientId certificates creates direct ofDirectory version"
             ),
-            **columns("metadataUrl metadataReadAt metadataProblem expiresAt"),
+            **columns("mfaContexts metadataUrl metadataReadAt metadataProblem expiresAt"),
             "expiresWithin": Leaf(_warning),
             **enums("protocol state"),
             "attributeNames": Leaf(lambda sight, row: _map(sight, row, 0)),

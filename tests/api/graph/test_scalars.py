@@ -63,6 +63,7 @@ MADE = {
     *("IdentityProvider.expiresWithin", "IdentityProvider.attributeNames"),
     *("IdentityProvider.attributeSources", "EmailDomain.recordName"),
     "ScimToken.endsWithin",
+    *(f"Person.{name}" for name in ("syncState", "syncCause", "syncedAt")),
     *(f"HeldAccount.{name}" for name in ("userName", "givenName", "familyName", "email")),
 }
 """Fields that no column holds; the oracle says what they are."""
