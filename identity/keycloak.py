@@ -32,6 +32,7 @@ from identity.keycloak_failures import Unavailable, failure
 CREATING = httpx.Timeout(120, connect=5)
 """For the one call that makes a whole realm: seconds on an idle server, a minute on a busy one."""
 MASTER = "master"
+_PASSKEYS = "webAuthnPolicy"
 
 Json = dict[str, Any]
 
@@ -86,8 +87,13 @@ class Realm:
         return dict(await self._ask("read realm", lambda: self._admin.a_get_realm(self.name)))
 
     async def update(self, scalars: Json) -> None:
-        """Change top-level fields; Keycloak takes lists and objects here with 204 and drops them."""
-        await self._ask("update realm", lambda: self._admin.a_update_realm(self.name, scalars))
+        """Change top-level fields; Keycloak takes lists and objects here with 204 and drops them.
+
+        It also sets what a body leaves out of its rules for passkeys to what it ships with: they go along as they stand.
+        """
+        stands = {k: v for k, v in (await self.read()).items() if k.startswith(_PASSKEYS)}
+        body = {**stands, **scalars}
+        await self._ask("update realm", lambda: self._admin.a_update_realm(self.name, body))
 
     async def delete(self) -> None:
         """Remove the realm and all its users."""

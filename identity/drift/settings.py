@@ -74,7 +74,8 @@ def _of_components(
             body = json.loads(one["config"][_DOCUMENT][0])
             yield Difference("The user profile differs.", partial(realm.put, "users/profile", body))
         elif kind != _PROFILE and lacks(one["config"], there["config"]):
-            body = {**there, "providerType": kind, "config": {**there["config"], **one["config"]}}
+            told = {k: v for k, v in there.items() if k != "subComponents"}  # of exports only
+            body = {**told, "providerType": kind, "config": {**there["config"], **one["config"]}}
             mend = partial(realm.put, f"components/{there['id']}", body)
             yield Difference(f"The component {name} differs.", mend)
 

@@ -54,6 +54,25 @@ def login_rules(sight: Sight, args: Arguments) -> Picked:
     )
 
 
+def mfa_settings(sight: Sight, args: Arguments) -> Picked:
+    """What the health system says of second factors, for who may read it."""
+    del args
+    (system,) = sight.rows.all("tenant")
+    if not sight.anywhere("tenant:read"):
+        return NOTHING
+    return Picked(
+        Values(
+            "MfaSettings",
+            {
+                "policy": system.mfa_policy.upper(),
+                "methods": [method.upper() for method in system.mfa_methods],
+                "graceDays": system.mfa_grace_days,
+                "version": system.version,
+            },
+        )
+    )
+
+
 def sessions(sight: Sight, args: Arguments) -> Picked:
     """The root field: those that stand, the latest first."""
     said = args.get("person")

@@ -146,7 +146,9 @@ async def test_each_leaf_of_each_type(odd: Stage, type_: Type) -> None:
         assert "\n" not in row["id"]
         for name, graph_type in leaves.items():
             value = stored(odd, type_, name, rows[row["id"]])
-            assert row[name] == own(graph_type, value), f"{type_.name}.{name} of {value!r}"
+            made = f"{type_.name}.{name}" in MADE  # the oracle says it as it is answered
+            expected = value if made else own(graph_type, value)
+            assert row[name] == expected, f"{type_.name}.{name} of {value!r}"
 
 
 async def test_ids_cursors_and_typenames(odd: Stage) -> None:
