@@ -52,14 +52,15 @@ def of_mappers(
     """What a scope or a client writes into tokens, mapper by mapper."""
     models = f"{path}/protocol-mappers/models"
     present = by("name", holder.get("protocolMappers", []))
-    for mapper in wanted:
+    for one in wanted:
+        mapper = {**one, "config": _completed(one["config"])}
         name, there = mapper["name"], present.get(mapper["name"])
         if there is None:
             mend = partial(realm.post, models, mapper)
             yield Difference(f"The {owner} lacks the mapper {name}.", mend)
         elif (there["protocolMapper"], there["config"]) != (
             mapper["protocolMapper"],
-            _completed(mapper["config"]),
+            mapper["config"],
         ):
             mend = partial(_replace, realm, models, there["id"], mapper)
             yield Difference(f"The {owner} has another mapper {name}.", mend)
@@ -69,7 +70,7 @@ def of_mappers(
 
 
 def _completed(config: Json) -> Json:
-    """Keycloak writes into userinfo what goes into ID tokens, unless it is told not to."""
+    """A new realm writes into userinfo what goes into ID tokens, unless it is told not to; a mapper made later does not."""
     said = config.get("id.token.claim")
     return config if said != "true" else {"userinfo.token.claim": said, **config}
 
