@@ -9,7 +9,7 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -82,14 +82,16 @@ async def load(order: dict[str, Any]) -> dict[str, Any]:
     made = itertools.islice(drawn, order["bodies"])
     bodies = [head + b"%d\r\n\r\n" % len(b) + b for b in map(orjson.dumps, made)]
     cycle = itertools.cycle(bodies)
+    until = time.perf_counter() + order["seconds"]
+    return await timed(lambda: Connection(cycle, until), order["port"], order["connections"])
+
+
+async def timed(make: Callable[[], Connection], port: int, number: int) -> dict[str, Any]:
+    """What so many connections saw until the last of them ended; `seconds` from before the first was made."""
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
-    connections = []
-    for _ in range(order["connections"]):
-        _, protocol = await loop.create_connection(
-            lambda: Connection(cycle, began + order["seconds"]), "127.0.0.1", order["port"]
-        )
-        connections.append(protocol)
+    made = [await loop.create_connection(make, "127.0.0.1", port) for _ in range(number)]
+    connections = [protocol for _, protocol in made]
     await asyncio.gather(*(c.ended for c in connections))
     took = time.perf_counter() - began
     times = sorted(t for c in connections for t in c.times)

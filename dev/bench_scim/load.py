@@ -2,13 +2,12 @@
 
 import asyncio
 import sys
-import time
 from typing import Any
 
 import orjson
 import uvloop
 
-from dev.bench.load import Connection
+from dev.bench.load import Connection, timed
 from dev.bench_scim.data import SLUG, TOKEN
 
 
@@ -25,23 +24,7 @@ def wire(method: str, path: str, body: Any) -> bytes:
 async def load(order: dict[str, Any]) -> dict[str, Any]:
     """Carry out an order: `port`, `connections`, and `requests`, each a method, a path and a body or null."""
     requests = iter([wire(*request) for request in order["requests"]])
-    loop = asyncio.get_running_loop()
-    began = time.perf_counter()
-    made = [
-        await loop.create_connection(lambda: Connection(requests), "127.0.0.1", order["port"])
-        for _ in range(order["connections"])
-    ]
-    connections = [protocol for _, protocol in made]
-    await asyncio.gather(*(c.ended for c in connections))
-    took = time.perf_counter() - began
-    times = sorted(t for c in connections for t in c.times)
-    return {
-        "requests": len(times),
-        "seconds": took,
-        "bad": sum(c.bad for c in connections),
-        "p50": times[len(times) // 2] * 1e3,
-        "p99": times[int(len(times) * 0.99)] * 1e3,
-    }
+    return await timed(lambda: Connection(requests), order["port"], order["connections"])
 
 
 if __name__ == "__main__":
