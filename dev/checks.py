@@ -39,8 +39,8 @@ STATIC = (
     Check("imports", [str(BIN / "lint-imports")]),
     Check("packages", [sys.executable, "-m", "dev.checks", "--packages"]),
 )
-GUARDS = ("authz/*", "identity/tokens.py")
-"""What decides who may do what: every branch is covered."""
+GUARDS = ("authz/*", "identity/tokens.py", "identity/saml/*", "identity/direct/*")
+"""What decides who somebody is and what they may do: every branch is covered."""
 COVERED = Check(
     "coverage of guards", [*COVERAGE, "--fail-under=100", f"--include={','.join(GUARDS)}"]
 )

@@ -160,8 +160,7 @@ async def _decided(
         if request.client == ADMIN_PORTAL and not shown and not is_tried(provider, agent):
             return unmet(issuer, request)
         cause = await receive(session, agent, arrival)
-        if cause is None:
-            code = await _opened(session, agent, request, said, opened)
+        code = "" if cause else await _opened(session, agent, request, said, opened)
     if cause is not None:
         return back(issuer, request, "access_denied", HELD[cause], cause.value)
     return _with(request, code=code, iss=issuer.issuer)

@@ -85,6 +85,12 @@ async def test_a_genuine_token_says_who_came(tokens: Tokens, authority: Authorit
     )
 
 
+def test_what_an_issuer_knows_of_a_user_is_asked_beside_its_keys() -> None:
+    """Never at an address that a token names."""
+    entry = Authority(keys_url="http://inside/realms/o1/protocol/openid-connect/certs").entry
+    assert entry.userinfo_url == "http://inside/realms/o1/protocol/openid-connect/userinfo"
+
+
 async def test_a_token_names_the_provider_of_its_session(
     tokens: Tokens, authority: Authority
 ) -> None:
