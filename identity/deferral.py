@@ -61,6 +61,16 @@ async def defer_sync(
     await _defer(session, task, tenant_id, jobs, at, priority=_URGENT if urgent else 0)
 
 
+def sync_job(tenant_id: UUID, person_id: UUID) -> tuple[str, str, str, dict[str, str]]:
+    """The job of `defer_sync`, for who writes it by a statement of their own: queue, task, lock and arguments."""
+    args = {"tenant_id": str(tenant_id), "person_id": str(person_id)}
+    return QUEUE, SYNC_PERSON, _lock(tenant_id, str(person_id)), args
+
+
+def _lock(tenant_id: UUID, of: str) -> str:
+    return f"{tenant_id}:{of}"
+
+
 async def defer_sync_tenant(session: AsyncSession, tenant_id: UUID) -> None:
     """Bring the realm's policy up to date once the caller's transaction is committed."""
     await _defer(session, SYNC_TENANT, tenant_id, [{}])
@@ -154,7 +164,7 @@ async def _defer(
     if not ids:
         return
     jobs = [{"tenant_id": str(tenant_id), **job} for job in ids]
-    locks = [None if at else f"{tenant_id}:{next(iter(job.values()), '')}" for job in ids]
+    locks = [None if at else _lock(tenant_id, next(iter(job.values()), "")) for job in ids]
     told = func.unnest(cast(jobs, ARRAY(JSONB)), cast(locks, ARRAY(Text)))
     each = told.table_valued("args", "lock").render_derived(name="job")
     parts = (

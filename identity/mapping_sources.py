@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Self
+from typing import Generic, Protocol, Self, TypeVar
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent
@@ -21,6 +21,10 @@ from identity.assertions import Asserted
 
 IDP = "idp"
 SCIM = "scim"
+SEED = 3
+"""Of the hashes that rules are locked by; other locks of ours have other seeds."""
+TRIED = 2_000
+"""So many values are kept with the patterns that they match."""
 Place = tuple[str, uuid.UUID]
 """A role at a unit."""
 
@@ -38,17 +42,33 @@ class Source:
         return cls(IDP, str(provider_id))
 
 
-class Matching:
+class Compared(Protocol):
+    """A rule, as far as it is compared."""
+
+    @property
+    def id(self) -> uuid.UUID: ...
+    @property
+    def attribute(self) -> str: ...
+    @property
+    def match(self) -> str: ...
+    @property
+    def value(self) -> str: ...
+
+
+Rule = TypeVar("Rule", bound=Compared)
+
+
+class Matching(Generic[Rule]):
     """Rules made ready for many people: those of exact values are looked up, patterns tried once for each value.
 
     Without regard to case, as directories compare.
     """
 
-    def __init__(self, rules: Sequence[RoleMapping]) -> None:
+    def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = rules
-        self._exact: dict[tuple[str, str], list[RoleMapping]] = {}
-        self._patterns: dict[str, list[tuple[str, RoleMapping]]] = {}
-        self._tried: dict[tuple[str, str], list[RoleMapping]] = {}
+        self._exact: dict[tuple[str, str], list[Rule]] = {}
+        self._patterns: dict[str, list[tuple[str, Rule]]] = {}
+        self._tried: dict[tuple[str, str], list[Rule]] = {}
         for rule in rules:
             value = rule.value.casefold()
             if rule.match == Match.PATTERN:
@@ -57,7 +77,7 @@ class Matching:
             else:
                 self._exact.setdefault((rule.attribute, value), []).append(rule)
 
-    def of(self, values: Asserted) -> list[RoleMapping]:
+    def of(self, values: Asserted) -> list[Rule]:
         """The rules that ask for what is said."""
         found = {
             rule.id: rule
@@ -67,9 +87,11 @@ class Matching:
         }
         return list(found.values())
 
-    def _of_value(self, attribute: str, value: str) -> list[RoleMapping]:
+    def _of_value(self, attribute: str, value: str) -> list[Rule]:
         key = (attribute, value)
         if attribute in self._patterns and key not in self._tried:
+            if len(self._tried) >= TRIED:
+                self._tried.clear()
             tried = self._patterns[attribute]
             self._tried[key] = [rule for pattern, rule in tried if fnmatchcase(value, pattern)]
         return self._exact.get(key, []) + self._tried.get(key, [])
@@ -93,6 +115,27 @@ def by_place(rules: Iterable[RoleMapping]) -> dict[Place, RoleMapping]:
         if place not in out or lasts(rule.valid_until) > lasts(out[place].valid_until):
             out[place] = rule
     return out
+
+
+def lock_of(tenant_id: uuid.UUID, source: Source) -> str:
+    """What a source's rules are locked by; PostgreSQL's key is its hash (`SEED`)."""
+    return f"{tenant_id}:{source.kind}:{source.ref}"
+
+
+async def hold_rules(session: AsyncSession, agent: Agent, source: Source) -> None:
+    """Let nobody change the rules of a source until the transaction ends; others may hold them too.
+
+    Before they are read. Whoever changes them waits for all who hold them, so what is carried out for everybody
+    afterwards (`identity/rule_runs.py`) sees what was written by the old rules, and nobody is missed.
+    """
+    key = func.hashtextextended(lock_of(agent.tenant_id, source), SEED)
+    await session.execute(select(func.pg_advisory_xact_lock_shared(key)))
+
+
+async def change_rules(session: AsyncSession, agent: Agent, source: Source) -> None:
+    """Wait for all who hold the rules of a source, and let nobody read them until the transaction ends."""
+    key = func.hashtextextended(lock_of(agent.tenant_id, source), SEED)
+    await session.execute(select(func.pg_advisory_xact_lock(key)))
 
 
 async def rules_of(session: AsyncSession, agent: Agent, source: Source) -> Sequence[RoleMapping]:

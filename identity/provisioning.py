@@ -120,10 +120,7 @@ async def create_person(
         .values(
             tenant_id=agent.tenant_id,
             id=person_id or new_id(),
-            user_name=known_as(draft.user_name),
-            given_name=name(draft.given_name, "givenName"),
-            family_name=name(draft.family_name, "familyName"),
-            email=optional_email(draft.email, "email"),
+            **kept(draft),
             active=True,
             source=source[0],
             source_ref=source[1],
@@ -142,6 +139,16 @@ async def create_person(
     record(session, agent, "person:create", *subjects)
     await defer_sync(session, agent.tenant_id, [person.id])
     return person
+
+
+def kept(draft: PersonDraft) -> dict[str, str | None]:
+    """What a person is called, by their columns. Raises Invalid."""
+    return {
+        "user_name": known_as(draft.user_name),
+        "given_name": name(draft.given_name, "givenName"),
+        "family_name": name(draft.family_name, "familyName"),
+        "email": optional_email(draft.email, "email"),
+    }
 
 
 def known_as(user_name: str) -> str:

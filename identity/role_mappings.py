@@ -20,7 +20,7 @@ from identity.administrators import OFFICES, keep_filled, lock_offices
 from identity.assertions import Asserted
 from identity.grant_sets import GrantChanges, write
 from identity.mapping_plans import Applied, Refused, planned
-from identity.mapping_sources import Concerned, Source, held_of, rules_of
+from identity.mapping_sources import Concerned, Source, held_of, hold_rules, rules_of
 
 
 async def concern(
@@ -31,8 +31,11 @@ async def concern(
     None where the source has no rules and gave them nothing.
     """
     ids = sorted(set(people))
-    rules = await rules_of(session, agent, source) if ids else ()
-    before = await held_of(session, agent, source, ids) if ids else {}
+    if not ids:
+        return None
+    await hold_rules(session, agent, source)
+    rules = await rules_of(session, agent, source)
+    before = await held_of(session, agent, source, ids)
     if not rules and not before:
         return None
     offices = {rule.role for rule in rules} | {g.role for found in before.values() for g in found}

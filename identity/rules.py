@@ -26,7 +26,7 @@ from identity.assertions import ENTITLING
 from identity.authors import standing
 from identity.deferral import defer_apply_rules
 from identity.grants import NeedsApproval, RoleDoesNotFit, UnknownRole, check_period, needs_approval
-from identity.mapping_sources import SCIM, Source
+from identity.mapping_sources import SCIM, Source, change_rules
 
 _ANYTHING = frozenset("*? ")
 
@@ -68,6 +68,7 @@ async def add_rule(
     """
     await check_rule(session, agent, draft)
     rule = made(agent, draft, rule_id or new_id())
+    await change_rules(session, agent, draft.source)
     session.add(rule)
     record(session, agent, "tenant:configure", rule.id)
     await session.flush()
@@ -123,6 +124,7 @@ async def end_rule(
     """End a rule; what it alone gave is taken away. Raises IllegalMove, StaleVersion."""
     if rule.ended_at is not None:
         raise IllegalMove("rule", "ended", "ended")
+    await change_rules(session, agent, Source(rule.source, rule.source_ref))
     changed = await change(session, agent, rule, version, ended_at=agent.now)
     record(session, agent, "tenant:configure", rule.id)
     await defer_apply_rules(session, agent.tenant_id, rule.source, rule.source_ref)
@@ -139,6 +141,7 @@ async def take_over_rule(
     assert agent.person_id is not None  # somebody answers for it
     if rule.ended_at is not None:
         raise IllegalMove("rule", "ended", "open")
+    await change_rules(session, agent, Source(rule.source, rule.source_ref))
     changed = await change(session, agent, rule, version, created_by=agent.person_id)
     record(session, agent, "tenant:configure", rule.id)
     await defer_apply_rules(session, agent.tenant_id, rule.source, rule.source_ref)

@@ -6,16 +6,15 @@ that meets another change of the group: a unit waits for no lock, for others sta
 
 import uuid
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from domain.audit import Agent, Outcome
 from domain.model import new_id
-from domain.pipeline import Statement
-from domain.role_mappings import RoleMapping
+from domain.pipeline import Rows, Statement
 from identity.assertions import asserted
-from identity.mapping_sources import SCIM, Matching
 from identity.scim.groups import Step, no_members
 from identity.scim.reading import as_id
+from identity.scim.unit_rules import held, hold, marked, rules
 from identity.scim.units import Unit, encoded
 
 TOLD = 1_000
@@ -30,18 +29,13 @@ with recursive above(id) as (
 select g.display_name, g.external_id, g.id = $2::uuid
 from scim_group g where g.tenant_id = $1::uuid and g.deleted_at is null and g.id in (select id from above)"""
 
-_RULES = """
-select r.match, r.value from role_mapping r
-where r.tenant_id = $1::uuid and r.source = $2 and r.source_ref = '' and r.attribute = 'groups'
-    and r.ended_at is null and (r.valid_until is null or r.valid_until > $3::timestamptz)"""
-
-_LOCKED = """
+_LOCKED = f"""
 with at as materialized (
     select g.id, g.version from scim_group g
     where g.tenant_id = $1::uuid and g.id = $2::uuid and g.deleted_at is null
-        and g.display_name = $8 and g.external_id is not distinct from $9
+        and g.display_name = $8 and g.external_id is not distinct from $9 and {held("$4", "$14")}
     for no key update skip locked
-),"""
+),"""  # noqa: S608 (constants)
 
 _IN = """
 known as materialized (
@@ -89,31 +83,24 @@ _STATEMENTS = {"add": _LOCKED + _IN + _NOTED, "remove": _LOCKED + _OUT + _NOTED}
 
 @dataclass(frozen=True)
 class Known:
-    """A group as it was found: what it is called, and whether a rule speaks of it or of one that it is in."""
+    """A group as it was found: what it is called, the mark of the rules, and whether one speaks of it or of one around it."""
 
     display_name: bytes | None
     external_id: bytes | None
+    mark: bytes
     ruled: bool
 
 
 async def known(unit: Unit, group_id: uuid.UUID, agent: Agent) -> Known | None:
     """The group, None where there is none of this id."""
     tenant, of = encoded(agent.tenant_id), encoded(group_id)
-    above, rules = await unit.run(
-        Statement(_ABOVE, (tenant, of)),
-        Statement(_RULES, (tenant, SCIM.encode(), encoded(agent.now))),
-    )
+    ((mark,), above) = await unit.run(marked(agent), Statement(_ABOVE, (tenant, of)))
     own = next((row for row in above if row[2] == b"t"), None)
     if own is None:
         return None
     names = [text.decode() for name, external, _ in above for text in (name, external) if text]
-    matching = Matching([_rule(*row) for row in rules])
-    return Known(own[0], own[1], bool(matching.of(asserted({"groups": names}))))
-
-
-def _rule(match: bytes | None, value: bytes | None) -> RoleMapping:
-    said: dict[str, Any] = {"match": (match or b"").decode(), "value": (value or b"").decode()}
-    return RoleMapping(id=new_id(), attribute="groups", **said)
+    found = await rules(unit, agent, mark)
+    return Known(own[0], own[1], found.mark, found.ask_for(asserted({"groups": names})))
 
 
 async def change(
@@ -129,16 +116,34 @@ async def change(
     group = await known(unit, group_id, agent)
     if group is None or group.ruled:
         return None
-    values = (
-        *(agent.tenant_id, group_id, ids, agent.now, new_id(), token_id, agent.request_id),
-        *(group.display_name, group.external_id, Outcome.DONE.value, TOLD, agent.purpose),
-        agent.outside_request_id,
-    )
-    sent = [v if isinstance(v, bytes) else encoded(v) for v in values]
-    (rows,) = await unit.run(Statement(_STATEMENTS[step.what], sent))
+    rows = await moved(unit, agent, token_id, group_id, group, step.what, ids)
     if not rows:
         return None
     before, after, found = rows[0]
     if step.what == "add" and int(cast(bytes, found)) != len(ids):
         raise no_members(len(ids) - int(cast(bytes, found)), len(ids))
     return int(cast(bytes, after or before))
+
+
+async def moved(
+    unit: Unit,
+    agent: Agent,
+    token_id: uuid.UUID,
+    group_id: uuid.UUID,
+    group: Known,
+    what: str,
+    ids: list[uuid.UUID],
+) -> Rows:
+    """The group's version before and after these came or went, and how many of them there are.
+
+    No row where the group or the rules are not as they were found, or are just being changed: then nothing is. Raises
+    DatabaseError.
+    """
+    values = (
+        *(agent.tenant_id, group_id, ids, agent.now, new_id(), token_id, agent.request_id),
+        *(group.display_name, group.external_id, Outcome.DONE.value, TOLD, agent.purpose),
+        *(agent.outside_request_id, group.mark),
+    )
+    sent = [v if isinstance(v, bytes) else encoded(v) for v in values]
+    _, rows = await unit.run(hold(agent), Statement(_STATEMENTS[what], sent))
+    return rows

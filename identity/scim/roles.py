@@ -17,7 +17,7 @@ from domain.role_mappings import RoleMapping
 from identity.administrators import LastAdministrator, LastPrivacyOfficer
 from identity.assertions import ENTITLING, Asserted, asserted
 from identity.mapping_plans import Applied
-from identity.mapping_sources import SCIM, Matching, Source, in_force
+from identity.mapping_sources import SCIM, Matching, Source, hold_rules, in_force
 from identity.role_mappings import apply_mappings, concern
 from identity.scim.departures import let_go
 from identity.scim.kinds import GROUPS, MEMBERS, USERS
@@ -48,11 +48,12 @@ async def follow_new(
     session: AsyncSession, agent: Agent, person_id: uuid.UUID, doc: dict[str, Any]
 ) -> None:
     """As `follow`, for somebody who was made just now: in no group, holding nothing, seen by nobody else."""
+    await hold_rules(session, agent, DIRECTORY)
     named = (RoleMapping.id, RoleMapping.attribute, RoleMapping.match, RoleMapping.value)
     rules: Any = await session.execute(
         select(*named).where(*in_force(agent, DIRECTORY), RoleMapping.attribute != "groups")
     )
-    if Matching(rules.all()).of(asserted(_attributes(doc))):
+    if Matching(rules.all()).of(asserted(attributes(doc))):
         await follow(session, agent, [person_id])
 
 
@@ -87,7 +88,7 @@ async def values_of(
         )
     )
     return {
-        person: asserted(_attributes(doc or {}) | {"groups": sorted(groups.get(person, ()))})
+        person: asserted(attributes(doc or {}) | {"groups": sorted(groups.get(person, ()))})
         for person, doc in docs
     }
 
@@ -114,12 +115,12 @@ async def named_by(
         USERS.c.tenant_id == tenant_id, USERS.c.deleted_at.is_(None)
     )
     async for person, doc in await session.stream(docs.execution_options(yield_per=1_000)):
-        if matching.of(asserted(_attributes(doc))):
+        if matching.of(asserted(attributes(doc))):
             out.add(person)
     return out
 
 
-def _attributes(doc: dict[str, Any]) -> dict[str, Any]:
+def attributes(doc: dict[str, Any]) -> dict[str, Any]:
     """The attributes of a resource by the names that rules have for them."""
     told = {**doc.get(ENTERPRISE, {}), **doc.get(CLINICAL, {}), **doc}
     out: dict[str, Any] = {name: told.get(name) for name in ENTITLING}

@@ -1,4 +1,4 @@
-"""Requests that a few units answer: reads of whole resources, and members of groups that no rule speaks of.
+"""Requests that a few units answer: reads of whole resources, and what no rule asks for: new users, and members of groups.
 
 Everything else goes the protocol's way, in a transaction (`identity/scim/protocol.py`); both say the same.
 """
@@ -13,8 +13,8 @@ from scim2_server.routing import Operation, Target
 from scim2_server.storage import SearchPage
 
 from domain.audit import Agent
-from identity.scim import dialects, members, reading, searching
-from identity.scim.kinds import KINDS
+from identity.scim import dialects, members, newcomers, reading, searching
+from identity.scim.kinds import KINDS, USER_KIND
 from identity.scim.patches import steps_of
 from identity.scim.protocol import Protocol
 from identity.scim.tokens import Bearer
@@ -45,6 +45,8 @@ class Swift:
                     return await self._page(request, target)
                 case Operation.patch:
                     return await self._members(request, target)
+                case Operation.create:
+                    return await self._newcomer(request, target)
         return None
 
     async def _one(self, request: ScimRequest, target: Target) -> ScimResponse | None:
@@ -95,6 +97,21 @@ class Swift:
             "Resources": page.resources,
         }
         return {name: value for name, value in told.items() if value is not None}
+
+    async def _newcomer(self, request: ScimRequest, target: Target) -> ScimResponse | None:
+        service, resource_type = self.service, self.service.resource_type_at(target.endpoint or "")
+        if resource_type.name != "User":
+            return None
+        service.authorize(request, target, resource_type)
+        content_type = request.header("Content-Type")
+        made = service.read_creation(resource_type, request.body, content_type)
+        row = await newcomers.create(self.unit, self.agent, self.bearer.token_id, made)
+        if row is None:
+            return None
+        body = reading.plain(USER_KIND, row, None, request.base_url)
+        location = body["meta"]["location"]
+        headers = {"Content-Location": location, "ETag": body["meta"]["version"]}
+        return ScimResponse(HTTPStatus.CREATED, body, headers | {"Location": location})
 
     async def _members(self, request: ScimRequest, target: Target) -> ScimResponse | None:
         resource_type = self.service.resource_type_at(target.endpoint or "")

@@ -12,8 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ScalarSelect, Text, cast, func, select, text, union
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy import (
+    BindParameter,
+    ScalarSelect,
+    Text,
+    Uuid,
+    bindparam,
+    cast,
+    func,
+    select,
+    text,
+    union,
+)
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from domain.audit import Agent
@@ -35,6 +46,7 @@ COUNTS_FOR = dt.timedelta(days=30)
 """So long an administrator's word waits for the directory's next try."""
 
 
+_TENANT: BindParameter[uuid.UUID] = bindparam("tenant_id", type_=Uuid())
 ASKED = "scim_asked"
 """Where a session keeps what an administrator is to be asked."""
 
@@ -71,9 +83,7 @@ async def meant(
     session: AsyncSession, agent: Agent, values: dict[str, Any], draft: PersonDraft
 ) -> uuid.UUID | None:
     """The person whom the directory means by what is proven or was decided; None for nobody. Raises Undecided."""
-    proven = _proven(agent, values["external_id"])
-    decided = _decided(agent, subject_of(values))
-    found = (await session.execute(select(proven, decided))).one()
+    found = (await session.execute(CLAIMED, claim(agent, values))).one()
     people: list[uuid.UUID] = found[0] or []
     if len(people) > 1 or (people and await _is_pushed(session, agent, people[0])):
         raise _undecided(session, values, draft, HeldReason.AMBIGUOUS, None)
@@ -99,8 +109,19 @@ async def name_taken(
     return _undecided(session, values, draft, HeldReason.NAME_TAKEN, alike)
 
 
-def _proven(agent: Agent, external_id: str | None) -> ScalarSelect[Any]:
+def claim(agent: Agent, values: dict[str, Any]) -> dict[str, Any]:
+    """What `CLAIMED` asks with."""
+    return {
+        "tenant_id": agent.tenant_id,
+        "external_id": values["external_id"],
+        "subject": subject_of(values),
+        "since": agent.now - COUNTS_FOR,
+    }
+
+
+def _proven() -> ScalarSelect[Any]:
     """The people whom the directory's own providers know by its id, as their subject or as what they sign for it."""
+    external_id = cast(bindparam("external_id"), Text)
     linked = (
         select(IdentityLink.person_id)
         .join(
@@ -109,35 +130,39 @@ def _proven(agent: Agent, external_id: str | None) -> ScalarSelect[Any]:
             & (IdentityProvider.id == IdentityLink.identity_provider_id),
         )
         .where(
-            IdentityLink.tenant_id == agent.tenant_id,
-            IdentityProvider.tenant_id == agent.tenant_id,
+            IdentityLink.tenant_id == _TENANT,
+            IdentityProvider.tenant_id == _TENANT,
             IdentityProvider.of_directory,
             IdentityProvider.state == ProviderState.ACTIVE.value,
         )
     )
     # Two, for each has its index.
     either = union(
-        linked.where(IdentityLink.subject == cast(external_id, Text)),
-        linked.where(IdentityLink.asserted["externalId"] == cast([external_id], JSONB)),
+        linked.where(IdentityLink.subject == external_id),
+        linked.where(IdentityLink.asserted["externalId"] == func.jsonb_build_array(external_id)),
     ).subquery("either")
     return select(func.array_agg(either.c.person_id)).scalar_subquery()
 
 
-def _decided(agent: Agent, subject: str) -> ScalarSelect[Any]:
+def _decided() -> ScalarSelect[Any]:
     """Whom an administrator named lately."""
     return (
         select(HeldAccount.person_id)
         .where(
-            HeldAccount.tenant_id == agent.tenant_id,
+            HeldAccount.tenant_id == _TENANT,
             HeldAccount.identity_provider_id.is_(None),
-            HeldAccount.subject == subject,
+            HeldAccount.subject == bindparam("subject"),
             HeldAccount.state == Decision.LINKED.value,
-            HeldAccount.decided_at > agent.now - COUNTS_FOR,
+            HeldAccount.decided_at > bindparam("since"),
         )
         .order_by(HeldAccount.decided_at.desc())
         .limit(1)
         .scalar_subquery()
     )
+
+
+CLAIMED = select(_proven(), _decided())
+"""Who is proven to be somebody (an array, null for nobody), and whom an administrator named (null for nobody)."""
 
 
 async def _is_pushed(session: AsyncSession, agent: Agent, person_id: uuid.UUID) -> bool:

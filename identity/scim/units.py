@@ -49,6 +49,20 @@ class Unit:
         return await self.pipeline.unit(settings, *statements)
 
 
+class Prepared:
+    """A question of which only values change: compiled once, its parameters by name."""
+
+    def __init__(self, question: Select[Any]) -> None:
+        compiled = question.compile(dialect=_DIALECT)
+        self._sql, self._names = str(compiled), compiled.positiontup or ()
+        self._own = compiled.params
+
+    def asked(self, **values: Any) -> Statement:
+        """The statement with these values. Raises InvalidValueException for text that cannot be kept."""
+        said = self._own | values
+        return Statement(self._sql, [encoded(said[name]) for name in self._names])
+
+
 def by_session(session: AsyncSession) -> Ask:
     """As `Unit.rows`, within a transaction."""
 

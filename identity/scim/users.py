@@ -14,7 +14,7 @@ from scim2_models import (
     PreconditionFailedException,
     UniquenessException,
 )
-from sqlalchemy import Row, delete, insert, or_, select, update
+from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent, record
@@ -41,6 +41,16 @@ from identity.scim.units import by_session
 _APART = ("id", "meta", "groups", "password")
 """What has a place of its own, or none: a password is not ours to keep."""
 _PERSON = ("user_name", "given_name", "family_name", "email")
+UNIQUE = ("user_name", "external_id", "npi")
+ALIKE = (
+    select(USERS.c.id)
+    .where(
+        USERS.c.tenant_id == bindparam("tenant_id"),
+        or_(*(USERS.c[name] == bindparam(name) for name in UNIQUE)),
+    )
+    .limit(1)
+)
+"""Somebody who has one of these values, whether the directory sees them or deleted them."""
 
 
 def document(made: Found) -> dict[str, Any]:
@@ -63,7 +73,8 @@ def key(model: Any, attribute: str, value: Any) -> str | None:
     return folded
 
 
-def _columns(made: Any, doc: dict[str, Any]) -> dict[str, Any]:
+def columns(made: Any, doc: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a resource beside its place and time. Raises InvalidValueException."""
     if not (made.user_name or "").strip():
         raise refused(InvalidValueException, "userName must not be empty.")
     model = type(made)
@@ -102,7 +113,7 @@ def email_of(doc: dict[str, Any]) -> str | None:
 async def create(session: AsyncSession, agent: Agent, made: Any) -> Found:
     """Make a person, or let one that the directory deleted return. Raises UniquenessException, DomainError."""
     doc = document(made)
-    values = _columns(made, doc)
+    values = columns(made, doc)
     active = doc["active"] = made.active is not False
     before = await _known(session, agent, values)
     if before is not None:
@@ -121,7 +132,7 @@ async def create(session: AsyncSession, agent: Agent, made: Any) -> Found:
         row = (await session.execute(made_row.returning(*USERS.c))).one()
         if not active:
             await deactivate_person(session, agent, user_id, by=SCIM)
-        await _keep(session, agent, user_id, _said(made))
+        await _keep(session, agent, user_id, addresses_of(made))
         await follow_new(session, agent, user_id, doc)
     return resource(USER_KIND, row, None)
 
@@ -159,7 +170,7 @@ async def replace(session: AsyncSession, agent: Agent, made: Any, expected: str 
     before = await row_of(session, agent.tenant_id, USER_KIND, made.id, lock=True)
     _unchanged(before, expected)
     doc = document(made)
-    values = _columns(made, doc)
+    values = columns(made, doc)
     active = before.active if made.active is None else bool(made.active)
     row = await _write(session, agent, before.id, values, active=active)
     await _addresses(session, agent, before.id, made)
@@ -206,10 +217,8 @@ def _unchanged(row: Row[Any], expected: str | None) -> None:
 
 async def _known(session: AsyncSession, agent: Agent, values: dict[str, Any]) -> Row[Any] | None:
     """As `_deleted`; whoever is new, as most are, costs one statement. Raises UniquenessException."""
-    unique = ("user_name", "external_id", "npi")
-    alike = [USERS.c[name] == values[name] for name in unique if values[name]]
-    found = select(USERS.c.id).where(USERS.c.tenant_id == agent.tenant_id, or_(*alike))
-    if await session.scalar(found.limit(1)) is None:
+    named = {name: values[name] for name in UNIQUE} | {"tenant_id": agent.tenant_id}
+    if await session.scalar(ALIKE, named) is None:
         return None
     before = await _deleted(session, agent, values)
     if before is None:
@@ -284,7 +293,7 @@ async def _person(
 
 async def _addresses(session: AsyncSession, agent: Agent, user_id: uuid.UUID, made: Any) -> None:
     """Keep the addresses by which directories look for somebody."""
-    said = _said(made)
+    said = addresses_of(made)
     here = (EMAILS.c.tenant_id == agent.tenant_id, EMAILS.c.user_id == user_id)
     kept = set(await session.scalars(select(EMAILS.c.address).where(*here)))
     if kept - said:
@@ -292,7 +301,8 @@ async def _addresses(session: AsyncSession, agent: Agent, user_id: uuid.UUID, ma
     await _keep(session, agent, user_id, said - kept)
 
 
-def _said(made: Any) -> set[str]:
+def addresses_of(made: Any) -> set[str]:
+    """The addresses that somebody is looked up by, folded."""
     said = (key(type(made), "emails.value", e.value) for e in made.emails or [] if e.value)
     return set(filter(None, said))
 
