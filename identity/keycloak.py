@@ -86,13 +86,15 @@ class Realm:
         """The realm's representation without clients, users and flows."""
         return dict(await self._ask("read realm", lambda: self._admin.a_get_realm(self.name)))
 
-    async def update(self, scalars: Json) -> None:
+    async def update(self, scalars: Json, found: Json | None = None) -> None:
         """Change top-level fields; Keycloak takes lists and objects here with 204 and drops them.
 
         It also sets what a body leaves out of its rules for passkeys to what it ships with: they go along as they stand.
+        `found` spares reading them: the realm as the caller has just read it.
         """
-        stands = {k: v for k, v in (await self.read()).items() if k.startswith(_PASSKEYS)}
-        body = {**stands, **scalars}
+        if found is None:
+            found = await self.read()
+        body = {**{k: v for k, v in found.items() if k.startswith(_PASSKEYS)}, **scalars}
         await self._ask("update realm", lambda: self._admin.a_update_realm(self.name, body))
 
     async def delete(self) -> None:

@@ -1,14 +1,17 @@
 """What was done inside Keycloak to people who are in, read from a realm's events and followed here.
 
-Back-channel logout is the fast way; Keycloak sends none when a user is disabled or deleted, gets another password, or
-when all of a realm are logged out. So both logs of a realm are read, again and again (`identity/watching.py`). What our
-own account did there follows what was done here before, and is passed over. Everything may be followed twice: each
-event says by its own time what it ends, so a cursor that lags behind misses nothing and ends nothing more.
+Back-channel logout is the fast way; Keycloak sends none when a user is disabled or deleted, gets another password,
+when all of a realm are logged out, or the realm or a portal's client is closed. So both logs of a realm are read, again
+and again (`identity/watching.py`). What our own account did there follows what was done here before, and is passed over.
+Everything may be followed twice: each event says by its own time what it ends, so a cursor that lags behind misses
+nothing and ends nothing more.
+
+A realm that is disabled gives its own accounts no tokens either: then the provisioning client reads on.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -25,22 +28,25 @@ from domain.people import Person, touch
 from identity.administrators import LastAdministrator
 from identity.deferral import defer_end_sessions, defer_sync
 from identity.keycloak import Json, Realm
-from identity.keycloak_failures import NotFound
+from identity.keycloak_failures import Denied, NotFound
 from identity.provisioning import deactivate_person
 from identity.realms import SVC_IDENTITY
 from identity.revocation import cut_everybody, note_end
 from identity.sync import cell_session
+from identity.tokens import CLIENTS
 
 log = logging.getLogger(__name__)
 
 MARGIN = 120_000
 """Milliseconds of the past that are read again each time: clocks differ, and an event is seen when it is committed."""
+NEAR = 45_000
+"""The same for a look that has to be cheap: clocks that agree within 30 s, and 15 s for a commit."""
 KEPT_EVERY = 60_000
 """Milliseconds after which a cursor is written down though nothing has happened."""
 PAGE = 100
 OF_ADMINISTRATORS: Mapping[str, Any] = {
     "operationTypes": ["UPDATE", "DELETE", "ACTION"],
-    "resourceTypes": ["USER", "USER_SESSION", "REALM"],
+    "resourceTypes": ["USER", "USER_SESSION", "REALM", "CLIENT"],
 }
 OF_USERS: Mapping[str, Any] = {"type": ["LOGOUT", "USER_DISABLED_BY_PERMANENT_LOCKOUT"]}
 
@@ -54,11 +60,12 @@ class Kind(Enum):
     USER = auto()
     EVERYBODY = auto()
     REALM = auto()
+    CLIENT = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that may end access. `what`: the session's id or the user's; `at`: milliseconds since 1970, Keycloak's."""
+    """Something that may end access. `what`: an id of a session, user or client; `at`: milliseconds since 1970, Keycloak's."""
 
     id: str
     at: int
@@ -88,6 +95,8 @@ def of_administrator(said: Json) -> Event | None:
             found = Kind.EVERYBODY, ""
         case "REALM", "UPDATE", [""]:
             found = Kind.REALM, ""
+        case "CLIENT", "UPDATE" | "DELETE", ["clients", client]:
+            found = Kind.CLIENT, client
     return Event(said["id"], said["time"], *found) if found else None
 
 
@@ -100,11 +109,17 @@ def of_user(said: Json) -> Event | None:
     return Event(said["id"], said["time"], Kind.USER, user) if user else None
 
 
-async def follow(cell: AsyncEngine, realm: Realm, tenant_id: UUID, event: Event) -> None:
+Console = Callable[[], Awaitable[Realm]]
+"""The realm as the provisioning client sees it: whatever became of it, and its clients, which our own account cannot."""
+
+
+async def follow(
+    cell: AsyncEngine, realm: Realm, console: Console, tenant_id: UUID, event: Event
+) -> None:
     """End here what has ended there. Safe to repeat. Raises KeycloakFailure and what the database raises."""
     agent = Agent(tenant_id=tenant_id, now=datetime.now(UTC))
     user = await _user(realm, event.what) if event.kind is Kind.USER else None
-    not_before = await _not_before(realm) if event.kind is Kind.REALM else 0
+    everybody = await _everybodys_end(realm, console, event)
     async with cell_session(cell, tenant_id) as session:
         match event.kind:
             case Kind.SESSION:
@@ -117,11 +132,8 @@ async def follow(cell: AsyncEngine, realm: Realm, tenant_id: UUID, event: Event)
                     await _end_there(session, agent, event.what)
             case Kind.USER:
                 await _as_the_user(session, agent, event, user)
-            case Kind.EVERYBODY:
-                await _everybody(session, agent, event.second)
-            case Kind.REALM if not_before:
-                # A token of that very second counts (OpenID Connect's `iat` against Keycloak's not-before).
-                await _everybody(session, agent, not_before - 1)
+            case _ if everybody:
+                await _everybody(session, agent, everybody)
 
 
 async def _user(realm: Realm, subject: str) -> Json | None:
@@ -131,8 +143,35 @@ async def _user(realm: Realm, subject: str) -> Json | None:
         return None
 
 
-async def _not_before(realm: Realm) -> int:
-    return int((await realm.read()).get("notBefore") or 0)
+async def _everybodys_end(realm: Realm, console: Console, event: Event) -> int:
+    """The last second (since 1970) whose tokens everybody loses by an event; 0 where they lose none."""
+    match event.kind:
+        case Kind.EVERYBODY:
+            return event.second
+        case Kind.REALM:
+            return _closed_by(await realm.read(), event.second)
+        case Kind.CLIENT:
+            return event.second if await _closes_a_portal(await console(), event.what) else 0
+    return 0
+
+
+def _closed_by(realm: Json, second: int) -> int:
+    if not realm["enabled"]:
+        return second
+    # A token of that very second counts (OpenID Connect's `iat` against Keycloak's not-before).
+    return max(int(realm.get("notBefore") or 0) - 1, 0)
+
+
+async def _closes_a_portal(console: Realm, changed: str) -> bool:
+    """Whether a change of a client, or its end, was that of a portal.
+
+    Then everybody's tokens are cut: who came by the other portal, or may come by this one again, has theirs renewed.
+    """
+    clients = {client["id"]: client for client in await console.clients()}
+    if changed in clients:
+        client = clients[changed]
+        return client["clientId"] in CLIENTS and not client["enabled"]
+    return not CLIENTS.issubset(client["clientId"] for client in clients.values())
 
 
 async def _everybody(session: AsyncSession, agent: Agent, second: int) -> None:
@@ -181,33 +220,61 @@ class Reader:
     """Reads one realm's events from where it stopped. For one event loop."""
 
     def __init__(
-        self, cell: AsyncEngine, tenant_id: UUID, *, clock: Callable[[], float] = time.time
+        self,
+        cell: AsyncEngine,
+        tenant_id: UUID,
+        console: Console,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._cell, self._tenant_id, self._clock = cell, tenant_id, clock
+        self._cell, self._tenant_id, self._console, self._clock = cell, tenant_id, console, clock
         self._cursor: int | None = None
-        self._kept = 0
+        self._kept = self._read = 0
         self._seen: dict[str, int] = {}
-        self._own: str | None = None
+        self._own = ""
+        self._gone = False
 
     async def look(self, realm: Realm, *, whole: bool = True) -> int:
         """Follow what has happened since the last look; how much that was. `realm` speaks as svc-identity.
 
-        Without `whole` what users did themselves waits for another look: of that Keycloak announces what matters.
-        Raises KeycloakFailure and what the database raises: then the next look begins where this one did.
+        Without `whole` what users did themselves waits for another look (of that Keycloak announces what matters), and
+        so does what was committed late. Raises KeycloakFailure and what the database raises: then the next look begins
+        where this one did.
         """
+        try:
+            found = await self._look(realm, whole=whole)
+        except (Denied, NotFound):
+            found = await self._look_from_outside()
+        self._gone = False
+        return found
+
+    async def _look_from_outside(self) -> int:
+        """Look at a realm that lets our own account in no more; where there is none, nobody is of it any more."""
+        outside = await self._console()
+        try:
+            return await self._look(outside, whole=True)
+        except NotFound:
+            if not self._gone:
+                agent = Agent(tenant_id=self._tenant_id, now=datetime.now(UTC))
+                async with cell_session(self._cell, self._tenant_id) as session:
+                    await _everybody(session, agent, int(self._clock()))
+                self._gone = True
+            raise
+
+    async def _look(self, realm: Realm, *, whole: bool) -> int:
         begun = int(self._clock() * 1000)
         if self._cursor is None:
             self._kept = await self._stored() or 0
             self._cursor = self._kept or begun - MARGIN
-        if self._own is None:
-            self._own = str((await realm.find_user(f"service-account-{SVC_IDENTITY}") or {})["id"])
-        happened = sorted(
-            await self._happened(realm, self._cursor, whole), key=lambda event: event.at
-        )
+        if not self._own:
+            account = await realm.find_user(f"service-account-{SVC_IDENTITY}")
+            self._own = str(account["id"]) if account else ""
+        since = self._cursor if whole else max(self._cursor, self._read - NEAR)
+        happened = sorted(await self._happened(realm, since, whole), key=lambda event: event.at)
         failed: Exception | None = None
         for event in happened:
             try:
-                await follow(self._cell, realm, self._tenant_id, event)
+                await follow(self._cell, realm, self._console, self._tenant_id, event)
             except Exception as error:  # one that cannot be followed must not keep back the others
                 failed = error
             else:
@@ -217,7 +284,7 @@ class Reader:
         cursor = max(self._cursor, begun - MARGIN)
         if happened or cursor - self._kept >= KEPT_EVERY:
             await self._store(cursor)
-        self._cursor = cursor
+        self._cursor, self._read = cursor, begun
         self._seen = {name: at for name, at in self._seen.items() if at >= cursor}
         return len(happened)
 

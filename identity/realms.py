@@ -190,7 +190,7 @@ async def apply_session_limits(realm: Realm, idle: int, longest: int) -> None:
     }
     found = await realm.read()
     if any(found.get(name) != seconds for name, seconds in limits.items()):
-        await realm.update(limits)
+        await realm.update(limits, found)
 
 
 async def _disable_unused_clients(realm: Realm) -> None:

@@ -33,8 +33,8 @@ def of_realm(realm: Realm, wanted: Json, found: Json, last: set[str]) -> Iterato
 
 async def set_attribute(realm: Realm, name: str, value: str) -> None:
     """Set one attribute of the realm and leave the others."""
-    attributes = (await realm.read()).get("attributes", {})
-    await realm.update({"attributes": {**attributes, name: value}})
+    found = await realm.read()
+    await realm.update({"attributes": {**found.get("attributes", {}), name: value}}, found)
 
 
 def of_parts(realm: Realm, wanted: Json, found: Json) -> Iterator[Difference]:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from identity.drift.settings import set_attribute
 from identity.keycloak import Account, Keycloak, Realm
 from identity.keycloak_failures import (
     Conflict,
@@ -85,6 +86,8 @@ class Peer:
             return self.status, b'{"errorMessage": "nora.nurse exists"}'
         if kind == "POST /admin/realms":
             return 201, b""
+        if kind.startswith("PUT "):
+            return 204, b""
         return 200, b"[]" if kind.endswith("s") else b'{"realm": "o"}'
 
 
@@ -216,3 +219,12 @@ async def test_a_realm_whose_answer_was_lost_is_found_made(realm: Realm, peer: P
     with pytest.raises(Conflict):
         await realm.create({"realm": "o1"})
     assert peer.asked["POST /admin/realms"] == 2
+
+
+async def test_one_attribute_costs_one_read(peer: Peer, realm: Realm) -> None:
+    """A change takes along what stands: the rules for passkeys, and here the other attributes."""
+    await set_attribute(realm, "template_version", "4")
+    at = "/admin/realms/oabcdefghijkl"
+    assert (peer.asked[f"GET {at}"], peer.asked[f"PUT {at}"]) == (1, 1)
+    await realm.update({"enabled": True})
+    assert (peer.asked[f"GET {at}"], peer.asked[f"PUT {at}"]) == (2, 2)

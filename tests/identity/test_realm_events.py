@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import httpx
@@ -16,8 +17,8 @@ from authz.actor import Actor
 from domain.audit import AuditEvent
 from domain.people import Person
 from identity.errors import NotAdmitted
-from identity.keycloak import Account, Realm
-from identity.keycloak_failures import Unavailable
+from identity.keycloak import Account, Keycloak, Realm
+from identity.keycloak_failures import Denied, NotFound, Unavailable
 from identity.realm_events import OF_ADMINISTRATORS, Reader, of_administrator
 from identity.realms import SVC_IDENTITY
 from identity.sync import cell_session
@@ -80,6 +81,10 @@ async def identity(world: World, made: MadeTenant) -> Realm:
     return await world.platform.accounts.realm(made.tenant_id, SVC_IDENTITY)
 
 
+def reads(world: World, made: MadeTenant, **how: Any) -> Reader:
+    return Reader(world.platform.cell, made.tenant_id, partial(world.master, made), **how)
+
+
 async def audited(world: World, made: MadeTenant) -> int:
     async with cell_session(world.platform.cell, made.tenant_id) as session:
         return int(await session.scalar(select(func.count()).select_from(AuditEvent)) or 0)
@@ -93,8 +98,9 @@ async def test_each_way_of_cutting_somebody_off_in_keycloak(world: World) -> Non
     for name in names:
         await hire(world, made, name)
         people[name] = await come(world, made, name)
-    reader = Reader(world.platform.cell, made.tenant_id)
-    assert await reader.look(ours) == 0, "what our own account did is none of it"
+    reader, known = reads(world, made), await audited(world, made)
+    await reader.look(ours)
+    assert await audited(world, made) == known, "what we did there ourselves is none of it"
     (session,) = await console.sessions(people["session"].subject)
     ways: dict[str, Callable[[], Awaitable[object]]] = {
         "session": lambda: console.end_session(session["id"]),
@@ -115,7 +121,7 @@ async def test_each_way_of_cutting_somebody_off_in_keycloak(world: World) -> Non
     # The same again, also by a worker that knows nothing, ends and writes nothing more.
     known = await audited(world, made)
     assert await reader.look(ours) == 0
-    await Reader(world.platform.cell, made.tenant_id).look(ours)
+    await reads(world, made).look(ours)
     assert await audited(world, made) == known
     await world.work()
     # Keycloak itself ends nothing by a new password: we did.
@@ -139,7 +145,7 @@ async def log_out(made: MadeTenant, who: Somebody) -> None:
 async def test_everybody_and_the_last_administrator(world: World) -> None:
     made = await world.tenant()
     console, ours = await world.master(made), await identity(world, made)
-    reader = Reader(world.platform.cell, made.tenant_id)
+    reader = reads(world, made)
     admin, officer = await come(world, made, "admin"), await come(world, made, "officer")
     await enable(world, admin, False)
     await reader.look(ours)
@@ -165,21 +171,95 @@ async def next_second() -> None:
     await asyncio.sleep(1 - time.time() % 1 + 0.01)
 
 
+async def test_a_portal_or_the_realm_is_closed_in_keycloak(world: World) -> None:
+    """Whose tokens can be renewed there no more loses access here; whoever may come again comes again."""
+    made = await world.tenant()
+    console, ours = await world.master(made), await identity(world, made)
+    reader = reads(world, made)
+    await reader.look(ours)
+    officer = await come(world, made, "officer")
+    clients = {client["clientId"]: client for client in await console.clients()}
+    portal, other = clients["portal"], clients["svc-policy"]
+    await console.update_client({**other, "enabled": False})
+    await console.update_client({**portal, "description": "changed"})
+    assert await reader.look(ours, whole=False) == 2
+    assert await officer.stands(), "nobody comes by these, or by what was changed"
+    await console.update_client({**other, "enabled": True})
+    await console.update_client({**portal, "enabled": False})
+    await reader.look(ours, whole=False)
+    assert not await officer.stands()
+    assert await officer.is_refused()
+    await console.update_client({**portal, "enabled": True})
+    await next_second()
+    await reader.look(ours)
+    assert await (await renewed(officer)).stands(), (
+        "what was read again ends nothing that came later"
+    )
+    officer = await come(world, made, "officer")
+    known = await audited(world, made)
+    await console.update({"enabled": False})
+    # The token that our account has is good for some minutes still; a worker that starts has none.
+    await reader.look(ours, whole=False)
+    assert not await officer.stands()
+    assert await audited(world, made) == known + 1
+    later = reads(world, made)
+    async with Keycloak(world.url(made)) as another:
+        strange = await another.realm(made.realm, ours.account)
+        with pytest.raises(Denied):
+            await strange.read()
+        assert await later.look(strange) > 0
+        assert await audited(world, made) == known + 1, "it knows when that was"
+        await console.update({"enabled": True})
+        await next_second()
+        assert await later.look(strange) == 1
+    officer = await renewed(officer)
+    assert await officer.stands()
+    await console.remove(f"clients/{portal['id']}")
+    await reader.look(ours, whole=False)
+    assert not await officer.stands()
+
+
+async def test_a_realm_that_is_gone_lets_nobody_in(world: World) -> None:
+    made = await world.tenant()
+    console, ours = await world.master(made), await identity(world, made)
+    officer, reader = await come(world, made, "officer"), reads(world, made)
+    await console.delete()
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            await reader.look(ours)
+        assert not await officer.stands()
+    assert await officer.is_refused()
+    record = await audited(world, made)
+    with pytest.raises(NotFound):
+        await reader.look(ours)
+    assert await audited(world, made) == record, "once"
+
+
+async def renewed(who: Somebody) -> Somebody:
+    """The same person, by a new token of the same session."""
+    async with Browser(who.made.issuer, CALLBACK) as browser:
+        answer = await browser.refresh(who.tokens["refresh_token"])
+        assert answer.is_success, answer.text
+        tokens = answer.json()
+    actor = await who.world.loader.actor(tokens["access_token"], fresh=True)
+    return replace(who, tokens=tokens, actor=actor)
+
+
 async def test_nothing_is_missed_by_a_restart_or_an_outage(world: World) -> None:
     made = await world.tenant()
-    cell, ours = world.platform.cell, await identity(world, made)
+    ours = await identity(world, made)
     who = await come(world, made, "officer")
     ahead = 0.0
 
     def clock() -> float:
         return time.time() + ahead
 
-    await Reader(cell, made.tenant_id, clock=lambda: time.time() - 90).look(ours)
+    await reads(world, made, clock=lambda: time.time() - 90).look(ours)
     ahead = 3600
     # A day later, as it were: without what was written down it would begin at the last two minutes.
     await enable(world, who, False)
     away = Realm("http://127.0.0.1:9", made.realm, Account("svc", "none"))
-    reader = Reader(cell, made.tenant_id, clock=clock)
+    reader = reads(world, made, clock=clock)
     with pytest.raises(Unavailable):
         await reader.look(away)
     await away.close()

@@ -241,6 +241,25 @@ async def test_everything_that_shuts_somebody_out_ends_refreshing_too(hall: Hall
     assert not await hall.house.stands(nora)
 
 
+async def test_each_thing_that_a_session_hangs_on_ends_refreshing_by_itself(hall: Hall) -> None:
+    """The commands that shut somebody out do several of these at once; here is one at a time."""
+    await hall.open()
+    tokens, nora = await hall.come()
+    for row, closed in (
+        (update(Person).where(Person.id == nora.person_id), {"active": False}),
+        (update(Tenant).where(Tenant.tenant_id == hall.tenant_id), {"state": "suspended"}),
+        (
+            update(IdentityProvider).where(IdentityProvider.id == hall.provider_id),
+            {"state": "suspended"},
+        ),
+    ):
+        await hall.house.execute(row.values(**closed))
+        assert (await hall.refreshed(tokens["refresh_token"])).status_code == 400, closed
+        await hall.house.execute(row.values({n: v is False or "active" for n, v in closed.items()}))
+        tokens = (await hall.refreshed(tokens["refresh_token"])).json()
+        assert "access_token" in tokens, closed
+
+
 async def test_a_provider_closed_while_somebody_logs_in_lets_them_in_no_more(hall: Hall) -> None:
     await hall.open()
     form = await hall.answered()

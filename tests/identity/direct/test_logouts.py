@@ -51,6 +51,24 @@ async def test_begun_by_the_portal(hall: Hall) -> None:
     assert again.headers["location"] == f"{HOME}?state=bye"
 
 
+async def test_an_old_refresh_token_ends_the_session_here_and_asks_nothing_of_the_provider(
+    hall: Hall,
+) -> None:
+    """Whoever brings one is not known to be who has the session, so nobody else's session there is ended by it."""
+    await hall.open()
+    tokens, nora = await hall.come()
+    assert (await hall.refreshed(tokens["refresh_token"])).status_code == 200
+    form = {
+        "client_id": "portal",
+        "refresh_token": tokens["refresh_token"],
+        "post_logout_redirect_uri": HOME,
+    }
+    answer = await hall.http.post(f"{hall.issuer}/logout", data=form)
+    assert answer.headers["location"] == HOME
+    assert not await hall.house.stands(nora)
+    assert not await hall.rows(SamlRequest)
+
+
 async def test_begun_by_the_provider(hall: Hall) -> None:
     await hall.open()
     tokens, nora = await hall.come()
