@@ -49,6 +49,14 @@ class Settings(BaseSettings):
         default=False,
         description="Whether every order of an operator takes another one's approval.",
     )
+    erase_wait_hours: int = Field(
+        default=168,
+        ge=0,
+        description="Between the approval of erasing a health system and its beginning.",
+    )
+    export_folder: Path | None = Field(
+        default=None, description="Where exports that operators order are written."
+    )
     audit_database_url: SecretStr | None = Field(default=None, description="As caretree_audit.")
     control_database_url: SecretStr | None = Field(
         default=None, description="The control plane; by default the cell's own server."

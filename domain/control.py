@@ -28,11 +28,20 @@ SLUG = "^[a-z][a-z0-9-]{1,38}[a-z0-9]$"
 
 
 class RegistryState(StrEnum):
-    """CREATING until a health system is ready to log in; a SUSPENDED one is refused everywhere."""
+    """CREATING until a health system is ready to log in; a SUSPENDED one is refused everywhere.
+
+    From ERASING nothing leads back; of an ERASED one only this row is left, so that nobody gets its slug.
+    """
 
     CREATING = "creating"
     ACTIVE = "active"
     SUSPENDED = "suspended"
+    ERASING = "erasing"
+    ERASED = "erased"
+
+
+STANDING = (RegistryState.ACTIVE.value, RegistryState.SUSPENDED.value)
+"""Made, and not about to go."""
 
 
 class Tier(StrEnum):

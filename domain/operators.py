@@ -26,6 +26,8 @@ class OrderKind(StrEnum):
     UPGRADE = "upgrade"
     SETUP_LINK = "setup_link"
     SETUP_END = "setup_end"
+    EXPORT = "export"
+    ERASE = "erase"
 
 
 class OrderState(StrEnum):
@@ -72,7 +74,7 @@ class Operator(ControlBase):
 class LifecycleOrder(ControlBase):
     """Something that an operator ordered for the health system of a slug; empty for all.
 
-    `key` makes a repeat by the same operator harmless. Nothing is done before `not_before`. `step` is where it stands,
+    `requested_by` is empty where the command line did. `key` makes a repeat by the same operator harmless. Nothing is done before `not_before`. `step` is where it stands,
     `failure` the last failure in one sentence, `report` what came of it; none of them has a secret or a patient. `sealed`: first passwords of a new health system, until a setup link has them.
     """
 
@@ -96,7 +98,7 @@ class LifecycleOrder(ControlBase):
     key: Mapped[str | None]
     input: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict, server_default="{}")
     state: Mapped[str]
-    requested_by: Mapped[uuid.UUID] = mapped_column(
+    requested_by: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey(Operator.id, name="fk_lifecycle_order_requested_by")
     )
     decided_by: Mapped[uuid.UUID | None] = mapped_column(

@@ -6,7 +6,13 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from domain.control import IdentityCluster, RegistryState, ServiceAccount, TenantEntry
+from domain.control import (
+    STANDING,
+    IdentityCluster,
+    RegistryState,
+    ServiceAccount,
+    TenantEntry,
+)
 from domain.sealing import SecretSealer
 from identity.keycloak import MASTER, Account, Keycloak, Realm
 
@@ -65,7 +71,7 @@ class Accounts:
 
     async def tenants(self, *, open_only: bool = False) -> list[UUID]:
         """Every health system of the registry that is made; with `open_only` those whose realm lets people in."""
-        made = TenantEntry.state != RegistryState.CREATING
+        made = TenantEntry.state.in_(STANDING)
         wanted = TenantEntry.state == RegistryState.ACTIVE if open_only else made
         async with self.control.connect() as connection:
             return list(await connection.scalars(select(TenantEntry.id).where(wanted)))

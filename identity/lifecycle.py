@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from domain.audit import Agent, record
-from domain.control import IdentityCluster, RegistryState, TenantEntry
+from domain.control import STANDING, IdentityCluster, RegistryState, TenantEntry
 from domain.errors import Invalid, NotFound, unchanged
 from domain.organization import JitMode, Tenant, TenantState
 from domain.people import Person
@@ -115,7 +115,7 @@ async def _entry(control: AsyncEngine, slug: str) -> tuple[UUID, str, str]:
     query = (
         select(TenantEntry.id, IdentityCluster.url, TenantEntry.realm)
         .join(IdentityCluster, IdentityCluster.id == TenantEntry.identity_cluster_id)
-        .where(TenantEntry.slug == slug, TenantEntry.state != RegistryState.CREATING)
+        .where(TenantEntry.slug == slug, TenantEntry.state.in_(STANDING))
     )
     async with control.connect() as connection:
         row = (await connection.execute(query)).one_or_none()
@@ -150,9 +150,14 @@ async def set_state(cell: AsyncEngine, tenant_id: UUID, state: TenantState) -> N
 
 
 async def _register(control: AsyncEngine, tenant_id: UUID, state: RegistryState) -> None:
+    """Raises NotFound where it is being erased meanwhile."""
+    here = TenantEntry.id == tenant_id
     async with control.begin() as connection:
         await connection.execute(
             update(TenantEntry)
-            .where(TenantEntry.id == tenant_id, TenantEntry.state != state)
+            .where(here, TenantEntry.state.in_(STANDING), TenantEntry.state != state)
             .values(state=state.value, epoch=TenantEntry.epoch + 1)
         )
+        stands = await connection.scalar(select(TenantEntry.state).where(here))
+    if stands != state:
+        raise NotFound("There is no such health system.")

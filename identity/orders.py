@@ -1,47 +1,31 @@
-"""What operators order for whole health systems: written down, approved where it takes two, carried out to the end.
+"""What operators order for whole health systems: written down, approved where it takes two, taken back in time.
 
-Whatever carries an order out may die at any point: the next look takes it up again, and each step finds out what is
-done already (`identity/tenants.py`, `identity/lifecycle.py`).
+`identity/order_runs.py` carries orders out.
 """
 
 import datetime as dt
 import json
-import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from domain.control import RegistryState, TenantEntry
-from domain.errors import DomainError, IllegalMove, Invalid, NotAllowed, NotFound
+from domain.control import STANDING, RegistryState, TenantEntry
+from domain.errors import IllegalMove, Invalid, NotAllowed, NotFound
 from domain.model import new_id
 from domain.operators import LifecycleOrder, OrderKind, OrderState
 from domain.organization import MfaPolicy, PolicyVariant
-from identity.keycloak_failures import Invalid as Refused
-from identity.keycloak_failures import KeycloakFailure
-from identity.lifecycle import resume_tenant, suspend_tenant
+from identity.erasure import NotSuspended
 from identity.operators import Operator
 from identity.provisioning import PersonDraft
-from identity.realms import RealmTaken
-from identity.sync import FirstLogin
-from identity.tenants import (
-    NoRoom,
-    Platform,
-    Progress,
-    TenantOrder,
-    checked,
-    create_tenant,
-    drawn_password,
-)
-from identity.upgrades import upgrade_realms
+from identity.tenants import Platform, TenantOrder, checked, drawn_password
 
-_MENDABLE = (KeycloakFailure, OSError)
-
-log = logging.getLogger(__name__)
+OPEN = (OrderState.REQUESTED.value, OrderState.APPROVED.value)
+EPOCH = "epoch"
+"""In what an order to erase keeps: how the registry's row stood then."""
 
 
 class KeyReused(Invalid):
@@ -114,7 +98,7 @@ def new_tenant(told: dict[str, Any]) -> NewTenant:
 
 async def place(
     platform: Platform,
-    operator: Operator,
+    operator: Operator | None,
     ordered: Ordered,
     *,
     key: str | None = None,
@@ -122,7 +106,8 @@ async def place(
 ) -> LifecycleOrder:
     """Write an order down; with a key at most once. `two`: another operator has to approve it.
 
-    Raises Invalid (SLUG_TAKEN, what is wrong with the input), NotFound, KeyReused.
+    Without an operator it is the command line's. Raises Invalid (SLUG_TAKEN, ORDERED_ALREADY, what is wrong with the
+    input), NotFound, NotSuspended, KeyReused.
     """
     kind, sealed = ordered.kind, None
     if key is not None and not 0 < len(key) <= 200:
@@ -131,7 +116,7 @@ async def place(
         earlier = await _earlier(session, operator, ordered, key)
         if earlier is not None:
             return earlier
-        await _fits(session, ordered)
+        fixed = await _fits(session, ordered)
         if kind is OrderKind.CREATE:
             sealed = _first_passwords(platform, new_tenant(ordered.input))
         made = await session.scalar(
@@ -141,9 +126,9 @@ async def place(
                 kind=kind.value,
                 slug=ordered.slug,
                 key=key,
-                input=ordered.input,
+                input={**ordered.input, **fixed},
                 state=(OrderState.REQUESTED if two else OrderState.APPROVED).value,
-                requested_by=operator.id,
+                requested_by=operator.id if operator else None,
                 sealed=sealed,
             )
             .on_conflict_do_nothing(constraint="uq_lifecycle_order_key")
@@ -157,37 +142,52 @@ async def place(
 
 
 async def _earlier(
-    session: AsyncSession, operator: Operator, ordered: Ordered, key: str | None
+    session: AsyncSession, operator: Operator | None, ordered: Ordered, key: str | None
 ) -> LifecycleOrder | None:
-    if key is None:
+    if key is None or operator is None:
         return None
     mine = (LifecycleOrder.requested_by == operator.id, LifecycleOrder.key == key)
     earlier: LifecycleOrder | None = await session.scalar(select(LifecycleOrder).where(*mine))
     if earlier is not None:
-        same = (earlier.kind, earlier.slug, earlier.input)
+        told = {name: value for name, value in earlier.input.items() if name != EPOCH}
+        same = (earlier.kind, earlier.slug, told)
         if same != (ordered.kind.value, ordered.slug, ordered.input):
             raise KeyReused()
     return earlier
 
 
-async def _fits(session: AsyncSession, ordered: Ordered) -> None:
+async def _fits(session: AsyncSession, ordered: Ordered) -> dict[str, Any]:
+    """Refuse what cannot be carried out; answer what is to be kept beside the input."""
     if ordered.kind is OrderKind.UPGRADE:
-        return
+        return {}
     # Of two orders for one slug the second finds the first.
     lock = func.pg_advisory_xact_lock(func.hashtextextended(ordered.slug, 1))
     await session.execute(select(lock))
     entry = await session.scalar(select(TenantEntry).where(TenantEntry.slug == ordered.slug))
-    if ordered.kind is not OrderKind.CREATE:
-        if entry is None or entry.state == RegistryState.CREATING:
-            raise NotFound("There is no such health system.", path=("slug",))
-        return
-    checked(new_tenant(ordered.input).order())
-    open_ = LifecycleOrder.state.in_([OrderState.REQUESTED.value, OrderState.APPROVED.value])
-    asked = select(LifecycleOrder.id).where(
-        LifecycleOrder.slug == ordered.slug, LifecycleOrder.kind == OrderKind.CREATE.value, open_
-    )
-    if entry is not None or await session.scalar(asked):
-        raise Invalid("This slug is taken.", path=("slug",), code="SLUG_TAKEN")
+    if ordered.kind is OrderKind.CREATE:
+        checked(new_tenant(ordered.input).order())
+        if entry is not None or await _ordered(session, ordered):
+            raise Invalid("This slug is taken.", path=("slug",), code="SLUG_TAKEN")
+        return {}
+    erasing = ordered.kind is OrderKind.ERASE
+    # One that is half gone may be ordered again, where the first order failed for good.
+    stands = (*STANDING, RegistryState.ERASING) if erasing else STANDING
+    if entry is None or entry.state not in stands:
+        raise NotFound("There is no such health system.", path=("slug",))
+    if not erasing:
+        return {}
+    if entry.state == RegistryState.ACTIVE:
+        raise NotSuspended()
+    if await _ordered(session, ordered):
+        raise Invalid("This was ordered already.", path=("slug",), code="ORDERED_ALREADY")
+    return {EPOCH: entry.epoch}
+
+
+async def _ordered(session: AsyncSession, ordered: Ordered) -> bool:
+    """Whether the same kind of order is open for the slug."""
+    same = (LifecycleOrder.slug == ordered.slug, LifecycleOrder.kind == ordered.kind.value)
+    query = select(LifecycleOrder.id).where(*same, LifecycleOrder.state.in_(OPEN))
+    return await session.scalar(query) is not None
 
 
 def _first_passwords(platform: Platform, wanted: NewTenant) -> bytes:
@@ -203,24 +203,39 @@ def first_passwords_of(slug: str) -> bytes:
 
 
 async def decide(
-    platform: Platform, operator: Operator, order_id: UUID, state: OrderState
+    platform: Platform,
+    operator: Operator,
+    order_id: UUID,
+    state: OrderState,
+    *,
+    wait: dt.timedelta = dt.timedelta(0),
 ) -> LifecycleOrder:
-    """Approve or decline what waits; also whoever ordered it may decline.
+    """Approve or decline what waits; also whoever ordered it may decline, and until its time what was approved.
 
-    Raises NotFound, OwnOrder, IllegalMove.
+    What is erased waits so long after its approval. Raises NotFound, OwnOrder, IllegalMove.
     """
     now = dt.datetime.now(dt.UTC)
     async with AsyncSession(platform.control, expire_on_commit=False) as session, session.begin():
         order = await session.get(LifecycleOrder, order_id, with_for_update=True)
         if order is None:
             raise NotFound("There is no such order.", path=("id",))
-        if order.state != OrderState.REQUESTED:
+        taken_back = (
+            state is OrderState.DECLINED
+            and order.state == OrderState.APPROVED
+            and order.not_before is not None
+            and order.not_before > now
+        )
+        if order.state != OrderState.REQUESTED and not taken_back:
             raise IllegalMove("order", order.state, state.value)
         if state is OrderState.APPROVED and order.requested_by == operator.id:
             raise OwnOrder()
-        order.state, order.updated_at = state.value, now
-        if order.requested_by != operator.id:
+        if state is OrderState.APPROVED and order.kind == OrderKind.ERASE:
+            order.not_before = now + wait
+        if taken_back:
+            order.report = {**order.report, "takenBackBy": str(operator.id)}
+        elif order.requested_by != operator.id:
             order.decided_by, order.decided_at = operator.id, now
+        order.state, order.updated_at = state.value, now
     return order
 
 
@@ -240,103 +255,3 @@ async def newest(
         query = query.where(LifecycleOrder.slug == slug)
     async with AsyncSession(control) as session:
         return list(await session.scalars(query))
-
-
-async def due(control: AsyncEngine) -> list[UUID]:
-    """What is approved, whose time has come, and is not finished, the oldest first."""
-    ready = (
-        LifecycleOrder.state == OrderState.APPROVED.value,
-        or_(LifecycleOrder.not_before.is_(None), LifecycleOrder.not_before <= func.now()),
-    )
-    query = select(LifecycleOrder.id).where(*ready).order_by(LifecycleOrder.created_at)
-    async with control.connect() as connection:
-        return list(await connection.scalars(query))
-
-
-async def carry_out(platform: Platform, order_id: UUID) -> OrderState | None:
-    """Carry an order out, or go on with it; None where another process is at it.
-
-    What may go well another time (Keycloak away) leaves it approved, with its failure told.
-    """
-    async with platform.control.connect() as holding:
-        lock = func.pg_try_advisory_lock(func.hashtextextended(str(order_id), 2))
-        if not await holding.scalar(select(lock)):
-            return None
-        try:
-            return await _carried(platform, order_id)
-        finally:
-            unlock = func.pg_advisory_unlock(func.hashtextextended(str(order_id), 2))
-            await holding.execute(select(unlock))
-
-
-async def _carried(platform: Platform, order_id: UUID) -> OrderState:
-    async with AsyncSession(platform.control, expire_on_commit=False) as session:
-        order = await session.get_one(LifecycleOrder, order_id)
-    if order.state != OrderState.APPROVED:
-        return OrderState(order.state)
-    steps: list[str] = []
-    state, failure, report = OrderState.DONE, None, {}
-    try:
-        report = await _WORK[OrderKind(order.kind)](platform, order, steps.append)
-    except (DomainError, RealmTaken, NoRoom, Refused) as error:
-        state, failure = OrderState.FAILED, str(error)
-    except _MENDABLE as error:
-        state, failure = OrderState.APPROVED, str(error)
-        log.warning("An order could not be carried out now; it is tried again.")
-    async with platform.control.begin() as connection:
-        await connection.execute(
-            update(LifecycleOrder)
-            .where(LifecycleOrder.id == order_id)
-            .values(
-                state=state.value,
-                failure=failure,
-                step=steps[-1] if steps else "",
-                report=report,
-                updated_at=func.now(),
-            )
-        )
-    return state
-
-
-Work = Callable[[Platform, LifecycleOrder, Progress], Awaitable[dict[str, Any]]]
-
-
-async def _create(platform: Platform, order: LifecycleOrder, progress: Progress) -> dict[str, Any]:
-    wanted = new_tenant(order.input)
-    sealed = order.sealed or b""
-    drawn = json.loads(platform.sealer.open(sealed, first_passwords_of(order.slug)))
-    admin, officer = (
-        FirstLogin(drawn[person.user_name.lower()])
-        for person in (wanted.admin, wanted.privacy_officer)
-    )
-    told = TenantOrder(
-        **{
-            **wanted.order().__dict__,
-            "admin_login": admin,
-            "privacy_officer_login": officer,
-            "otp_code_reusable": platform.codes_serve_twice,
-        }
-    )
-    made = await create_tenant(platform, told, progress)
-    return {"tenantId": str(made.tenant_id), "issuer": made.issuer}
-
-
-async def _suspend(platform: Platform, order: LifecycleOrder, progress: Progress) -> dict[str, Any]:
-    return {"tenantId": str(await suspend_tenant(platform, order.slug, progress))}
-
-
-async def _resume(platform: Platform, order: LifecycleOrder, progress: Progress) -> dict[str, Any]:
-    return {"tenantId": str(await resume_tenant(platform, order.slug, progress))}
-
-
-async def _upgrade(platform: Platform, order: LifecycleOrder, progress: Progress) -> dict[str, Any]:
-    reports = await upgrade_realms(platform, mend=order.input["mend"], progress=progress)
-    return {"realms": [asdict(report) for report in reports]}
-
-
-_WORK: dict[OrderKind, Work] = {
-    OrderKind.CREATE: _create,
-    OrderKind.SUSPEND: _suspend,
-    OrderKind.RESUME: _resume,
-    OrderKind.UPGRADE: _upgrade,
-}

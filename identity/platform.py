@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.control import IdentityCluster, TenantEntry
+from domain.control import IdentityCluster, RegistryState, TenantEntry
 from domain.database import engine
 from domain.key_providers import FileKeyProvider
 from domain.sealing import Keyring, SecretSealer
@@ -36,6 +36,8 @@ async def open_platform(
     key_file: Path,
     portals: Portals,
     codes_serve_twice: bool = False,
+    redis_url: str | None = None,
+    exports: Path | None = None,
 ) -> AsyncIterator[Platform]:
     """The platform, closed at the end. Both URLs as caretree_platform.
 
@@ -48,7 +50,9 @@ async def open_platform(
     accounts = Accounts(control, sealer, master)
     try:
         keys = Keyring(provider, cell)
-        yield Platform(control, cell, accounts, sealer, keys, portals, codes_serve_twice)
+        yield Platform(
+            control, cell, accounts, sealer, keys, portals, codes_serve_twice, redis_url, exports
+        )
     finally:
         await accounts.close()
         await cell.dispose()
@@ -69,7 +73,10 @@ async def clusters(platform: Platform) -> list[Filled]:
     """Every identity cluster, by name."""
     held = (
         select(func.count())
-        .where(TenantEntry.identity_cluster_id == IdentityCluster.id)
+        .where(
+            TenantEntry.identity_cluster_id == IdentityCluster.id,
+            TenantEntry.state != RegistryState.ERASED,
+        )
         .scalar_subquery()
     )
     columns = (IdentityCluster.name, IdentityCluster.region, held, IdentityCluster.realm_cap)

@@ -12,6 +12,7 @@ import string
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy import Select, func, select, update
@@ -62,6 +63,8 @@ class Platform:
     keys: Keyring
     portals: Portals
     codes_serve_twice: bool = False  # on a developer's machine, for scripted logins
+    redis_url: str | None = field(default=None, repr=False)  # where requests are counted
+    exports: Path | None = None  # the folder that ordered exports go to
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,8 @@ async def _registered(
             cluster = await _roomy_cluster(session, order.region)
             await session.execute(_new_entry(order, cluster))
             entry = (await session.scalars(_by_slug(order.slug))).one()
+        if entry.state in (RegistryState.ERASING, RegistryState.ERASED):
+            raise Invalid("This slug is taken.", path=("slug",), code="SLUG_TAKEN")
         home = (await session.scalars(_cluster(entry))).one()
         drawn = {
             c: await secret_of(session, platform.sealer, entry.id, c) for c in SERVICE_ACCOUNTS
@@ -225,7 +230,10 @@ async def _roomy_cluster(session: AsyncSession, region: str) -> IdentityCluster:
     """The region's cluster with the fewest realms. Its row is locked, so that the cap holds."""
     realms = (
         select(func.count())
-        .where(TenantEntry.identity_cluster_id == IdentityCluster.id)
+        .where(
+            TenantEntry.identity_cluster_id == IdentityCluster.id,
+            TenantEntry.state != RegistryState.ERASED,
+        )
         .scalar_subquery()
     )
     cluster = await session.scalar(

@@ -1,4 +1,4 @@
-"""Every health system's realm compared with the present template, mended, and brought up from older ones, with a report.
+"""Every health system's realm, and that of the operators, compared with the present template, mended, and brought up from older ones, with a report.
 
 A realm is told apart by what it is, not by the version that it says: whichever template made it, and whoever changed
 it since, the same repair ends where a new realm begins (`identity/drift`). People, identity providers and keys stay.
@@ -14,19 +14,23 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.control import IdentityCluster, RegistryState, TenantEntry
+from domain.control import STANDING, IdentityCluster, RegistryState, TenantEntry
 from domain.errors import NotFound
 from domain.key_providers import SealBroken
+from domain.operators import OperatorRealm
 from domain.organization import Tenant
 from identity.drift import VERSION, StillDiffers, drift, repair
 from identity.keycloak import Realm
 from identity.keycloak_failures import KeycloakFailure
 from identity.mfa import rule_of
+from identity.operators import planned
 from identity.realms import SERVICE_ACCOUNTS, RealmPlan, RealmTaken
 from identity.sync import cell_session
 from identity.tenants import Platform, Progress, secret_of, silent
 
-_MADE = TenantEntry.state != RegistryState.CREATING
+OPERATORS = "(operators)"
+"""Stands where a slug stands elsewhere; no health system is called so."""
+_MADE = TenantEntry.state.in_(STANDING)
 
 
 @dataclass(frozen=True)
@@ -59,28 +63,29 @@ async def repair_of(platform: Platform, slug: str) -> RealmReport:
 async def upgrade_realms(
     platform: Platform, *, mend: bool = True, progress: Progress = silent
 ) -> list[RealmReport]:
-    """Visit every realm, one after the other; one that fails keeps no other from its turn.
+    """Visit every realm, the operators' first, one after the other; one that fails keeps no other from its turn.
 
     `progress` is told each slug before its visit. Without `mend` nothing is changed.
     """
     async with AsyncSession(platform.control) as session:
         rows = (await session.execute(_entries().order_by(TenantEntry.slug))).all()
     reports = []
-    for row in rows:
-        progress(row.slug)
-        reports.append(await _visited(platform, Place(*row), mend=mend))
+    for place in [*await _of_operators(platform), *(Place(*row) for row in rows)]:
+        progress(place.slug)
+        reports.append(await _visited(platform, place, mend=mend))
     return reports
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a health system's realm is."""
+    """Where a realm is: a health system's, or that of the operators, whose row it then has."""
 
     tenant_id: UUID
     slug: str
     realm: str
     state: str
     url: str
+    operators: OperatorRealm | None = None
 
 
 def _entries() -> Select[UUID, str, str, str, str]:
@@ -97,7 +102,22 @@ def _entries() -> Select[UUID, str, str, str, str]:
     )
 
 
+async def _of_operators(platform: Platform) -> list[Place]:
+    """Their realm, where there is one yet."""
+    query = select(OperatorRealm, IdentityCluster.url).join(
+        IdentityCluster, IdentityCluster.id == OperatorRealm.identity_cluster_id
+    )
+    async with AsyncSession(platform.control, expire_on_commit=False) as session:
+        row = (await session.execute(query)).one_or_none()
+    if row is None:
+        return []
+    entry, url = row
+    return [Place(entry.id, OPERATORS, entry.realm, RegistryState.ACTIVE.value, url, entry)]
+
+
 async def _one(platform: Platform, slug: str) -> Place:
+    if slug == OPERATORS and (found := await _of_operators(platform)):
+        return found[0]
     async with AsyncSession(platform.control) as session:
         row = (await session.execute(_entries().where(TenantEntry.slug == slug))).one_or_none()
     if row is None:
@@ -107,6 +127,8 @@ async def _one(platform: Platform, slug: str) -> Place:
 
 async def _planned(platform: Platform, place: Place) -> tuple[Realm, RealmPlan]:
     """The realm as the provisioning client, and what it shall be."""
+    if place.operators is not None:
+        return await planned(platform, place.operators)
     portals, tenant_id = platform.portals, place.tenant_id
     async with cell_session(platform.cell, tenant_id) as session:
         tenant = await session.get_one(Tenant, tenant_id)

@@ -1,4 +1,4 @@
-"""`caretree tenant …`: health systems are made, listed, suspended and resumed."""
+"""`caretree tenant …`: health systems are made, listed, suspended, resumed, handed over and erased."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,13 +13,16 @@ from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from api.platform.app import opened
 from api.settings import Settings, SettingsError, load
 from domain.audit import Agent
 from domain.errors import DomainError, NotFound
+from domain.operators import LifecycleOrder, OrderState
 from domain.organization import JitMode, MfaPolicy, PolicyVariant
+from domain.sealing import KeyMissing, SealBroken
 from domain.second_factors import EVERY_METHOD, MfaMethod
 from identity.device_resets import reset_devices_of
-from identity.keycloak import Account
+from identity.exports import Exported, export_tenant
 from identity.keycloak_failures import Denied, KeycloakFailure
 from identity.lifecycle import (
     resume_tenant,
@@ -28,7 +31,8 @@ from identity.lifecycle import (
     set_session_limits,
     suspend_tenant,
 )
-from identity.platform import listed, open_platform, portals_at
+from identity.order_runs import erase_now
+from identity.platform import listed
 from identity.provisioning import PersonDraft
 from identity.realm_checks import Check, check_realm
 from identity.realms import SVC_IDENTITY, RealmTaken
@@ -47,7 +51,9 @@ from identity.upgrades import RealmReport, drift_of, repair_of, upgrade_realms
 T = TypeVar("T")
 NAME = "tenant"
 app = typer.Typer(
-    name=NAME, no_args_is_help=True, help="Health systems: create, list, suspend, resume."
+    name=NAME,
+    no_args_is_help=True,
+    help="Health systems: create, list, suspend, resume, export, erase.",
 )
 console = Console()
 problems = Console(stderr=True)
@@ -134,6 +140,43 @@ def resume(slug: Slug) -> None:
     """Let the people of a suspended health system in again; each logs in anew."""
     _run(lambda platform, _: resume_tenant(platform, slug, _step))
     console.print(f"[bold]{slug}[/] is active.")
+
+
+@app.command()
+def export(slug: Slug, to: Annotated[Path, typer.Option(help="The archive to write.")]) -> None:
+    """Write a health system's rows and realm into an archive (docs/leaving.md). It is not encrypted: guard it."""
+
+    async def write(platform: Platform, _: Settings) -> Exported:
+        return await export_tenant(platform, slug, to, _plain_step)
+
+    made = _run(write)
+    told = f"{sum(made.rows.values())} rows of {len(made.rows)} tables, {made.people} users"
+    console.print(f"[bold]{to}[/]: {told}, {made.size} bytes", highlight=False)
+    console.print(f"  SHA-256 {made.sha256}", highlight=False)
+
+
+@app.command()
+def erase(
+    slug: Slug,
+    confirm: Annotated[
+        str, typer.Option(prompt="Nothing brings it back. Type the slug", help="The slug again.")
+    ],
+) -> None:
+    """Erase a suspended health system for ever: its key, its realm, every row. Safe to repeat after a crash."""
+    if confirm != slug:
+        problems.print("That is not the slug; nothing was erased.", style="red")
+        raise typer.Exit(1)
+
+    async def work(platform: Platform, _: Settings) -> LifecycleOrder:
+        return await erase_now(platform, slug, _plain_step)
+
+    order = _run(work)
+    if order.state != OrderState.DONE:
+        told = order.failure or "Another process is at it."
+        problems.print(f"{told} Run the same command again.", style="red", highlight=False)
+        raise typer.Exit(1)
+    rows = sum(order.report["rows"].values())
+    console.print(f"[bold]{slug}[/] is erased: {rows} rows, order {order.id}", highlight=False)
 
 
 @app.command()
@@ -298,11 +341,15 @@ def _step(name: str) -> None:
     console.print(f"  {name}: {STEPS.get(name, 'closing')}", highlight=False, style="dim")
 
 
+def _plain_step(name: str) -> None:
+    console.print(f"  {name}", highlight=False, style="dim")
+
+
 def _run(work: Callable[[Platform, Settings], Awaitable[T]]) -> T:
     """Carry the work out; a failure becomes one sentence that says what to do, and exit code 1."""
     try:
         return asyncio.run(_with_platform(work))
-    except (DomainError, NoRoom, RealmTaken, SettingsError) as error:
+    except (DomainError, NoRoom, RealmTaken, SettingsError, KeyMissing, SealBroken) as error:
         problems.print(str(error), style="red", highlight=False)
     except Denied:
         problems.print(
@@ -312,6 +359,8 @@ def _run(work: Callable[[Platform, Settings], Awaitable[T]]) -> T:
         )
     except KeycloakFailure as error:
         problems.print(f"{error} Run the same command again.", style="red", highlight=False)
+    except OSError as error:
+        problems.print(f"{error.strerror or error}", style="red", highlight=False)
     except SQLAlchemyError as error:
         problems.print(f"The database refused: {error}", style="red", highlight=False)
     raise typer.Exit(1)
@@ -319,15 +368,5 @@ def _run(work: Callable[[Platform, Settings], Awaitable[T]]) -> T:
 
 async def _with_platform(work: Callable[[Platform, Settings], Awaitable[T]]) -> T:
     settings = load()
-    async with open_platform(
-        control_url=settings.control_url("platform_database_url"),
-        cell_url=settings.required("platform_database_url"),
-        master=Account(
-            settings.required("keycloak_admin_client_id"),
-            settings.required("keycloak_admin_client_secret"),
-        ),
-        key_file=Path(settings.required("key_file")),
-        portals=portals_at(settings.portal_url or settings.public_url, settings.public_url),
-        codes_serve_twice=settings.is_development,
-    ) as platform:
+    async with opened(settings) as platform:
         return await work(platform, settings)

@@ -5,6 +5,7 @@ process carries out what was ordered, from where a crash left it.
 """
 
 import asyncio
+import datetime as dt
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,7 +34,7 @@ from domain.model import new_id
 from identity.keycloak import Account
 from identity.keys import KeyCache
 from identity.operators import OperatorLoader
-from identity.orders import carry_out, due
+from identity.order_runs import carry_out, due
 from identity.platform import open_platform, portals_at
 from identity.tenants import Platform
 
@@ -51,6 +52,7 @@ class Running:
     operators: OperatorLoader
     wanted: asyncio.Event
     two: bool
+    wait: dt.timedelta
 
 
 @asynccontextmanager
@@ -66,6 +68,8 @@ async def opened(settings: Settings) -> AsyncIterator[Platform]:
         key_file=Path(settings.required("key_file")),
         portals=portals_at(settings.portal_url or settings.public_url, settings.public_url),
         codes_serve_twice=settings.is_development,
+        redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None,
+        exports=settings.export_folder,
     ) as platform:
         yield platform
 
@@ -78,7 +82,8 @@ def create_app(settings: Settings) -> Starlette:
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         async with opened(settings) as platform, httpx.AsyncClient(follow_redirects=False) as http:
             operators = OperatorLoader(platform.control, KeyCache(http))
-            parts = Running(platform, operators, asyncio.Event(), settings.second_operator)
+            wait = dt.timedelta(hours=settings.erase_wait_hours)
+            parts = Running(platform, operators, asyncio.Event(), settings.second_operator, wait)
             running.append(parts)
             working = asyncio.create_task(work(parts))
             try:
@@ -156,7 +161,7 @@ class Endpoint:
             raise Problem(Code.PERSISTED_QUERY_NOT_FOUND, "No document has this id.")
         document = self._documents.find(asked.query, None)
         self._documents.cost(document.operation(asked.operation_name), asked.variables)
-        desk = Desk(operator, running.platform, running.wanted, running.two)
+        desk = Desk(operator, running.platform, running.wanted, running.two, running.wait)
         async with asyncio.timeout(SECONDS):
             result = await self._schema.execute(
                 asked.query,

@@ -60,7 +60,9 @@ def caretree(database: Database, keycloak: KeycloakServer, tmp_path: Path) -> Ca
     return run
 
 
-def test_from_nothing_to_a_login_and_back(caretree: Caretree, slug: str) -> None:
+def test_from_nothing_to_a_login_and_back_and_away(
+    caretree: Caretree, slug: str, tmp_path: Path
+) -> None:
     made = caretree("create", "--slug", slug, "--name", "Mercy Health", "--mfa", "none")
     assert made.exit_code == 0, made.output
     assert re.findall(r"^  (\w+):", made.output, re.M) == [
@@ -89,6 +91,32 @@ def test_from_nothing_to_a_login_and_back(caretree: Caretree, slug: str) -> None
     assert suspended.exit_code == 0, suspended.output
     assert "suspended" in caretree("list").output
     assert caretree("resume", slug).exit_code == 0
+    leaves(caretree, slug, tmp_path)
+
+
+def leaves(caretree: Caretree, slug: str, folder: Path) -> None:
+    """Its data are written, and it is erased: only suspended, and by its slug typed once more."""
+    exported = caretree("export", slug, "--to", str(folder / "out.zip"))
+    assert exported.exit_code == 0, exported.output
+    assert (folder / "out.zip").is_file()
+    assert "2 users" in exported.output
+    nowhere = caretree("export", slug, "--to", str(folder / "none" / "out.zip"))
+    assert (nowhere.exit_code, "Traceback" in nowhere.output) == (1, False)
+    assert "Only a health system that is suspended" in caretree_erases(caretree, slug, slug)
+    assert caretree("suspend", slug).exit_code == 0
+    assert "not the slug" in caretree_erases(caretree, slug, slug.upper())
+    erased = caretree("erase", slug, "--confirm", slug)
+    assert erased.exit_code == 0, erased.output
+    assert f"{slug} is erased" in erased.output
+    assert "erased" in caretree("list").output
+    assert "There is no such health system." in caretree_erases(caretree, slug, slug)
+
+
+def caretree_erases(caretree: Caretree, slug: str, typed: str) -> str:
+    """What is said where it is not erased."""
+    refused = caretree("erase", slug, "--confirm", typed)
+    assert refused.exit_code == 1, refused.output
+    return " ".join(refused.output.split())
 
 
 def test_problems_are_one_sentence(caretree: Caretree, slug: str) -> None:

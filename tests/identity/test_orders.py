@@ -34,7 +34,8 @@ from identity.operators import (
     ensure_realm,
     remove_operator,
 )
-from identity.orders import Ordered, due, place
+from identity.order_runs import due
+from identity.orders import Ordered, place
 from identity.sync import FirstLogin, cell_session
 from tests.database import Database
 from tests.identity.browser import Browser

@@ -13,10 +13,11 @@ from identity.flow_trees import MASK, alike, tree
 from identity.keycloak import Json, Realm
 from identity.keycloak_failures import Unavailable
 from identity.lifecycle import suspend_tenant
+from identity.operators import ensure_realm
 from identity.realms import TEMPLATE, TEMPLATE_VERSION, representation, template
-from identity.upgrades import repair_of, upgrade_realms
+from identity.upgrades import OPERATORS, drift_of, repair_of, upgrade_realms
 from tests.identity.browser import Browser
-from tests.identity.conftest import CALLBACK, PASSWORD, World
+from tests.identity.conftest import CALLBACK, PASSWORD, KeycloakServer, World, drop_realm
 
 BEFORE = TEMPLATE.parent / "before"
 pytestmark = [pytest.mark.anyio]
@@ -147,3 +148,18 @@ async def test_what_cannot_be_mended_is_told_and_keeps_nobody_waiting(world: Wor
     assert reports[sound.slug].found == ("The realm's rememberMe differs.",)
     assert (await repair_of(world.platform, sound.slug)).found == ()
     assert str(StillDiffers(["One."])) == "The realm still differs: One."
+
+
+@pytest.mark.keycloak
+async def test_the_operators_realm_is_visited_too(world: World, keycloak: KeycloakServer) -> None:
+    entry = await ensure_realm(world.platform, region="test")
+    try:
+        realm = await world.platform.accounts.as_master(keycloak.url, entry.realm)
+        assert await drift_of(world.platform, OPERATORS) == []
+        await realm.update({"bruteForceProtected": False})
+        reports = await upgrade_realms(world.platform)
+        assert (reports[0].slug, reports[0].mended) == (OPERATORS, True)
+        assert reports[0].found == ("The realm's bruteForceProtected differs.",)
+        assert (await repair_of(world.platform, OPERATORS)).found == ()
+    finally:
+        await drop_realm(world.platform, keycloak.url, entry.realm)
