@@ -2,13 +2,13 @@
 
 Expand only: code of the revision before runs on.
 
-Revision: 0043
+Revision: 0044
 """
 
 from alembic import op
 
-revision = "0043"
-down_revision = "0042"
+revision = "0044"
+down_revision = "0043"
 branch_labels = None
 depends_on = None
 
