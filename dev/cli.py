@@ -162,10 +162,13 @@ def people(as_json: AsJson = False) -> None:
     from dev.welcome import described
 
     if as_json:
-        print(json.dumps([_row(member) for member in cast.CAST], indent=1, ensure_ascii=False))
+        rows = [*map(_row, cast.CAST), *map(_operator, cast.OPERATORS)]
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
         return
     for member in cast.CAST:
         print(f"{member.login:<26}{member.tenant:<10}{described(member)}")
+    for one in cast.OPERATORS:
+        print(f"{one.login:<26}{'-':<10}{described(one)}")
 
 
 def _row(member: Any) -> dict[str, Any]:
@@ -179,10 +182,24 @@ def _row(member: Any) -> dict[str, Any]:
     }
 
 
+def _operator(one: Any) -> dict[str, Any]:
+    return {
+        "login": one.login,
+        "tenant": None,
+        "name": f"{one.given_name} {one.family_name}",
+        "active": True,
+        "grants": [],
+        "note": one.note,
+    }
+
+
 @app.command()
 def login(
     person: Annotated[str, typer.Argument(help="One of `caretree dev people`.")],
-    client: Annotated[str, typer.Option(help="The portal to log in to.")] = "portal",
+    client: Annotated[
+        str | None,
+        typer.Option(help="The portal to log in to: portal, or admin-portal (as operators do)."),
+    ] = None,
 ) -> None:
     """Log in as somebody of the demo world and print the access token (for five minutes)."""
     from dev.login import log_in

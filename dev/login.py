@@ -5,7 +5,7 @@ import httpx
 from dev.browser import Browser, LoginFailed
 from dev.demo import cast
 from dev.faults import Fault
-from dev.product import PORTAL_URL, SYSTEMS
+from dev.product import OPERATORS, PORTAL_URL, SYSTEMS
 from dev.state import State
 from dev.welcome import described
 
@@ -14,15 +14,21 @@ PASSWORD, TOTP = "password", "totp"
 CALLBACKS = {"portal": "/callback", "admin-portal": "/admin/callback"}
 
 
-def log_in(state: State, person: str, client: str = "portal") -> str:
-    """An access token of this person. Raises Fault."""
+def log_in(state: State, person: str, client: str | None = None) -> str:
+    """An access token of this person, by the portal unless another client is told. Raises Fault.
+
+    Operators come by the administrators' portal only.
+    """
+    operator = cast.operator(person)
     try:
-        member = cast.member(person)
+        member = operator or cast.member(person)
     except KeyError:
         raise Fault(f"There is no {person}: `caretree dev people` lists everybody.") from None
+    client = client or ("admin-portal" if operator else "portal")
     if client not in CALLBACKS:
         raise Fault(f"There is no portal {client}: it is one of {', '.join(CALLBACKS)}.")
-    issuer = state.get(SYSTEMS, member.tenant, "issuer")
+    place = OPERATORS if isinstance(member, cast.Operator) else (SYSTEMS, member.tenant, "issuer")
+    issuer = state.get(*place)
     if issuer is None:
         raise Fault("The demo world is not there yet: run `make up` first.")
     kept = state.get("people", person)

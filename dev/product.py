@@ -15,13 +15,17 @@ from dev.servers import Stack
 PREFIX = "CARETREE_"
 DATABASE = "caretree"
 DEFAULT_PORT = 8000
+PLATFORM_PORT = 8100
 # Where the state keeps the health systems: issuer and tenant id by slug.
 SYSTEMS = "systems"
+# And where operators log in.
+OPERATORS = ("operators", "issuer")
 # Where the portal's own development server would be; logins come back there. Not part of this repository.
 PORTAL_URL = "http://localhost:3000"
 CARETREE = Path(sys.executable).with_name("caretree")
 API = "api"
 WORKER = "worker"
+PLATFORM = "platform"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,11 @@ class Product:
     def url(self) -> str:
         """The API's address, as browsers and the demo world know it."""
         return f"http://localhost:{self.stack.state.get('api', 'port') or DEFAULT_PORT}"
+
+    @property
+    def platform_url(self) -> str:
+        """The operators' own API."""
+        return f"http://localhost:{self.stack.state.get(PLATFORM, 'port') or PLATFORM_PORT}"
 
     @property
     def moved(self) -> bool:
@@ -63,6 +72,7 @@ class Product:
             "CARETREE_KEY_FILE": str(self.stack.folder.root / "keys.json"),
             "CARETREE_PUBLIC_URL": self.url,
             "CARETREE_PORTAL_URL": PORTAL_URL,
+            "CARETREE_EXPORT_FOLDER": str(self.stack.folder.root / "exports"),
         }
 
     def migrate(self) -> str:
@@ -99,16 +109,23 @@ class Product:
                 f"{what}; correct what is said here, then run `make up` again:", log
             ) from failed
 
-    def children(self, port: int) -> dict[str, tuple[list[str], dict[str, str]]]:
+    def children(
+        self, port: int, platform_port: int
+    ) -> dict[str, tuple[list[str], dict[str, str]]]:
         """The processes that stay in the foreground: command and environment by name."""
         settings = self.settings()
         owner = {"CARETREE_OWNER_DATABASE_URL", "CARETREE_PLATFORM_DATABASE_URL"}
+        owner |= {"CARETREE_EXPORT_FOLDER"}
+        cells = {f"CARETREE_{role}DATABASE_URL" for role in ("", "OWNER_", "WORKER_", "AUDIT_")}
         worker = {"CARETREE_WORKER_DATABASE_URL", "CARETREE_KEYCLOAK_ADMIN_CLIENT_SECRET"}
         serving = environment(_without(settings, owner | worker))
         working = environment(_without(settings, owner))
+        operating = environment(_without(settings, cells))
+        platform = ["platform", "serve", "--port", str(platform_port)]
         return {
             API: ([str(CARETREE), "serve", "--port", str(port)], serving),
             WORKER: ([str(CARETREE), "worker"], working),
+            PLATFORM: ([str(CARETREE), *platform], operating),
         }
 
 
@@ -142,3 +159,11 @@ def api_port(stack: Stack) -> int:
         stack.state.put(DEFAULT_PORT, "api", "port")
         return DEFAULT_PORT
     return ports.kept(stack.state, "api", "port")
+
+
+def platform_port(stack: Stack) -> int:
+    """The port of the operators' API: 8100, else the one it had, else a free one."""
+    if ports.is_free(PLATFORM_PORT):
+        stack.state.put(PLATFORM_PORT, PLATFORM, "port")
+        return PLATFORM_PORT
+    return ports.kept(stack.state, PLATFORM, "port")

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from api.settings import Settings, load
+from dev.demo.operators import seed_operators
 from dev.demo.seed import Links, Summary, seed
-from dev.product import SYSTEMS
+from dev.product import OPERATORS, SYSTEMS
 from dev.state import State
 from domain.tables import load as load_tables
 from identity.keycloak import Account
@@ -43,5 +44,7 @@ async def _make(settings: Settings, state: State, say: Callable[[str], None]) ->
         portals=portals_at(settings.portal_url or settings.public_url, settings.public_url),
     ) as platform:
         await register_cluster(platform.control, CLUSTER, region=REGION, url=url)
+        issuer = await seed_operators(platform, state, REGION)
+        state.put(issuer, *OPERATORS)
         links = Links(platform, settings.required("owner_database_url"))
         return await seed(links, state, lambda what, done, of: say(f"{what} {done} of {of}"))

@@ -4,7 +4,7 @@ from typing import Any
 
 from dev import ports
 from dev.demo import cast
-from dev.product import SYSTEMS, Product
+from dev.product import PLATFORM, SYSTEMS, Product
 from dev.runs import Run
 from dev.servers import Stack, root
 
@@ -23,10 +23,12 @@ def gathered() -> dict[str, Any]:
         "urls": {
             "graphql": f"{product.url}/graphql",
             "api": product.url,
+            "platform": f"{product.platform_url}/graphql",
             "keycloak": stack.keycloak_url,
         },
         "ports": {
             "api": api_port,
+            PLATFORM: state.get(PLATFORM, {}).get("port"),
             **{key: state.get(key, {}).get("port") for key in KEYS.values()},
         },
         "pids": {
@@ -36,6 +38,7 @@ def gathered() -> dict[str, Any]:
         },
         "serving": bool(details) and ports.is_open(int(str(api_port or 0))),
         "systems": state.get(SYSTEMS, {}),
+        "operators": state.get("operators", {}),
         "people": len(cast.CAST),
     }
 

@@ -1,4 +1,4 @@
-"""`make up`: servers, migrations, the demo world, then the API and the worker in the foreground until Ctrl-C."""
+"""`make up`: servers, migrations, the demo world, then the API, the operators' API and the worker in the foreground until Ctrl-C."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from dev.children import Children
 from dev.faults import Fault, Stopped, told
 from dev.folder import CHECKOUT
 from dev.guardian import Guardian
-from dev.product import Product, api_port
+from dev.product import Product, api_port, platform_port
 from dev.runs import Run
 from dev.screen import ReaderGone, Screen
 from dev.servers import Stack
@@ -38,10 +38,12 @@ class Plan:
 
 def product_plan(stack: Stack) -> Plan:
     """The whole of Caretree. Raises Fault when its port is taken."""
-    port, product = api_port(stack), Product(stack)
+    port, operators, product = api_port(stack), platform_port(stack), Product(stack)
 
     async def ready() -> bool:
-        return await asyncio.to_thread(ports.answers, port, "/readyz")
+        served = (port, operators)
+        asked = (asyncio.to_thread(ports.answers, each, "/readyz") for each in served)
+        return all(await asyncio.gather(*asked))
 
     return Plan(
         steps=[
@@ -51,7 +53,7 @@ def product_plan(stack: Stack) -> Plan:
             Step("migrations", lambda _: product.migrate(), ("PostgreSQL",)),
             Step("demo world", product.seed, ("Keycloak", "migrations", "Valkey")),
         ],
-        children=lambda: product.children(port),
+        children=lambda: product.children(port, operators),
         ready=ready,
         welcome=lambda screen: welcome(product, screen),
         details={"port": port},

@@ -18,6 +18,7 @@ def welcome(product: Product, screen: Screen) -> None:
         screen.line(
             f"           (not on port {DEFAULT_PORT}, which somebody else had taken)", style="dim"
         )
+    screen.line(f"Operators  {product.platform_url}/graphql (`caretree dev login operator`)")
     screen.line(f"Keycloak   {product.stack.keycloak_url}")
     screen.line("")
     screen.line("Some of the people (`.venv/bin/caretree dev people` lists all):")
@@ -35,8 +36,10 @@ def welcome(product: Product, screen: Screen) -> None:
     )
 
 
-def described(member: cast.Member) -> str:
+def described(member: cast.Member | cast.Operator) -> str:
     """Who somebody is, in half a line."""
+    if isinstance(member, cast.Operator):
+        return f"{member.given_name} {member.family_name}: {member.note}"
     held = ", ".join(
         f"{grant.role} of {grant.path}" + (f" ({grant.period})" if grant.period != "now" else "")
         for grant in member.grants

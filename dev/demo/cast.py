@@ -44,6 +44,23 @@ class Member:
         return fixed(f"practitioner {self.login}") if self.practitioner else None
 
 
+@dataclass(frozen=True)
+class Operator:
+    """Somebody who operates the platform: at no health system, without a grant."""
+
+    login: str
+    given_name: str
+    family_name: str
+    note: str
+
+
+OPERATORS = (
+    Operator(
+        "operator", "Rosa", "Lindqvist", "operates the platform; sees no health system's data"
+    ),
+    Operator("operator.second", "Kofi", "Mensah", "operates the platform; approves what takes two"),
+)
+
 _MERCY = (
     Member("system_admin.mercy", "Grace", "Okafor", (Held("system_admin", "mercy"),)),
     Member("system_viewer.mercy", "Henrik", "Sjögren", (Held("system_viewer", "mercy"),)),
@@ -180,6 +197,11 @@ CAST: tuple[Member, ...] = _MERCY + _LAKESIDE
 def member(login: str) -> Member:
     """The member with this login. Raises KeyError."""
     return _BY_LOGIN[login]
+
+
+def operator(login: str) -> Operator | None:
+    """The operator with this login."""
+    return next((one for one in OPERATORS if one.login == login), None)
 
 
 def of(slug: str) -> tuple[Member, ...]:

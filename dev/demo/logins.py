@@ -3,7 +3,7 @@
 import secrets
 import string
 
-from dev.demo.cast import Member
+from dev.demo.cast import Member, Operator
 from dev.state import State
 from identity.sync import FirstLogin
 
@@ -12,7 +12,7 @@ _SECRET = string.ascii_letters + string.digits
 PASSWORD, TOTP = "password", "totp"
 
 
-def login_of(state: State, member: Member, *, totp: bool) -> FirstLogin:
+def login_of(state: State, member: Member | Operator, *, totp: bool) -> FirstLogin:
     """The member's password, and with `totp` the secret of their authenticator app: drawn once, then the same."""
     password = state.drawn("people", member.login, PASSWORD, draw=_password)
     secret = state.drawn("people", member.login, TOTP, draw=_totp) if totp else None

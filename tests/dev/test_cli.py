@@ -36,7 +36,9 @@ def told(place: Path, *arguments: str) -> Any:
 
 def test_the_cast_is_listed_with_tenants_and_grants(place: Path) -> None:
     listed = {row["login"]: row for row in told(place, "people")}
-    assert set(listed) == {member.login for member in cast.CAST}
+    operators = {one.login for one in cast.OPERATORS}
+    assert set(listed) == {member.login for member in cast.CAST} | operators
+    assert all(listed[login]["tenant"] is None for login in operators)
     assert listed["nurse.elm"]["tenant"] == "mercy"
     assert [(g["role"], g["unit"]) for g in listed["nurse.elm"]["grants"]] == [
         ("nurse", "mercy/north/elm"),
@@ -68,7 +70,11 @@ def test_what_runs_is_told_stopped_and_removed(stack: Stack) -> None:
 
 
 def test_a_login_that_cannot_be_is_a_sentence(place: Path) -> None:
-    for person, words in (("nobody.at-all", "dev people"), ("nurse.oak", "make up")):
+    for person, words in (
+        ("nobody.at-all", "dev people"),
+        ("nurse.oak", "make up"),
+        ("operator", "make up"),
+    ):
         ended = caretree(place, "login", person)
         assert (ended.returncode, ended.stdout) == (1, "")
         assert words in ended.stderr
@@ -103,12 +109,14 @@ def test_the_servers_get_no_more_than_they_need(
     monkeypatch.setenv("KEYCLOAK_ADMIN_CLIENT_SECRET", "word")
     stack.start_postgres()
     stack.start_valkey()
-    children = Product(stack).children(8000)
+    children = Product(stack).children(8000, 8100)
     for name in ("api", "worker"):
         assert not {"CARETREE_OWNER_DATABASE_URL", "CARETREE_PLATFORM_DATABASE_URL"} & set(
             children[name][1]
         )
     assert "CARETREE_KEYCLOAK_ADMIN_CLIENT_SECRET" not in children["api"][1]
+    databases = {name for name in children["platform"][1] if name.endswith("DATABASE_URL")}
+    assert databases == {"CARETREE_PLATFORM_DATABASE_URL"}
 
 
 def test_settings_of_the_stack_itself_do_not_reach_the_product(
