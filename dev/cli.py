@@ -256,12 +256,17 @@ def live(
     inside: Annotated[
         int, typer.Option(min=0, help="Of each way inside Keycloak; 0 leaves Keycloak out.")
     ] = 200,
+    away: Annotated[
+        int,
+        typer.Option(min=0, help="Instead: stop and kill Keycloak, for so many seconds each."),
+    ] = 0,
 ) -> None:
     """Measure how soon changes are told and cuts are felt, with two servers; fails where a bar is missed."""
+    from dev.live.away import command as outages
     from dev.live.main import command
 
     with _sentences():
-        raise typer.Exit(command(trials, followers, within=inside))
+        raise typer.Exit(outages(away) if away else command(trials, followers, within=inside))
 
 
 @app.command(hidden=True)

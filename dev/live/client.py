@@ -78,9 +78,12 @@ async def refused(port: int, token: str, asked: asyncio.Event, each: float = EAC
 
 
 async def cut_off(
-    ports: Sequence[int], token: str, cut: Callable[[], Awaitable[None]], each: float = EACH
+    ports: Sequence[int], token: str, cut: Callable[[], Awaitable[float]], each: float = EACH
 ) -> float:
-    """Cut somebody off who follows and asks at all servers; seconds until none tells or shows them anything."""
+    """Cut somebody off who follows and asks at all servers; seconds until none tells or shows them anything.
+
+    `cut` answers when it began.
+    """
     followers = [Follower(port, token, lambda _: None) for port in ports]
     streams = [asyncio.ensure_future(follower.follow()) for follower in followers]
     shown = [asyncio.Event() for _ in ports]
@@ -99,10 +102,16 @@ async def cut_off(
             if effect.done():
                 effect.result()
         await begins
-        begun = time.perf_counter()
-        await cut()
+        begun = await cut()
         ended = await asyncio.gather(*effects)
     return float(max(ended) - begun)
+
+
+async def timed(cut: Awaitable[None]) -> float:
+    """Carry out a cut; when it began."""
+    begun = time.perf_counter()
+    await cut
+    return begun
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:

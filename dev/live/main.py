@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dev.databases import DatabaseUrls, kept_passwords, prepare
 from dev.live import inside
-from dev.live.client import Follower, cut_off
+from dev.live.client import Follower, cut_off, timed
 from dev.live.cuts import WAYS, Target, mend
 from dev.live.stage import CLINIC, TENANT, VISIT, Stage, staged
 from dev.servers import Stack
@@ -54,7 +54,7 @@ class Found:
 
 def bar_of(way: str) -> float:
     """Seconds in which this way has to be felt."""
-    return inside.BAR if way in inside.WAYS else BAR
+    return inside.BAR if way in inside.NAMES else BAR
 
 
 def command(
@@ -159,7 +159,7 @@ async def trial(stage: Stage, cell: AsyncEngine, way: str, target: Target) -> fl
     """Cut somebody off who follows and asks at both servers; seconds until neither tells or shows them anything."""
     sid, token = stage.login(target.person)
     target = Target(stage, cell, target.person, sid)
-    found = await cut_off(stage.ports, token, lambda: WAYS[way](target))
+    found = await cut_off(stage.ports, token, lambda: timed(WAYS[way](target)))
     if way == "tenant suspended":
         await mend(cell)
     return found

@@ -85,7 +85,7 @@ def staged(urls: DatabaseUrls, folder: Path, people: int) -> Iterator[Stage]:
         furnish(owner, TENANT, root, {one: str(one) for one in ids})
     with issuing() as issuer, ExitStack() as servers:
         issuer.enter(urls.owner)
-        ports = [servers.enter_context(served(urls, folder, n)) for n in range(SERVERS)]
+        ports = [servers.enter_context(served(urls, folder, n))[0] for n in range(SERVERS)]
         stage = Stage(urls, issuer, ports, ids)
         for port in ports:
             wait_for(port)
@@ -118,20 +118,20 @@ def furnish(
 
 
 @contextmanager
-def served(urls: DatabaseUrls, folder: Path, number: int) -> Iterator[int]:
-    """A server as `caretree serve` starts it; its port."""
+def served(urls: DatabaseUrls, folder: Path, number: int) -> Iterator[tuple[int, int]]:
+    """A server as `caretree serve` starts it; its port and its process."""
     port = choose()
     settings = {
         "CARETREE_DATABASE_URL": urls.app,
         "CARETREE_KEY_FILE": str(folder / "live-keys"),
     }
-    with running(folder / f"live-{number}.log", settings, "serve", "--port", str(port)):
-        yield port
+    with running(folder / f"live-{number}.log", settings, "serve", "--port", str(port)) as pid:
+        yield port, pid
 
 
 @contextmanager
-def running(log_file: Path, settings: dict[str, str], *command: str) -> Iterator[None]:
-    """A process of the product with these settings alone."""
+def running(log_file: Path, settings: dict[str, str], *command: str) -> Iterator[int]:
+    """A process of the product with these settings alone; its id."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("CARETREE_")}
     with log_file.open("wb") as log:
         process = subprocess.Popen(
@@ -142,7 +142,7 @@ def running(log_file: Path, settings: dict[str, str], *command: str) -> Iterator
             start_new_session=True,
         )
         try:
-            yield
+            yield process.pid
         finally:
             process.send_signal(signal.SIGTERM)
             try:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 _END = b"\r\n\r\n"
@@ -13,13 +13,17 @@ _END = b"\r\n\r\n"
 class Cutting:
     """`url` leads to the server. `lose`: a method and the end of a path whose answers are lost, though it did its work.
 
-    `down`: nobody answers at all. `lost` counts the answers that were thrown away.
+    `down`: nobody answers at all. While `free` is not set everybody waits. `lost` counts the answers that were thrown away.
     """
 
     url: str
     lose: tuple[str, str] | None = None
     down: bool = False
     lost: int = 0
+    free: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.free.set()
 
     async def serve(
         self, server: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -36,6 +40,7 @@ class Cutting:
         self, server: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         head = await reader.readuntil(_END)
+        await self.free.wait()
         if self.down:
             return
         lines = head[: -len(_END)].split(b"\r\n")
@@ -68,3 +73,4 @@ async def cutting(server: str) -> AsyncIterator[Cutting]:
         yield made
     finally:
         listener.close()
+        made.free.set()

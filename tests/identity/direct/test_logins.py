@@ -298,6 +298,27 @@ async def test_who_proves_who_they_are_anew_and_where_a_session_ends_earlier(hal
     assert urlsplit(hall.it.asked[-1].destination).path == "/sso"
 
 
+async def test_a_token_lasts_no_longer_than_its_session(hall: Hall) -> None:
+    await hall.open()
+    tokens, _ = await hall.come()
+    ends = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=60)
+    await hall.house.execute(update(DirectSession).values(ends_at=ends))
+    renewed = (await hall.refreshed(tokens["refresh_token"])).json()["access_token"]
+    token = await hall.loader.tokens.verify(renewed)
+    assert token.expires_at == int(ends.timestamp())
+
+
+async def test_a_provider_behind_the_broker_is_not_spoken_with(hall: Hall) -> None:
+    await hall.open()
+    form = await hall.answered()
+    await hall.house.execute(
+        update(IdentityProvider).where(IdentityProvider.id == hall.provider_id).values(direct=False)
+    )
+    assert (await hall.begin()).status_code == 404
+    assert (await hall.brought(form)).status_code == 404
+    assert (await hall.http.get(f"{hall.at}/metadata")).status_code == 404
+
+
 async def test_a_portal_learns_where_a_domain_logs_in(hall: Hall) -> None:
     name = f"d{hall.tenant_id.hex}.example"
     listed = {"domain": name, "tenant_id": hall.tenant_id, "direct": True}

@@ -11,7 +11,7 @@ from domain.direct_logins import DirectSession, SamlRequest
 from domain.identity_providers import IdentityProvider
 from domain.people import RevokedSession
 from identity.errors import NotAdmitted
-from identity.saml.messages import logout_request
+from identity.saml.messages import logout_request, logout_response, redirect
 from identity.saml.parties import ServiceProvider
 from tests.identity.direct.conftest import CALLBACK, HOME, Hall
 from tests.identity.py_provider import query_of
@@ -110,6 +110,13 @@ async def test_an_answer_to_a_login_ends_no_logout_and_the_other_way_round(hall:
     asked = query_of(answer.headers["location"])
     assert (await hall.brought({**form, "RelayState": asked["RelayState"]})).status_code == 400
     assert await hall.rows(SamlRequest, id=request.id)
+    # An answer to a logout that names the login which waits: it still waits.
+    it = ServiceProvider(hall.it.entity_id, "", "")
+    to, mine = f"{hall.at}/slo", f"_{request.id.hex}"
+    message = logout_response(it, to, "_their-2", mine, hall.agent.now)
+    sent = await hall.http.get(redirect(to, "SAMLResponse", message, hall.it.signs.key))
+    assert sent.json() == {"error": "SAML_REFUSED", "reason": "request"}
+    assert (await hall.brought(form)).status_code == 303
 
 
 async def test_a_provider_that_takes_no_logouts_and_asks_for_them_by_post(hall: Hall) -> None:
