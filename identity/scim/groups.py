@@ -33,7 +33,7 @@ from domain.plain_text import line
 from identity.scim.kinds import GROUP_KIND, GROUPS, MEMBERS, USERS
 from identity.scim.reading import Found, as_id, etag, related, resource, row_of
 from identity.scim.refusals import refused
-from identity.scim.roles import follow, users_within
+from identity.scim.roles import are_ruled, follow, users_within
 from identity.scim.units import by_session
 from identity.scim.users import document, key
 
@@ -55,8 +55,8 @@ class Changed:
     moved: frozenset[uuid.UUID]
 
 
-async def create(session: AsyncSession, agent: Agent, made: Any) -> tuple[Found, Changed]:
-    """Make a group. Raises UniquenessException, InvalidValueException."""
+async def create(session: AsyncSession, agent: Agent, made: Any, members: Iterable[str]) -> Changed:
+    """Make a group of these members, by their ids. Raises UniquenessException, InvalidValueException."""
     group_id = new_id()
     values = _columns(made)
     await _must_be_free(session, agent, group_id, values["display_key"])
@@ -64,10 +64,10 @@ async def create(session: AsyncSession, agent: Agent, made: Any) -> tuple[Found,
     stamps = {"created_at": agent.now, "updated_at": agent.now}
     new = insert(GROUPS).values(**key_, **values, **stamps).returning(*GROUPS.c)
     row = (await session.execute(new)).one()
-    moved = await _add(session, agent, group_id, _said(m.value for m in made.members or []))
-    await follow(session, agent, await users_within(session, agent.tenant_id, moved))
-    entries = await related(by_session(session), agent.tenant_id, GROUP_KIND, [group_id])
-    return resource(GROUP_KIND, row, entries.get(group_id)), Changed(row, frozenset(moved))
+    moved = await _add(session, agent, group_id, _said(members))
+    if moved and await are_ruled(session, agent, group_id, row.display_name, row.external_id):
+        await follow(session, agent, await users_within(session, agent.tenant_id, moved))
+    return Changed(row, frozenset(moved))
 
 
 async def replace(
@@ -144,7 +144,9 @@ async def _change(
         row = (await session.execute(new.returning(*GROUPS.c))).one()
     renamed = told.keys() & {"display_name", "external_id"}
     concerned: set[uuid.UUID] = moved | ({before.id} if renamed else set())
-    await follow(session, agent, await users_within(session, agent.tenant_id, concerned))
+    names = [name for group in (before, row) for name in (group.display_name, group.external_id)]
+    if concerned and await are_ruled(session, agent, before.id, *names):
+        await follow(session, agent, await users_within(session, agent.tenant_id, concerned))
     return Changed(row, frozenset(moved))
 
 

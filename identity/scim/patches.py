@@ -61,6 +61,11 @@ def whole(name: str | None, external_id: str | None, members: Any) -> list[Step]
     ]
 
 
+def members_of(listed: Any) -> tuple[str, ...]:
+    """The ids of members in a body. Raises InvalidValueException."""
+    return _members("add", listed or []).ids
+
+
 def _steps(operation: Any) -> list[Step]:
     op = operation.get("op") if isinstance(operation, dict) else None
     if op not in _OPS:

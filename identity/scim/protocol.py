@@ -31,7 +31,7 @@ from identity.scim import dialects, reading
 from identity.scim.filters import check_size
 from identity.scim.groups import Step
 from identity.scim.kinds import KINDS
-from identity.scim.patches import steps_of, whole
+from identity.scim.patches import members_of, steps_of, whole
 from identity.scim.refusals import body_of, invalid, refusal, refused
 from identity.scim.schemas import MAX_MEMBERS, PROVIDER
 from identity.scim.storage import Directory
@@ -180,6 +180,34 @@ class Exchange(AsyncScimHandler):
 
     storage: Directory
 
+    async def create(self, request: ScimRequest) -> ScimResponse:
+        """Make a resource; a group without models of its members, of whom there may be ten thousand."""
+        with self.service.provider:
+            target = self.service.route(request, Operation.create)
+            resource_type = self.service.resource_type_at(cast(str, target.endpoint))
+            if resource_type.name != "Group":
+                return await super().create(request)
+            self.service.authorize(request, target, resource_type)
+            listed, rest = self._apart(request)
+            made = self.service.read_creation(resource_type, rest, request.header("Content-Type"))
+            directory = self.storage
+            async with directory.operation():
+                group_id = await directory.create_group(made, members_of(listed))
+            told, version = await reading.plain_one(
+                by_session(directory.session), directory.agent.tenant_id, KINDS["Group"],
+                str(group_id), True, request.base_url,
+            )  # fmt: skip
+            location = told["meta"]["location"]
+            headers = {"Content-Location": location, "ETag": version, "Location": location}
+            return ScimResponse(HTTPStatus.CREATED, told, headers)
+
+    def _apart(self, request: ScimRequest) -> tuple[Any, bytes]:
+        """The members in a body, and the rest of it. Raises SCIMException."""
+        body = self.service.decode_body(request.body, request.header("Content-Type"))
+        named = [name for name in body if name.lower() == "members"]
+        listed = [body.pop(name) for name in named]
+        return next(iter(listed), None), orjson.dumps(body)
+
     async def patch(self, request: ScimRequest) -> ScimResponse:
         """Change a resource; a group without reading who is in it, answered by 204 (section 3.5.2)."""
         with self.service.provider:
@@ -206,11 +234,8 @@ class Exchange(AsyncScimHandler):
             self.service.authorize(request, target, resource_type)
             asked = self.service.read_response_parameters(resource_type, request.query)
             kind, content_type = KINDS["Group"], request.header("Content-Type")
-            body = self.service.decode_body(request.body, content_type)
-            named = {name: said for name, said in body.items() if name.lower() == "members"}
-            rest = orjson.dumps({name: said for name, said in body.items() if name not in named})
+            listed, rest = self._apart(request)
             made: Any = self.service.read_replacement(resource_type, rest, content_type)
-            listed = next(iter(named.values()), None)
             steps = whole(made.display_name, made.external_id, listed)
             group_id, directory = target.resource_id or "", self.storage
             async with directory.operation():
@@ -222,7 +247,7 @@ class Exchange(AsyncScimHandler):
                 by_session(directory.session), directory.agent.tenant_id, kind, group_id,
                 reading.keeps(asked, kind.relation), request.base_url,
             )  # fmt: skip
-            return ScimResponse(HTTPStatus.OK, told, {"ETag": version})
+            return ScimResponse(HTTPStatus.OK, reading.projected(told, asked), {"ETag": version})
 
     async def _steps(self, group_id: str, steps: list[Step], conditions: Conditions) -> str:
         changed = await self.storage.patch_group(

@@ -35,7 +35,7 @@ def etag(version: int) -> str:
     return f'W/"{version}"'
 
 
-def present(kind: Kind, tenant_id: uuid.UUID) -> tuple[ColumnElement[bool], ...]:
+def present(kind: Kind, tenant_id: Any) -> tuple[ColumnElement[bool], ...]:
     """Rows of the health system that the directory sees."""
     return kind.table.c.tenant_id == tenant_id, kind.table.c.deleted_at.is_(None)
 
@@ -79,15 +79,18 @@ async def related(
     """Who is in these groups, or which groups these users are in: one statement for all."""
     if not ids:
         return {}
-    (rows,) = await ask(_relations(tenant_id, kind, ids))
-    return _entries(kind, rows)
+    (rows,) = await ask(relations(tenant_id, kind, ids))
+    return entries_of(kind, rows)
 
 
-def _relations(tenant_id: uuid.UUID, kind: Kind, ids: Sequence[Any]) -> Select[Any]:
+def relations(tenant_id: Any, kind: Kind, ids: Sequence[Any] | Select[Any]) -> Select[Any]:
+    """Who is in these groups, or which groups these users are in; by their ids, or by who finds them."""
+    of = MEMBERS.c.group_id if kind is GROUP_KIND else MEMBERS.c.member_id
+    among = of.in_(ids) if isinstance(ids, Select) else of == any_of(ids)
     if kind is GROUP_KIND:
         return (
             select(MEMBERS.c.group_id, MEMBERS.c.member_id, MEMBERS.c.user_id)
-            .where(MEMBERS.c.tenant_id == tenant_id, MEMBERS.c.group_id == any_of(ids))
+            .where(MEMBERS.c.tenant_id == tenant_id, among)
             .order_by(MEMBERS.c.member_id)
         )
     return (
@@ -99,13 +102,14 @@ def _relations(tenant_id: uuid.UUID, kind: Kind, ids: Sequence[Any]) -> Select[A
         .where(
             MEMBERS.c.tenant_id == tenant_id,
             GROUPS.c.tenant_id == tenant_id,
-            MEMBERS.c.member_id == any_of(ids),
+            among,
         )
         .order_by(GROUPS.c.id)
     )
 
 
-def _entries(kind: Kind, rows: Sequence[Any]) -> dict[Any, list[dict[str, Any]]]:
+def entries_of(kind: Kind, rows: Sequence[Any]) -> dict[Any, list[dict[str, Any]]]:
+    """What `relations` found, as attributes have it, by whose it is."""
     out: dict[Any, list[dict[str, Any]]] = {}
     for row in rows:
         if kind is GROUP_KIND:
@@ -135,10 +139,18 @@ def resource(kind: Kind, row: Row[Any], entries: list[dict[str, Any]] | None) ->
     return made
 
 
+_NAMED = {
+    **{name.lower(): name for name in ("schemas", "id", "externalId", "displayName", "meta")},
+    **{f"members{part}".lower(): f"members{part}" for part in ("", ".value", ".type", ".$ref")},
+}
+"""What of a group may be asked for without models."""
+
+
 def is_plain(asked: Any, kind: Kind) -> bool:
-    """Whether a response has all attributes, but perhaps for the one that is rows: it needs no models."""
+    """Whether a response needs no models: it has all attributes, but perhaps for the one that is rows; or a group's few."""
     if asked.attributes:
-        return False
+        named = {str(path).lower() for path in asked.attributes}
+        return kind is GROUP_KIND and not asked.excluded_attributes and named <= _NAMED.keys()
     excluded = {str(p).lower().rsplit(":", 1)[-1] for p in asked.excluded_attributes or ()}
     return excluded <= {kind.relation}
 
@@ -160,6 +172,18 @@ def plain(kind: Kind, row: Any, entries: list[dict[str, Any]] | None, base: str)
     return told
 
 
+def projected(told: dict[str, Any], asked: Any) -> dict[str, Any]:
+    """Of a group the attributes that are asked for, and those that are always told (RFC 7643, section 7)."""
+    if not asked.attributes:
+        return told
+    named = {_NAMED[str(path).lower()] for path in asked.attributes}
+    out = {name: said for name, said in told.items() if name in named | {"schemas", "id"}}
+    parts = {name.removeprefix("members.") for name in named if name.startswith("members.")}
+    if parts and "members" not in named and "members" in told:
+        out["members"] = [{k: v for k, v in e.items() if k in parts} for e in told["members"]]
+    return out
+
+
 def _instant(moment: dt.datetime | str) -> str:
     text = moment if isinstance(moment, str) else moment.astimezone(dt.UTC).isoformat()
     return text.replace("+00:00", "Z")
@@ -173,14 +197,14 @@ async def plain_one(
     rows, *more = await ask(*_whole(tenant_id, kind, [wanted], whole)) if wanted else [[]]
     if not rows:
         raise missing(kind)
-    entries = _entries(kind, more[0]).get(rows[0].id) if more else None
+    entries = entries_of(kind, more[0]).get(rows[0].id) if more else None
     return plain(kind, rows[0], entries, base), etag(rows[0].version)
 
 
 def _whole(tenant_id: uuid.UUID, kind: Kind, ids: Sequence[Any], whole: bool) -> list[Select[Any]]:
     """Rows of these ids, and what is rows of them."""
     found = select(*kind.table.c).where(*present(kind, tenant_id), kind.table.c.id == any_of(ids))
-    return [found, _relations(tenant_id, kind, ids)] if whole else [found]
+    return [found, relations(tenant_id, kind, ids)] if whole else [found]
 
 
 async def read(
@@ -208,8 +232,11 @@ async def several(
         if not ids:
             continue
         found, *more = await ask(*_whole(tenant_id, kind, ids, keeps(asked, kind.relation)))
-        entries = _entries(kind, more[0]) if more else {}
+        entries = entries_of(kind, more[0]) if more else {}
         for row in found:
             of = entries.get(row.id)
-            out[row.id] = resource(kind, row, of) if base is None else plain(kind, row, of, base)
+            if base is None:
+                out[row.id] = resource(kind, row, of)
+            else:
+                out[row.id] = projected(plain(kind, row, of, base), asked)
     return out

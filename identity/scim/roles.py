@@ -1,6 +1,6 @@
 """Roles that follow from groups and attributes that a directory pushes, by the rules of `identity/role_mappings.py`.
 
-However many memberships a request moves, what follows from them is a handful of statements.
+However many memberships a request moves, what follows from them is a handful of statements for each 2,500 people.
 """
 
 import uuid
@@ -24,6 +24,8 @@ from identity.scim.kinds import GROUPS, MEMBERS, USERS
 from identity.scim.schemas import CLINICAL, ENTERPRISE
 
 DIRECTORY = Source(SCIM)
+AT_ONCE = 2_500
+"""So many people's roles are worked out together."""
 _OFFICES: dict[str, type[Invalid]] = {e.code: e for e in (LastAdministrator, LastPrivacyOfficer)}
 
 
@@ -57,16 +59,44 @@ async def follow_new(
         await follow(session, agent, [person_id])
 
 
+async def are_ruled(
+    session: AsyncSession, agent: Agent, group_id: uuid.UUID, *names: str | None
+) -> bool:
+    """Whether a rule asks for a group, by these names, or for one that it is in: else nobody's roles follow from it.
+
+    Holds the rules.
+    """
+    await hold_rules(session, agent, DIRECTORY)
+    compared = (RoleMapping.id, RoleMapping.attribute, RoleMapping.match, RoleMapping.value)
+    rules: Any = await session.execute(
+        select(*compared).where(*in_force(agent, DIRECTORY), RoleMapping.attribute == "groups")
+    )
+    matching = Matching(rules.all())
+    if not matching.rules:
+        return False
+    said = set(filter(None, names))
+    for _, name, external_id in await session.execute(_groups_of(agent.tenant_id, [group_id])):
+        said.update(filter(None, (name, external_id)))
+    return bool(matching.of({"groups": frozenset(said)}))
+
+
 async def bring(
     session: AsyncSession, agent: Agent, people: Iterable[uuid.UUID]
 ) -> dict[uuid.UUID, Applied]:
-    """As `follow`, but the last of an office stays without an error."""
-    concerned = await concern(session, agent, DIRECTORY, people)
-    if concerned is None:
-        return {}
-    looked_at = {rule.attribute for rule in concerned.rules}
-    said = await values_of(session, agent.tenant_id, concerned.people, looked_at)
-    return await apply_mappings(session, agent, concerned, said)
+    """As `follow`, but the last of an office stays without an error.
+
+    Some at a time, in the order in which all lock people: what is known of ten thousand at once is 60 MiB.
+    """
+    everybody, done = sorted(set(people)), dict[uuid.UUID, Applied]()
+    for first in range(0, len(everybody), AT_ONCE):
+        some = everybody[first : first + AT_ONCE]
+        concerned = await concern(session, agent, DIRECTORY, some)
+        if concerned is None:
+            continue
+        looked_at = {rule.attribute for rule in concerned.rules}
+        said = await values_of(session, agent.tenant_id, some, looked_at)
+        done |= await apply_mappings(session, agent, concerned, said)
+    return done
 
 
 async def values_of(

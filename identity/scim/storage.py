@@ -1,6 +1,7 @@
 """The storage of the protocol's core: one health system, one transaction, one directory's word."""
 
 import uuid
+from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
@@ -60,9 +61,9 @@ class Directory(AsyncScimStorage):
             made = await users.create(self.session, self.agent, resource)
             self.note("create_user", reading.as_id(made.id))
             return made
-        group, changed = await groups.create(self.session, self.agent, resource)
-        self.note("create_group", changed.row.id, *sorted(changed.moved))
-        return group
+        named: Any = resource
+        group_id = await self.create_group(resource, (m.value for m in named.members or []))
+        return await self.get(resource_type, str(group_id))
 
     async def update(
         self,
@@ -90,6 +91,13 @@ class Directory(AsyncScimStorage):
             return
         changed = await groups.remove(self.session, self.agent, resource_id, expected_version)
         self.note("delete_group", changed.row.id, *sorted(changed.moved))
+
+    async def create_group(self, made: Any, members: Iterable[Any]) -> uuid.UUID:
+        """Make a group of these members. Raises as `create`."""
+        changed = await groups.create(self.session, self.agent, made, members)
+        self.note("create_group", changed.row.id, *sorted(changed.moved))
+        made_: uuid.UUID = changed.row.id
+        return made_
 
     async def patch_group(
         self, group_id: str, steps: list[groups.Step], check: Any

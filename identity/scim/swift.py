@@ -13,7 +13,7 @@ from scim2_server.routing import Operation, Target
 from scim2_server.storage import SearchPage
 
 from domain.audit import Agent
-from identity.scim import dialects, members, newcomers, reading, searching
+from identity.scim import dialects, lookups, members, newcomers, reading, searching
 from identity.scim.kinds import KINDS, USER_KIND
 from identity.scim.patches import steps_of
 from identity.scim.protocol import Protocol
@@ -64,12 +64,19 @@ class Swift:
         if not service.read_conditions(request).check(version, "GET"):
             return ScimResponse(HTTPStatus.NOT_MODIFIED, None, headers)
         headers["Content-Location"] = body["meta"]["location"]
-        return ScimResponse(HTTPStatus.OK, body, headers)
+        return ScimResponse(HTTPStatus.OK, reading.projected(body, asked), headers)
 
     async def _page(self, request: ScimRequest, target: Target) -> ScimResponse | None:
         service = self.service
         types = service.searched_types(target.endpoint)
         searched = service.authorized_types(request, target, types)
+        if target.operation is Operation.search and len(searched) == 1 == len(types):
+            kind = KINDS[str(searched[0].name)]
+            named = (self.unit, self.agent.tenant_id, kind, request.query, request.base_url)
+            found = await lookups.found(*named)
+            if found is not None:
+                told = {"totalResults": len(found), "startIndex": 1, "itemsPerPage": len(found)}
+                return ScimResponse(HTTPStatus.OK, {"schemas": [LIST], **told, "Resources": found})
         if target.operation is Operation.search:
             asked, position = service.read_search_query(types, request.query)
         else:

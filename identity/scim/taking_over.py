@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
-    BindParameter,
     ScalarSelect,
     Text,
-    Uuid,
     bindparam,
     cast,
     func,
@@ -40,13 +38,13 @@ from domain.model import new_id
 from domain.people import Person
 from domain.scim import ScimUser
 from identity.provisioning import PersonDraft, UserNameTaken, known_as
+from identity.scim.units import TENANT
 from identity.sync import cell_session
 
 COUNTS_FOR = dt.timedelta(days=30)
 """So long an administrator's word waits for the directory's next try."""
 
 
-_TENANT: BindParameter[uuid.UUID] = bindparam("tenant_id", type_=Uuid())
 ASKED = "scim_asked"
 """Where a session keeps what an administrator is to be asked."""
 
@@ -130,8 +128,8 @@ def _proven() -> ScalarSelect[Any]:
             & (IdentityProvider.id == IdentityLink.identity_provider_id),
         )
         .where(
-            IdentityLink.tenant_id == _TENANT,
-            IdentityProvider.tenant_id == _TENANT,
+            IdentityLink.tenant_id == TENANT,
+            IdentityProvider.tenant_id == TENANT,
             IdentityProvider.of_directory,
             IdentityProvider.state == ProviderState.ACTIVE.value,
         )
@@ -149,7 +147,7 @@ def _decided() -> ScalarSelect[Any]:
     return (
         select(HeldAccount.person_id)
         .where(
-            HeldAccount.tenant_id == _TENANT,
+            HeldAccount.tenant_id == TENANT,
             HeldAccount.identity_provider_id.is_(None),
             HeldAccount.subject == bindparam("subject"),
             HeldAccount.state == Decision.LINKED.value,

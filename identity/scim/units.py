@@ -8,11 +8,11 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import orjson
 from scim2_models import InvalidValueException
-from sqlalchemy import Select, func, literal_column, select
+from sqlalchemy import BindParameter, Select, Uuid, bindparam, func, literal_column, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -25,6 +25,8 @@ _kept: OrderedDict[Any, Any] = OrderedDict()
 KEPT = 300
 """So many compiled statements a process keeps."""
 NO_TEXT = "A value has a character that no text has."
+TENANT: BindParameter[uuid.UUID] = bindparam("tenant_id", type_=Uuid())
+"""The health system in what is compiled once."""
 _DIALECT = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call] # SQLAlchemy does not type it
 
 
@@ -38,6 +40,10 @@ class Unit:
     async def rows(self, *wanted: Select[Any]) -> list[Sequence[Any]]:
         """The rows of each statement: ids and instants are text, as JSON has them. Raises DatabaseError."""
         statements = [_statement(statement) for statement in wanted]
+        return await self.told(*statements)
+
+    async def told(self, *statements: Statement) -> list[Sequence[Any]]:
+        """As `rows`, of statements whose rows are JSON. Raises DatabaseError."""
         answers = await self.run(*statements)
         return [
             [SimpleNamespace(**orjson.loads(row[0] or b"{}")) for row in rows] for rows in answers
@@ -50,17 +56,22 @@ class Unit:
 
 
 class Prepared:
-    """A question of which only values change: compiled once, its parameters by name."""
+    """A question of which only values change: compiled once, its parameters by name or by what they are at first."""
 
     def __init__(self, question: Select[Any]) -> None:
         compiled = question.compile(dialect=_DIALECT)
-        self._sql, self._names = str(compiled), compiled.positiontup or ()
-        self._own = compiled.params
+        self._sql, own = str(compiled), compiled.params
+        self._own = [(name, own[name]) for name in compiled.positiontup or ()]
+
+    @classmethod
+    def rows(cls, question: Select[Any]) -> Self:
+        """A question whose rows `Unit.told` reads."""
+        return cls(_as_json(question))
 
     def asked(self, **values: Any) -> Statement:
         """The statement with these values. Raises InvalidValueException for text that cannot be kept."""
-        said = self._own | values
-        return Statement(self._sql, [encoded(said[name]) for name in self._names])
+        said = [values.get(name, values.get(at_first, at_first)) for name, at_first in self._own]
+        return Statement(self._sql, list(map(encoded, said)))
 
 
 def by_session(session: AsyncSession) -> Ask:
@@ -72,10 +83,14 @@ def by_session(session: AsyncSession) -> Ask:
     return rows
 
 
-def _statement(wanted: Select[Any]) -> Statement:
+def _as_json(wanted: Select[Any]) -> Select[Any]:
     """Rows as JSON: what is in a document needs no reading by column."""
     rows = wanted.subquery("r")
-    told = select(func.row_to_json(literal_column("r"))).select_from(rows)
+    return select(func.row_to_json(literal_column("r"))).select_from(rows)
+
+
+def _statement(wanted: Select[Any]) -> Statement:
+    told = _as_json(wanted)
     key = told._generate_cache_key()  # as SQLAlchemy's engines keep what they have compiled
     assert key is not None
     compiled = _kept.get(key.key)

@@ -36,7 +36,7 @@ from identity.scim.refusals import refused
 from identity.scim.roles import follow, follow_new
 from identity.scim.schemas import CLINICAL, ENTERPRISE
 from identity.scim.taking_over import meant, name_taken
-from identity.scim.units import by_session
+from identity.scim.units import TENANT, by_session
 
 _APART = ("id", "meta", "groups", "password")
 """What has a place of its own, or none: a password is not ours to keep."""
@@ -45,7 +45,7 @@ UNIQUE = ("user_name", "external_id", "npi")
 ALIKE = (
     select(USERS.c.id)
     .where(
-        USERS.c.tenant_id == bindparam("tenant_id"),
+        USERS.c.tenant_id == TENANT,
         or_(*(USERS.c[name] == bindparam(name) for name in UNIQUE)),
     )
     .limit(1)
