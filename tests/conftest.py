@@ -1,10 +1,11 @@
 """The ground of all tests: real servers, a migrated database for each worker, no way out but loopback."""
 
+import gc
 import ipaddress
 import os
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -31,6 +32,21 @@ def pytest_configure(config: pytest.Config) -> None:
     for registered in list(config.pluginmanager.get_plugins()):
         if type(registered).__module__.startswith("pytest_alembic"):
             config.pluginmanager.unregister(registered)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays: no round of garbage collection looks through it, now or later.
+
+    Of the time that collecting ten thousand tests took, more than half went into such rounds.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from tests.database import Database
 from tests.identity.browser import Browser
 from tests.identity.conftest import ADMIN_CALLBACK, CALLBACK, PASSWORD, KeycloakServer, World
 from tests.identity.conftest import drop_realm as drop
+from tests.serving import serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.keycloak]
 TOTP = "0123456789abcdefghij"
@@ -95,7 +95,7 @@ def new(slug: str, **values: Any) -> dict[str, Any]:
 
 
 async def served(stack: AsyncExitStack, app: Starlette) -> httpx.AsyncClient:
-    await stack.enter_async_context(app.router.lifespan_context(app))
+    await stack.enter_async_context(serving(app))
     transport = httpx.ASGITransport(app)
     return await stack.enter_async_context(
         httpx.AsyncClient(transport=transport, base_url="http://test")
@@ -106,7 +106,6 @@ async def served(stack: AsyncExitStack, app: Starlette) -> httpx.AsyncClient:
 async def office(
     world: World, database: Database, keycloak: KeycloakServer, tmp_path: Path
 ) -> AsyncIterator[Office]:
-    thresholds = gc.get_threshold()
     entry = await ensure_realm(world.platform, region="test")
     login = FirstLogin(PASSWORD, temporary=False, totp_secret=TOTP)
     for name in ("ops.one", "ops.two"):
@@ -131,8 +130,6 @@ async def office(
         platform = await served(stack, platform_app.create_app(settings))
         api = await served(stack, create_app(settings))
         yield Office(world, platform, api, tokens)
-    gc.unfreeze()
-    gc.set_threshold(*thresholds)
     async with AsyncSession(world.platform.control) as session:
         await drop(world.platform, keycloak.url, entry.realm)
         realms = await session.scalars(select(TenantEntry.realm).where(TenantEntry.slug.like("h%")))

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,11 +17,19 @@ from identity.lifecycle import suspend_tenant
 from identity.operators import ensure_realm
 from identity.realms import TEMPLATE, TEMPLATE_VERSION, representation, template
 from identity.upgrades import OPERATORS, drift_of, repair_of, upgrade_realms
+from tests.database import Database, scratch
 from tests.identity.browser import Browser
 from tests.identity.conftest import CALLBACK, PASSWORD, KeycloakServer, World, drop_realm
 
 BEFORE = TEMPLATE.parent / "before"
 pytestmark = [pytest.mark.anyio]
+
+
+@pytest.fixture(scope="module")
+def database(admin_url: str, template: str, worker_id: str) -> Iterator[Database]:
+    """A registry of its own: every realm is visited, and other tests register hundreds that no server has."""
+    with scratch(admin_url, f"{worker_id}_upgrades", template) as copy:
+        yield copy
 
 
 def older(version: int) -> Json:

@@ -1,5 +1,6 @@
 """Who may carry out which mutation where: done, forbidden or not found, and without a trace unless done."""
 
+import itertools
 import uuid
 
 import pytest
@@ -213,3 +214,20 @@ async def test_ids_of_nothing_and_of_other_kinds_are_not_found(office: Office, c
             )
             assert answer.outcome in expected, (case.mutation, name, other)
     assert office.snapshot() == before
+
+
+def test_a_snapshot_notices_every_write(office: Office) -> None:
+    """What the tests above rely on; also a row in another's stead, and a change that changes nothing."""
+    tenant = office.here.tenant.tenant_id
+    insert = "insert into revoked_session (tenant_id, sid, until) values (%s, 'seen', now())"
+    delete = "delete from revoked_session where tenant_id = %s and sid = 'seen'"
+    touch = "update patient set family_name = family_name where tenant_id = %s"
+    office.here.patient("a")
+    noted = [office.snapshot()]
+    for statements in ((insert,), (delete, insert), (touch,), (delete,)):
+        for statement in statements:
+            office.change(statement, tenant)
+        assert office.snapshot() == office.snapshot()
+        noted.append(office.snapshot())
+    tables = [{t for t in one if one[t] != next_[t]} for one, next_ in itertools.pairwise(noted)]
+    assert tables == [{"revoked_session"}, {"revoked_session"}, {"patient"}, {"revoked_session"}]

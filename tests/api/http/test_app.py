@@ -2,7 +2,7 @@
 
 import base64
 import gc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from api.app import create_app
 from api.settings import Settings, SettingsError, load
 from tests.database import Database
+from tests.serving import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -29,18 +30,9 @@ def settings(database: Database, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def thresholds() -> Iterator[None]:
-    """Starting an application changes how this process collects garbage; the other tests get it back."""
-    before = gc.get_threshold()
-    yield
-    gc.unfreeze()
-    gc.set_threshold(*before)
-
-
-@pytest.fixture
-async def http(settings: Settings, thresholds: None) -> AsyncIterator[httpx.AsyncClient]:
+async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     made = create_app(settings)
-    async with made.router.lifespan_context(made):
+    async with serving(made):
         yield speaking_to(made)
 
 
@@ -68,10 +60,21 @@ async def test_not_ready_before_the_start(settings: Settings) -> None:
     assert (await http.get("/readyz")).status_code == 503
 
 
-async def test_not_ready_without_a_database(settings: Settings, thresholds: None) -> None:
+async def test_what_a_process_loads_at_its_start_is_taken_out_of_garbage_collection(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for name in ("collect", "freeze", "set_threshold"):
+        monkeypatch.setattr(gc, name, lambda *_, name=name: done.append(name))
+    made = create_app(settings)
+    async with made.router.lifespan_context(made):
+        assert done == ["collect", "freeze", "set_threshold"]
+
+
+async def test_not_ready_without_a_database(settings: Settings) -> None:
     gone = SecretStr("postgresql://nobody@127.0.0.1:1/none")
     made = create_app(settings.model_copy(update={"database_url": gone}))
-    async with made.router.lifespan_context(made):
+    async with serving(made):
         http = speaking_to(made)
         assert (await http.get("/readyz")).status_code == 503
         assert (await http.get("/livez")).status_code == 200

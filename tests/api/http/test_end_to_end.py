@@ -1,6 +1,5 @@
 """From a signed token to rows of a real database, through the application as it is served."""
 
-import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from tests import make
 from tests.database import Database
 from tests.identity.forge import KeyServer, served
 from tests.identity.test_actors import House, opened
+from tests.serving import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -58,7 +58,6 @@ async def desk(database: Database, tmp_path: Path) -> AsyncIterator[Desk]:
 @asynccontextmanager
 async def sitting(database: Database, place: Path, **more: Any) -> AsyncIterator[Desk]:
     """The application with these settings."""
-    thresholds = gc.get_threshold()
     settings = Settings(
         database_url=SecretStr(database.app_url),
         key_file=place / "keys.json",
@@ -70,15 +69,13 @@ async def sitting(database: Database, place: Path, **more: Any) -> AsyncIterator
         rows: list[list[Base]] = [make.patient_at(system, clinic) for clinic in clinics]
         make.save(database, *rows[0], *rows[1])
         app = create_app(settings)
-        async with app.router.lifespan_context(app):
+        async with serving(app):
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
                 here, there = rows[0][0], rows[1][0]
                 assert isinstance(here, Patient)
                 assert isinstance(there, Patient)
                 yield Desk(house, http, here, there, keys)
-    gc.unfreeze()
-    gc.set_threshold(*thresholds)
 
 
 async def test_a_nurse_sees_the_patients_of_her_clinic(desk: Desk) -> None:

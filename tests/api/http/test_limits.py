@@ -159,7 +159,6 @@ def test_no_small_document_takes_long(make: Callable[[int], str]) -> None:
         with contextlib.suppress(Problem):
             documents.find(make(n)[: 256 * 1024], None)
         assert time.process_time() - started < 1
-    gc.unfreeze()
 
 
 async def test_a_page_size_in_a_variable_counts() -> None:
