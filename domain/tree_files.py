@@ -9,7 +9,6 @@ any order. Lines before which nothing is missing; what lies above a line's unit 
 that are there already (by their names along the path) stay as they are, so that a table can be given again.
 """
 
-import csv
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,30 +23,16 @@ from domain.errors import Invalid
 from domain.model import new_id
 from domain.organization import Level, OrgUnit, known_zone, raise_tree_version
 from domain.plain_text import name as a_name
+from domain.table_files import Form, Problem, Row, read_rows
 
 LEVELS = (Level.REGION, Level.CLINIC, Level.DEPARTMENT)
-COLUMNS = (*(level.value for level in LEVELS), "zone")
 MOST_LINES = 1000
-MOST_BYTES = 200_000
-MOST_PROBLEMS = 100
-_SEPARATORS = ",;\t"
-_MARK = "\ufeff"
-_LOST = "\ufffd"
-"""What stands for a character that was read in another encoding than it was written in."""
+_PLACES = tuple(level.value for level in LEVELS)
+FORM = Form((*_PLACES, "zone"), _PLACES, MOST_LINES, "units")
 
 
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with a line, from 1 as editors count them; 0 is the file. `code` is stable."""
-
-    line: int
-    code: str
-    message: str
-    column: str | None = None
-
-
-class Unusable(Invalid):
-    """The table cannot be taken; nothing was changed."""
+Path = tuple[tuple[Level, str], ...]
+"""Names from the top, without the health system's own; those between may be left out."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +40,7 @@ class Wanted:
     """A unit that a line names: its path's names from the top, without the health system's own."""
 
     line: int
-    path: tuple[tuple[Level, str], ...]
+    path: Path
     zone: str | None
 
 
@@ -78,84 +63,22 @@ class Node(Protocol):
 
 def read(text: str) -> tuple[list[Wanted], list[Problem]]:
     """The units that a table names, and what is wrong with its lines. Changes nothing, never raises."""
-    if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
-        return [], [Problem(0, "TOO_LARGE", f"A table has at most {MOST_BYTES} bytes.")]
-    if _LOST in text or "\x00" in text:
-        return [], [Problem(0, "NOT_UTF8", "Save the table as UTF-8 and send it again.")]
-    lines = text.removeprefix(_MARK).splitlines()
-    skipped = 0
-    separator = None
-    if lines and lines[0].lower().startswith("sep=") and len(lines[0]) == len("sep=;"):
-        separator, skipped = lines[0][-1], 1
-    rows = csv.reader(lines[skipped:], delimiter=separator or _separator(lines[skipped:]))
-    return _units(rows, skipped)
+    rows, problems = read_rows(text, FORM)
+    found = [_unit(row) for row in rows]
+    wanted = [one for one in found if isinstance(one, Wanted)]
+    return wanted, [*problems, *(one for one in found if isinstance(one, Problem))]
 
 
-def _separator(lines: list[str]) -> str:
-    """The one that the first line has most of."""
-    first = lines[0] if lines else ""
-    return max(_SEPARATORS, key=first.count)
-
-
-def _units(rows: Any, skipped: int) -> tuple[list[Wanted], list[Problem]]:
-    wanted: list[Wanted] = []
-    problems: list[Problem] = []
-    columns: list[str] | None = None
-    try:
-        for cells in rows:
-            line = rows.line_num + skipped
-            if not any(cell.strip() for cell in cells):
-                continue
-            if columns is None:
-                columns = [cell.strip().lower() for cell in cells]
-                problems += _of_columns(columns, line)
-                if problems:
-                    return [], problems
-                continue
-            if len(wanted) + len(problems) >= MOST_LINES:
-                message = f"A table has at most {MOST_LINES} units: give the rest another time."
-                return wanted, [*problems, Problem(line, "TOO_MANY_LINES", message)]
-            found = _unit(dict(zip(columns, cells, strict=False)), line)
-            if len(cells) > len(columns) and any(cell.strip() for cell in cells[len(columns) :]):
-                found = Problem(line, "TOO_MANY_CELLS", "This line has more cells than columns.")
-            if isinstance(found, Problem):
-                problems.append(found)
-            else:
-                wanted.append(found)
-    except csv.Error:
-        line = rows.line_num + skipped
-        return wanted, [*problems, Problem(line, "NO_TABLE", "From here on this is no table.")]
-    if columns is None:
-        problems.append(Problem(0, "EMPTY", "The table is empty."))
-    return wanted, problems
-
-
-def _of_columns(columns: list[str], line: int) -> list[Problem]:
-    said = f"The first line names the columns: some of {', '.join(COLUMNS)}."
-    strange = [c for c in columns if c not in COLUMNS and c]
-    if strange or not set(columns) & {level.value for level in LEVELS}:
-        return [Problem(line, "COLUMN_UNKNOWN", said)]
-    named = [c for c in columns if c]
-    return [Problem(line, "COLUMN_TWICE", said)] if len(named) != len(set(named)) else []
-
-
-def _unit(cells: dict[str, str], line: int) -> Wanted | Problem:
+def _unit(row: Row) -> Wanted | Problem:
     """What a line names, or what is wrong with it by itself."""
-    path = []
-    for level in LEVELS:
-        told = cells.get(level.value, "").strip()
-        if not told:
-            continue
-        try:
-            path.append((level, a_name(told, level.value)))
-        except Invalid as error:
-            return Problem(line, "NAME_INVALID", error.message, level.value)
+    line = row.line
+    path = path_of(row)
+    if isinstance(path, Problem):
+        return path
     if not path:
         return Problem(line, "NO_UNIT", "This line names no unit.")
     last = path[-1][0]
-    if last is Level.DEPARTMENT and Level.CLINIC not in dict(path):
-        return Problem(line, "CLINIC_MISSING", "A department belongs to a clinic.", "clinic")
-    zone = cells.get("zone", "").strip() or None
+    zone = row["zone"] or None
     if zone is not None:
         if last is Level.REGION:
             return Problem(line, "ZONE_OF_REGION", "Only clinics have a time zone.", "zone")
@@ -163,7 +86,23 @@ def _unit(cells: dict[str, str], line: int) -> Wanted | Problem:
             known_zone(zone)
         except Invalid as error:
             return Problem(line, "ZONE_UNKNOWN", error.message, "zone")
-    return Wanted(line, tuple(path), zone)
+    return Wanted(line, path, zone)
+
+
+def path_of(row: Row) -> Path | Problem:
+    """The unit that a line names from the top, or what is wrong with that."""
+    path = []
+    for level in LEVELS:
+        told = row[level.value]
+        if not told:
+            continue
+        try:
+            path.append((level, a_name(told, level.value)))
+        except Invalid as error:
+            return Problem(row.line, "NAME_INVALID", error.message, level.value)
+    if path and path[-1][0] is Level.DEPARTMENT and Level.CLINIC not in dict(path):
+        return Problem(row.line, "CLINIC_MISSING", "A department belongs to a clinic.", "clinic")
+    return tuple(path)
 
 
 @dataclass

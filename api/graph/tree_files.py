@@ -11,10 +11,9 @@ from api.graph.relay import GIVEN, Info, root, value_type
 from api.graph.structure import below
 from api.plan.write import Payload, Work, perform
 from domain.organization import OrgUnit as OrgUnits
+from domain.table_files import MOST_PROBLEMS, Problem
 from domain.tree_files import (
-    MOST_PROBLEMS,
     Plan,
-    Problem,
     add,
     begin,
     levels,
@@ -63,7 +62,12 @@ def told(plan: Plan | None) -> dict[str, Any]:
     """The payload's fields that no row shows."""
     if plan is None:
         return {"made": None, "known": None, "problems": None}
-    problems = [
+    return {"made": len(plan.new), "known": plan.known, "problems": told_problems(plan.problems)}
+
+
+def told_problems(found: list[Problem]) -> list[dict[str, Any]]:
+    """The first of them by line, as the answer has them."""
+    return [
         {
             "__typename": "TableProblem",
             "line": problem.line,
@@ -71,9 +75,8 @@ def told(plan: Plan | None) -> dict[str, Any]:
             "message": problem.message,
             "column": problem.column,
         }
-        for problem in sorted(plan.problems, key=lambda p: p.line)[:MOST_PROBLEMS]
+        for problem in sorted(found, key=lambda p: p.line)[:MOST_PROBLEMS]
     ]
-    return {"made": len(plan.new), "known": plan.known, "problems": problems}
 
 
 async def looked_at(work: Work, table: str) -> Plan:

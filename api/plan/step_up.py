@@ -41,6 +41,7 @@ BY_MUTATION: Mapping[str, Sensitive] = MappingProxyType(
     {
         "createPerson": administration,
         "giveGrant": administration,
+        "importPeople": always,
         "extendGrant": always,
         "requestGrant": always,
         "approveGrant": always,

@@ -279,6 +279,12 @@ async def test_a_link_gives_the_right_to_what_it_says_and_to_no_patient(office: 
     add = 'mutation { createPerson(input: {userName: "nils", givenName: "Nils", familyName: "New"}) { person { id } } }'
     assert await may(office, people, add)
     assert not await may(office, tree, add.replace("nils", "nora"))
+    table = "mutation($t: String!) { importPeople(input: {table: $t, dryRun: false}) { orgUnit { id } made given } }"
+    lines = "login,given_name,family_name,role\ntable.one,Tilda,One,regional_director\n"
+    assert await may(office, people, table, t=lines)
+    assert not await may(office, tree, table, t=lines.replace("table.one", "table.two"))
+    admins = lines.replace("table.one", "table.two").replace("regional_director", "system_admin")
+    assert not await may(office, people, table, t=admins)
     give = "mutation($p: ID!, $r: String!, $u: ID!) { giveGrant(input: {person: $p, role: $r, unit: $u}) { grant { id } } }"
     async with cell_session(office.world.platform.cell, made.tenant_id) as session:
         query = select(Person.id).where(Person.user_name == "nils")

@@ -347,6 +347,7 @@ OBJECTS = {
     "unassignResource": "resource",
     "createOrgUnit": "orgUnit",
     "importOrganization": "orgUnit",
+    "importPeople": "orgUnit",
     "renameOrgUnit": "orgUnit",
     "moveClinic": "orgUnit",
     "closeOrgUnit": "orgUnit",
