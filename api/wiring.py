@@ -22,6 +22,7 @@ from domain.key_providers import FileKeyProvider
 from domain.pipeline import Limits, Pipeline
 from domain.sealing import Keyring, SecretSealer
 from identity.actors import ActorLoader
+from identity.announced_keys import announced
 from identity.arrivals import Arrivals
 from identity.direct.keys import own_key_set
 from identity.direct.logins import Desk
@@ -76,6 +77,12 @@ class Wiring:
         )
 
 
+def _keys(client: httpx.AsyncClient, registry: Registry, cell: AsyncEngine) -> KeyCache:
+    """Issuers' keys: of realms, of our own issuers, and what the worker tells of a rotation."""
+    own, told = partial(own_key_set, cell), partial(announced, registry, cell)
+    return KeyCache(client, own=own, announced=told)
+
+
 @asynccontextmanager
 async def wired(settings: Settings) -> AsyncIterator[Wiring]:
     """Open everything, and close it in the opposite order. Raises SettingsError for what is not set."""
@@ -97,7 +104,7 @@ async def wired(settings: Settings) -> AsyncIterator[Wiring]:
         working: set[asyncio.Task[None]] = set()
         try:
             registry = Registry(control, public := settings.public_url)
-            tokens = Tokens(registry, KeyCache(client, own=partial(own_key_set, cell)))
+            tokens = Tokens(registry, _keys(client, registry, cell))
             arrive, setup = Arrivals(cell, client).arrive, SetupTokens(registry, cell).verify
             actors = ActorLoader(tokens, pipeline, arrive=arrive, setup=setup)
             provider = FileKeyProvider(Path(key_file))

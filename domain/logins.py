@@ -33,12 +33,17 @@ class LoginSession(Identified):
 
 
 class RealmCursor(Base):
-    """Until when, by Keycloak's clock, the events of a health system's realm were read and followed."""
+    """Until when, by Keycloak's clock, the events of a health system's realm were read and followed.
+
+    `keys`: the JWK set that it signed with at `keys_at`, when its events had last told of a change.
+    """
 
     __tablename__ = "realm_cursor"
     __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),)
 
     read_until: Mapped[dt.datetime]
+    keys: Mapped[str | None]
+    keys_at: Mapped[dt.datetime | None]
 
 
 class LogoutToken(Base):

@@ -26,6 +26,7 @@ from domain.audit import Agent, record
 from domain.logins import RealmCursor
 from domain.people import Person, touch
 from identity.administrators import LastAdministrator
+from identity.announced_keys import announce, key_set_of
 from identity.deferral import defer_end_sessions, defer_sync
 from identity.keycloak import Json, Realm
 from identity.keycloak_failures import Denied, NotFound
@@ -46,8 +47,10 @@ KEPT_EVERY = 60_000
 PAGE = 100
 OF_ADMINISTRATORS: Mapping[str, Any] = {
     "operationTypes": ["UPDATE", "DELETE", "ACTION"],
-    "resourceTypes": ["USER", "USER_SESSION", "REALM", "CLIENT"],
+    "resourceTypes": ["USER", "USER_SESSION", "REALM", "CLIENT", "COMPONENT"],
 }
+MADE: Mapping[str, Any] = {"operationTypes": ["CREATE", *OF_ADMINISTRATORS["operationTypes"]]}
+"""With what was made there: keys. A directory has many users made, so not every look asks for these."""
 OF_USERS: Mapping[str, Any] = {"type": ["LOGOUT", "USER_DISABLED_BY_PERMANENT_LOCKOUT"]}
 
 
@@ -61,11 +64,12 @@ class Kind(Enum):
     EVERYBODY = auto()
     REALM = auto()
     CLIENT = auto()
+    KEYS = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that may end access. `what`: an id of a session, user or client; `at`: milliseconds since 1970, Keycloak's."""
+    """Something that may end access, or a change of keys. `what`: an id of a session, user or client; `at`: milliseconds since 1970, Keycloak's."""
 
     id: str
     at: int
@@ -97,6 +101,8 @@ def of_administrator(said: Json) -> Event | None:
             found = Kind.REALM, ""
         case "CLIENT", "UPDATE" | "DELETE", ["clients", client]:
             found = Kind.CLIENT, client
+        case "COMPONENT", _, ["components", _]:
+            found = Kind.KEYS, ""
     return Event(said["id"], said["time"], *found) if found else None
 
 
@@ -119,6 +125,7 @@ async def follow(
     """End here what has ended there. Safe to repeat. Raises KeycloakFailure and what the database raises."""
     agent = Agent(tenant_id=tenant_id, now=datetime.now(UTC))
     user = await _user(realm, event.what) if event.kind is Kind.USER else None
+    keys = await key_set_of(realm) if event.kind is Kind.KEYS else ""
     everybody = await _everybodys_end(realm, console, event)
     async with cell_session(cell, tenant_id) as session:
         match event.kind:
@@ -132,6 +139,9 @@ async def follow(
                     await _end_there(session, agent, event.what)
             case Kind.USER:
                 await _as_the_user(session, agent, event, user)
+            case Kind.KEYS:
+                until = datetime.fromtimestamp((event.at - MARGIN) / 1000, UTC)
+                await announce(session, tenant_id, keys, until)
             case _ if everybody:
                 await _everybody(session, agent, everybody)
 
@@ -290,9 +300,10 @@ class Reader:
 
     async def _happened(self, realm: Realm, since: int, whole: bool) -> list[Event]:
         """Of a user who was changed ten times the last event: it is looked at as it is now."""
+        kinds = {**OF_ADMINISTRATORS, **(MADE if whole else {})}
         found = [
             event
-            async for said in realm.events("admin-events", since, PAGE, OF_ADMINISTRATORS)
+            async for said in realm.events("admin-events", since, PAGE, kinds)
             if (said.get("authDetails") or {}).get("userId") != self._own
             and (event := of_administrator(said)) is not None
         ]
@@ -321,10 +332,10 @@ class Reader:
 
 
 def _last_of_each(events: Iterator[Event]) -> Iterator[Event]:
-    users: dict[str, Event] = {}
+    last: dict[tuple[Kind, str], Event] = {}
     for event in events:
-        if event.kind is Kind.USER:
-            users[event.what] = event
+        if event.kind in (Kind.USER, Kind.KEYS):
+            last[event.kind, event.what] = event
         else:
             yield event
-    yield from users.values()
+    yield from last.values()

@@ -62,6 +62,7 @@ class Registry:
         self._by_direct: dict[str, Entry] = {}
         self._by_slug: dict[str, Entry] = {}
         self._by_id: dict[UUID, Entry] = {}
+        self._by_keys: dict[str, Entry] = {}
 
     async def issuer(self, text: str) -> Issuer | None:
         """The issuer of exactly this text, if its health system is active. Raises IdentityUnavailable."""
@@ -77,6 +78,10 @@ class Registry:
     async def by_id(self, tenant_id: UUID) -> Entry | None:
         """A health system in whatever state. Raises IdentityUnavailable."""
         return await self._find(lambda: self._by_id.get(tenant_id), any_state=True)
+
+    async def by_keys(self, url: str) -> Entry | None:
+        """The active health system whose realm publishes its keys there. Raises IdentityUnavailable."""
+        return await self._find(lambda: self._by_keys.get(url))
 
     async def _find(
         self, look: Callable[[], Entry | None], *, any_state: bool = False
@@ -109,6 +114,7 @@ class Registry:
             self._by_direct = {e.direct.issuer: e for e in entries}
             self._by_slug = {e.slug: e for e in entries}
             self._by_id = {e.tenant_id: e for e in entries}
+            self._by_keys = {e.issuer.keys_url: e for e in entries}
             self._read_at = self._tried_at = self._clock()
 
     async def _read(self) -> list[Entry]:

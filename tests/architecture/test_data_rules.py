@@ -47,7 +47,7 @@ ONLY = {
     | {"session_idle", "session_max", "jit_mode"},
     "setup_link": {"session_hash", "first_passwords", "redeemed_at", "ended_at"},
     "person_sync": {"digest", "synced_at", "cause", "tried_at", "failed"},
-    "realm_cursor": {"read_until"},
+    "realm_cursor": {"read_until", "keys", "keys_at"},
     "direct_session": {"code_hash", "refresh_hash", "used_at"},
     "realm_check": {"finished_at", "people", "users", "repaired", "findings"},
     "identity_link": {"asserted", "version", "updated_at"},

@@ -8,7 +8,15 @@ import httpx
 import pytest
 
 from identity.errors import IdentityUnavailable
-from identity.keys import AGAIN_WITHOUT_ANY, FRESH, MAX_BYTES, STALE, WITHIN, KeyCache
+from identity.keys import (
+    AGAIN_WITHOUT_ANY,
+    FRESH,
+    MAX_BYTES,
+    STALE,
+    WITHIN,
+    Announced,
+    KeyCache,
+)
 from tests.identity.forge import Authority, Clock, KeyServer, served
 
 pytestmark = pytest.mark.anyio
@@ -197,3 +205,87 @@ async def test_issuers_do_not_share_keys(
         assert await cache.key(other.url, "of-another")
         assert await cache.key(server.url, authority.kid)
         assert await cache.key(server.url, "of-another") is None
+
+
+class Board:
+    """What a worker has announced: a key set, and since when by the clock of whoever asks."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.told: Announced | None = None
+        self.asked = 0
+
+    def announce(self, body: bytes) -> None:
+        self.told = body, self.clock.now
+
+    async def __call__(self, url: str) -> Announced | None:
+        self.asked += 1
+        await asyncio.sleep(0.01)
+        return self.told and (self.told[0], self.clock.now - self.told[1])
+
+
+@pytest.fixture
+async def board(clock: Clock) -> Board:
+    return Board(clock)
+
+
+@pytest.fixture
+async def hearing(clock: Clock, board: Board) -> AsyncIterator[KeyCache]:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        yield KeyCache(client, announced=board, clock=clock)
+
+
+async def test_who_invents_key_ids_keeps_nobody_out_when_a_key_is_rotated(
+    hearing: KeyCache, server: KeyServer, authority: Authority, clock: Clock, board: Board
+) -> None:
+    assert await hearing.key(server.url, authority.kid)
+    clock.now += 5
+    for number in range(20):
+        clock.now += 0.01
+        assert await hearing.key(server.url, f"unknown-{number}") is None
+    assert (server.asked, board.asked) == (2, 1), "both are spent, and nothing was announced"
+    server.body = authority.key_set(kid="key-2")
+    clock.now += 2
+    board.announce(server.body)
+    # Everybody who has a new token waits for one look.
+    assert all(await asyncio.gather(*(hearing.key(server.url, "key-2") for _ in range(50))))
+    assert (server.asked, board.asked) == (2, 2)
+    assert await hearing.key(server.url, authority.kid) is None, "the old one is gone"
+    # Junk goes on: a look each second, and no fetch but two a minute.
+    for number in range(60):
+        clock.now += 0.5
+        assert await hearing.key(server.url, f"invented-{number}") is None
+        assert await hearing.key(server.url, "key-2")
+    assert server.asked == 2
+    assert board.asked <= 2 + 30
+
+
+async def test_what_was_announced_before_the_last_fetch_is_over(
+    hearing: KeyCache, server: KeyServer, authority: Authority, clock: Clock, board: Board
+) -> None:
+    """A key that was removed since does not come back by a worker that is away."""
+    board.announce(authority.key_set(kid="stolen"))
+    clock.now += 1
+    assert await hearing.key(server.url, authority.kid)
+    clock.now += 5
+    for _ in range(3):
+        assert await hearing.key(server.url, "stolen") is None
+        clock.now += 1
+    assert board.asked
+    board.announce(b"no key set")
+    assert await hearing.key(server.url, "stolen") is None
+    assert await hearing.key(server.url, authority.kid)
+
+
+async def test_announcements_that_cannot_be_read_change_nothing(
+    server: KeyServer, authority: Authority, clock: Clock
+) -> None:
+    async def away(_: str) -> Announced | None:
+        raise IdentityUnavailable("The key set")
+
+    async with httpx.AsyncClient(trust_env=False) as client:
+        cache = KeyCache(client, announced=away, clock=clock)
+        assert await cache.key(server.url, authority.kid)
+        for _ in range(3):
+            assert await cache.key(server.url, "unknown") is None
+        assert await cache.key(server.url, authority.kid)

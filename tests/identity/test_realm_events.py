@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import psycopg
@@ -16,13 +16,16 @@ from sqlalchemy import func, select
 from authz.actor import Actor
 from domain.audit import AuditEvent
 from domain.people import Person
-from identity.errors import NotAdmitted
+from identity.announced_keys import announced
+from identity.errors import NotAdmitted, TokenRefused
 from identity.keycloak import Account, Keycloak, Realm
 from identity.keycloak_failures import Denied, NotFound, Unavailable
+from identity.keys import HEARD, KeyCache
 from identity.realm_events import OF_ADMINISTRATORS, Reader, of_administrator
 from identity.realms import SVC_IDENTITY
 from identity.sync import cell_session
 from identity.tenants import MadeTenant
+from identity.tokens import Tokens
 from identity.watching import LOCK, watch, watch_alone
 from tests.identity.browser import Browser
 from tests.identity.conftest import CALLBACK, PASSWORD, World
@@ -217,6 +220,45 @@ async def test_a_portal_or_the_realm_is_closed_in_keycloak(world: World) -> None
     await console.remove(f"clients/{portal['id']}")
     await reader.look(ours, whole=False)
     assert not await officer.stands()
+
+
+async def test_a_rotation_reaches_processes_whose_fetches_were_used_up(world: World) -> None:
+    made = await world.tenant()
+    console, ours, reader = (
+        await world.master(made),
+        await identity(world, made),
+        reads(world, made),
+    )
+    await reader.look(ours)
+    told = partial(announced, world.registry, world.cell)
+    async with httpx.AsyncClient(trust_env=False) as http:
+        keys = KeyCache(http, announced=told)
+        tokens = Tokens(world.registry, keys)
+        before = await come(world, made, "officer")
+        assert await tokens.verify(before.tokens["access_token"])
+        url = (await world.registry.issuer(made.issuer) or fail()).keys_url
+        assert await told(url) is None
+        for n in range(4):  # somebody invents ids
+            assert await keys.key(url, f"invented-{n}") is None
+        config = {"priority": ["200"], "ecdsaEllipticCurveKey": ["P-256"]}
+        key = {"name": "next", "providerId": "ecdsa-generated", "config": config}
+        kind = {"providerType": "org.keycloak.keys.KeyProvider"}
+        await console.post("components", {**key, **kind})
+        after = await renewed(before)  # by a process that may ask
+        token = after.tokens["access_token"]
+        await asyncio.sleep(HEARD)
+        with pytest.raises(TokenRefused):
+            await tokens.verify(token)
+        assert await reader.look(ours) == 1
+        await asyncio.sleep(HEARD)
+        assert await tokens.verify(token)
+        # Old ones are good still: both keys were told.
+        assert await Tokens(world.registry, keys).verify(before.tokens["access_token"])
+    assert await told("http://127.0.0.1:9/certs") is None
+
+
+def fail() -> NoReturn:
+    raise AssertionError
 
 
 async def test_a_realm_that_is_gone_lets_nobody_in(world: World) -> None:

@@ -24,8 +24,8 @@ from identity.sync import cell_session
 from identity.tokens import MAX_BYTES
 from tests.identity.direct.conftest import CALLBACK, HOME, PUBLIC, Hall, connected
 from tests.identity.forge import Authority
-from tests.identity.py_provider import query_of
-from tests.identity.saml.forge import signer
+from tests.identity.py_provider import NAMES, query_of
+from tests.identity.saml.forge import response, signer
 
 pytestmark = pytest.mark.anyio
 TWO_FACTORS = "https://refeds.org/profile/mfa"
@@ -317,6 +317,36 @@ async def test_a_provider_behind_the_broker_is_not_spoken_with(hall: Hall) -> No
     assert (await hall.begin()).status_code == 404
     assert (await hall.brought(form)).status_code == 404
     assert (await hall.http.get(f"{hall.at}/metadata")).status_code == 404
+
+
+async def test_a_session_ends_when_the_provider_wants_it_to(hall: Hall) -> None:
+    await hall.open()
+    form = await hall.answered()
+    ends = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=90)
+    said = response(
+        by=hall.it.signs,
+        request=form["RelayState"],
+        bearer_request=form["RelayState"],
+        destination=f"{hall.at}/acs",
+        recipient=f"{hall.at}/acs",
+        audiences=((f"{hall.at}/metadata",),),
+        issuer=hall.it.entity_id,
+        message_issuer=hall.it.entity_id,
+        attributes=tuple(
+            (NAMES[ours], (told,))
+            for ours, told in {
+                "userName": "nora",
+                "givenName": "Nora",
+                "familyName": "Corp",
+                "email": "nora@corp.example",
+            }.items()
+        ),
+        session=f'SessionIndex="s-1" SessionNotOnOrAfter="{ends:%Y-%m-%dT%H:%M:%SZ}"',
+    )
+    told = query_of((await hall.brought({**form, "SAMLResponse": said})).headers["location"])
+    assert "code" in told, told
+    (session,) = await hall.rows(DirectSession)
+    assert session.ends_at == ends
 
 
 async def test_a_portal_learns_where_a_domain_logs_in(hall: Hall) -> None:
