@@ -32,6 +32,7 @@ TELL_REFUSALS = "identity:tell_refusals"
 TELL_ADMINISTRATORS = "identity:tell_administrators"
 RESET_DEVICES = "identity:reset_devices"
 TELL_PERSON = "identity:tell_person"
+END_SETUP_LINKS = "identity:end_setup_links"
 _URGENT = 10
 
 
@@ -86,6 +87,11 @@ async def defer_end_session(
 ) -> None:
     """End one session of a person in Keycloak once the caller's transaction is committed."""
     await _defer(session, END_SESSION, tenant_id, [{"person_id": str(person_id), "sid": sid}])
+
+
+async def defer_end_setup_links(session: AsyncSession, tenant_id: UUID, at: datetime) -> None:
+    """End what setup links leave whose time is over then."""
+    await _defer(session, END_SETUP_LINKS, tenant_id, [{}], at)
 
 
 async def defer_reset_devices(session: AsyncSession, tenant_id: UUID, person_id: UUID) -> None:

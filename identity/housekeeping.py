@@ -21,6 +21,7 @@ from identity.reminders import LOOK
 from identity.scim.departures import forget_departures
 from identity.scim.notices import warn_of_tokens
 from identity.second_factors import defer_ended_grace
+from identity.setup import end_expired
 from identity.sync import cell_session
 
 KEEP_HOUSE = "cell:keep_house"
@@ -71,6 +72,7 @@ async def look_after(context: procrastinate.JobContext, *, tenant_id: str) -> No
         agent = Agent(tenant_id=tenant, now=dt.datetime.now(dt.UTC))
         await warn_of_tokens(session, agent)
         await warn_of_providers(session, agent)
+        await end_expired(session, agent)  # whose own job was lost
         await defer_ended_grace(session, agent, agent.now - LOOKED_BACK)
 
 

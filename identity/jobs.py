@@ -16,6 +16,7 @@ import procrastinate
 from procrastinate.jobs import Job
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from domain.audit import Agent
 from domain.sealing import Keyring
 from identity.accounts import Accounts, NoAccount
 from identity.brokers import sync_provider
@@ -26,6 +27,7 @@ from identity.deferral import (
     CHECK_REALM,
     END_SESSION,
     END_SESSIONS,
+    END_SETUP_LINKS,
     QUEUE,
     REFRESH_PROVIDER,
     RESET_DEVICES,
@@ -58,6 +60,7 @@ from identity.realm_checks import check_realm
 from identity.realms import SVC_IDENTITY
 from identity.reminders import LOOK, SEND, Notifiers, look_through, send
 from identity.rule_runs import apply_rules
+from identity.setup import end_expired
 from identity.sync import UserTaken, cell_session, subject_of, sync_person, sync_tenant
 from identity.sync_states import failing
 from identity.watching import watch_alone
@@ -190,6 +193,12 @@ async def _check_domain(
     await check_domain(resources.cell, control, resources.look, tenant, domain)
 
 
+async def _end_setup_links(context: procrastinate.JobContext, *, tenant_id: str) -> None:
+    agent = Agent(tenant_id=UUID(tenant_id), now=datetime.now(UTC))
+    async with cell_session(_resources(context).cell, agent.tenant_id) as session:
+        await end_expired(session, agent)
+
+
 async def _reset_devices(
     context: procrastinate.JobContext, *, tenant_id: str, person_id: str
 ) -> None:
@@ -260,6 +269,7 @@ def make_app(dsn: str) -> procrastinate.App:
         REFRESH_PROVIDER: _refresh_provider,
         TELL_REFUSALS: _tell_refusals,
         RESET_DEVICES: _reset_devices,
+        END_SETUP_LINKS: _end_setup_links,
         LOOK_AFTER: look_after,
         RELEASE_HOLDS: release_holds,
         LOOK: look_through,

@@ -30,6 +30,7 @@ from domain.organization import OrgUnit
 from domain.people import Person, RoleGrant
 from domain.sealing import SecretSealer
 from domain.setup import ROLES, SOURCE, Scope, SetupLink
+from identity.deferral import defer_end_setup_links
 from identity.errors import NotAdmitted, Refusal, TokenRefused
 from identity.mfa import SECOND_FACTORS
 from identity.operators import Operator
@@ -109,6 +110,7 @@ async def make_link(
             )
         )
         record(session, agent, "setup_link:create", link_id, person_id)
+        await defer_end_setup_links(session, tenant_id, ends)
     await _ordered(platform, operator, slug, {"link": str(link_id), "until": ends.isoformat()})
     # Behind the #, so that it is in no log and no referrer.
     portal = platform.portals.redirects[0].rsplit("/", 1)[0]
@@ -129,6 +131,21 @@ async def end_links(platform: Platform, operator: Operator, slug: str) -> int:
         for link in links:
             await end_link(session, agent, link)
     await _ordered(platform, operator, slug, {"ended": len(links)}, OrderKind.SETUP_END)
+    return len(links)
+
+
+async def end_expired(session: AsyncSession, agent: Agent) -> int:
+    """End what links leave whose time is over: their people stay active else. Answers how many."""
+    found = await session.scalars(
+        select(SetupLink.id).where(
+            SetupLink.tenant_id == agent.tenant_id,
+            SetupLink.ended_at.is_(None),
+            SetupLink.expires_at <= agent.now,
+        )
+    )
+    links = found.all()
+    for link in links:
+        await end_link(session, agent, link)
     return len(links)
 
 
