@@ -61,6 +61,7 @@ class Context:
         default_factory=list
     )  # of the rows that an answer shows, for read audit
     stamped: bool = False  # whether the database has been asked if the actor still stands
+    begun: bool = False  # whether a command has, so that what it did may stay
     presence: Presence | None = None  # of a connection that stays open: what it may follow
     plain_webhooks: bool = False  # whether http will do (development)
     loopback: bool = False  # development: identity providers may be on this machine
@@ -125,6 +126,7 @@ class Context:
             if error.sqlstate == DIVISION_BY_ZERO:
                 raise StaleActor() from None
             raise
+        self.begun = True
         return rows[0] if rows else None
 
     async def still_valid(self) -> None:

@@ -203,17 +203,20 @@ class GraphQLEndpoint:
         return result, context, cost
 
     async def worth_another(self, task: "Task", result: ExecutionResult, context: Context) -> bool:
-        """Whether a query was answered for an actor who has changed, or its connection died under it."""
+        """Whether it was answered for an actor who has changed, or its connection died under it, and left nothing behind."""
         met = [origin(error) for error in result.errors or ()]
         if not context.stamped:
             # The database was not asked for anything, so nothing has said yet that the actor still stands.
             met.append(await _stale(context))
-        if any(isinstance(error, StaleActor) for error in met):
+        stale = [error for error in met if isinstance(error, StaleActor)]
+        if stale:
             # Known from now on, also to the request that follows a refused mutation.
             task.actor = await self.ports().authenticate(task.token, fresh=True)
         elif not any(isinstance(error, OutcomeUnknown) for error in met):
             return False
-        return task.operation.only_reads
+        # Of a mutation each field was turned away before its command began: nothing was done, or noted as refused.
+        untouched = not context.begun and len(stale) == len(met) == len(result.data or ())
+        return task.operation.only_reads or untouched
 
     async def execute(self, task: "Task", context: Context) -> ExecutionResult:
         """Execute a document that is known to be valid. Raises Problem for bad variables."""

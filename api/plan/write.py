@@ -195,6 +195,7 @@ async def carry_out(
         async with guarded_session(context.cell, context.actor) as session:
             connection = await driver(session)
             await still_valid(connection, context)
+            context.begun = True
             work = Work(context, session, agent_of(context))
             found = await _once(work, operation, given, command)
             more = await extra(work, found) if extra is not None else {}

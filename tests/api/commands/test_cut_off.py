@@ -69,8 +69,8 @@ async def test_before_the_command(office: Office, case: Case, way: str) -> None:
         ]
     finally:
         mend(office, who)
-    assert answers[0].outcome in REFUSED
-    assert answers[1].outcome in {"UNAUTHENTICATED", "FORBIDDEN", "NOT_FOUND"}
+    assert answers[0].outcome in {"UNAUTHENTICATED", "FORBIDDEN", "NOT_FOUND"}
+    assert answers[1].outcome == answers[0].outcome
     changed = {t for t, d in office.snapshot().items() if d != before[t]}
     assert changed <= {"tenant"}
 
@@ -104,7 +104,9 @@ async def test_in_the_middle_of_the_command(office: Office, case: Case, way: str
         cut(office, way, who, session)
         before = office.snapshot()
     mend(office, who)
-    assert (await task).outcome in REFUSED
+    # Booking is one statement, undone by then: it is asked again of who they are now.
+    anew = {"FORBIDDEN"} if case.mutation == "bookAppointment" and way == "revoked" else set()
+    assert (await task).outcome in {*REFUSED, *anew}
     changed = {t for t, d in office.snapshot().items() if d != before[t]}
     assert changed <= {"tenant"}
 

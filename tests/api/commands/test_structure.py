@@ -275,7 +275,7 @@ def named() -> dict[str, str]:
 
 
 async def test_a_booking_under_way_does_not_come_to_a_closed_clinic(office: Office) -> None:
-    """The asker still has the old tree in memory: the stamp of the booking finds no row."""
+    """The asker still has the old tree in memory: the stamp of the booking finds no row, and it is asked again."""
     here, desk = office.here, office.here.person("front_desk@c")
     given = booked(Scene(office, here, "c", desk))
     await office.ask(desk, "{ viewer { me { id } } }")
@@ -283,7 +283,7 @@ async def test_a_booking_under_way_does_not_come_to_a_closed_clinic(office: Offi
         closed = await do(office, admin(office), "closeOrgUnit", id=here.unit(unit), version=1)
         assert closed.outcome == "DONE"
     answer = await office.do(desk, "bookAppointment", **given)
-    assert answer.outcome == "UNAVAILABLE"
+    assert answer.outcome == "UNIT_CLOSED"
     assert (
         office.query("select 1 from appointment where patient_id = %s", local(given["patient"]))
         == []

@@ -272,12 +272,34 @@ async def test_a_query_is_asked_again_when_its_connection_dies() -> None:
     assert len(tiny.LOST) == 2
 
 
-@pytest.mark.parametrize("name", ["stale", "lost"])
-async def test_a_mutation_never_is(name: str) -> None:
+async def test_a_mutation_is_asked_again_where_none_of_its_commands_has_begun() -> None:
     tiny.RENAMED.clear()
-    response = await ask("mutation($n: String!) { rename(name: $n) { name } }", {"n": name})
+    response = await ask('mutation { a: move(to: "a") b: move(to: "b") }')
+    assert response.json()["data"] == {"a": "a", "b": "b"}
+    assert list("abab") == tiny.RENAMED
+
+
+@pytest.mark.parametrize(
+    ("document", "done"),
+    [
+        ('{ a: move(to: "a") b: note(text: "b") }', {"a": None, "b": "b"}),
+        ('{ a: note(text: "a") b: move(to: "b") }', {"a": "a", "b": None}),
+        ('{ a: move(to: "a", begun: true) }', {"a": None}),
+    ],
+)
+async def test_one_that_may_have_left_something_is_not(document: str, done: dict[str, Any]) -> None:
+    tiny.RENAMED.clear()
+    response = await ask(f"mutation {document}")
+    assert response.json()["data"] == done
     assert code(response) == "UNAVAILABLE"
-    assert [name] == tiny.RENAMED
+    assert list(done) == tiny.RENAMED
+
+
+async def test_one_that_was_lost_never_is() -> None:
+    tiny.RENAMED.clear()
+    response = await ask('mutation { rename(name: "lost") { name } }')
+    assert code(response) == "UNAVAILABLE"
+    assert tiny.RENAMED == ["lost"]
 
 
 async def test_hooks_stand_around_an_operation() -> None:

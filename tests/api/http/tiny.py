@@ -120,13 +120,21 @@ class Query:
 @strawberry.type
 class Mutation:
     @strawberry.mutation
-    def rename(self, info: strawberry.Info[Context, None], name: str) -> Patient:
+    def rename(self, name: str) -> Patient:
         RENAMED.append(name)
-        if info.context.actor.person_version == 1 and name == "stale":
-            raise StaleActor()
         if name == "lost":
             raise OutcomeUnknown()
         return Patient(name=name)
+
+    @strawberry.mutation
+    def move(
+        self, info: strawberry.Info[Context, None], to: str, begun: bool = False
+    ) -> str | None:
+        RENAMED.append(to)
+        if info.context.actor.person_version == 1:
+            info.context.begun = begun
+            raise StaleActor()
+        return to
 
     @strawberry.mutation
     async def note(self, text: str) -> str | None:
