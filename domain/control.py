@@ -118,7 +118,7 @@ class ServiceAccount(ControlBase):
 class DomainEntry(ControlBase):
     """An e-mail domain that a health system has proven, and the provider at which its people log in.
 
-    `direct`: the API itself speaks with that provider, and not the realm.
+    `direct`: the API itself speaks with that provider, and not the realm. `closed`: nobody logs in by it at present.
     """
 
     __tablename__ = "email_domain"
@@ -127,3 +127,4 @@ class DomainEntry(ControlBase):
     tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(TenantEntry.id))
     identity_provider_id: Mapped[uuid.UUID]
     direct: Mapped[bool] = mapped_column(server_default="false")
+    closed: Mapped[bool] = mapped_column(server_default="false")

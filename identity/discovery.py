@@ -2,7 +2,7 @@
 
 Everybody may ask, so nothing may be learnt beyond what was proven in public: a domain that nobody has gets the same
 members in the same time. The copy is renewed every half minute whoever asks for what, so that no answer waits longer
-for being unknown. Where the control plane cannot be reached, the last copy serves on.
+for being unknown. One whose provider is closed is like one that nobody has. Where the control plane cannot be reached, the last copy serves on.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ class Homes:
                 TenantEntry.realm,
             )
             .join(TenantEntry, TenantEntry.id == DomainEntry.tenant_id)
-            .where(TenantEntry.state == RegistryState.ACTIVE)
+            .where(TenantEntry.state == RegistryState.ACTIVE, ~DomainEntry.closed)
         )
         async with self._control.connect() as connection:
             rows = (await connection.execute(query)).all()

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from domain.audit import Agent, record
 from domain.control import DomainEntry
 from domain.email_domains import PREFIX, RECORD, DomainState, EmailDomain, known_domain
-from domain.identity_providers import IdentityProvider
+from domain.identity_providers import IdentityProvider, ProviderState
 from domain.model import new_id
 from identity.deferral import defer_check_domain
 from identity.sync import cell_session
@@ -95,14 +95,9 @@ async def check_domain(
         domain = await session.get(EmailDomain, (tenant_id, domain_id))
         if domain is None:
             return
-        direct = await session.scalar(
-            select(IdentityProvider.direct).where(
-                IdentityProvider.tenant_id == tenant_id,
-                IdentityProvider.id == domain.identity_provider_id,
-            )
-        )
+        provider = await session.get_one(IdentityProvider, (tenant_id, domain.identity_provider_id))
     there = domain.challenge in await look(f"{RECORD}.{domain.domain}")
-    there = await _published(control, domain, there, bool(direct))
+    there = await _published(control, domain, there, provider)
     now = dt.datetime.now(dt.UTC)
     state = DomainState.PROVEN if there else DomainState.LOST
     if not there and domain.proven_at is None:
@@ -125,14 +120,43 @@ async def check_domain(
             record(session, agent, "tenant:configure", domain_id)
 
 
-async def _published(control: AsyncEngine, domain: EmailDomain, there: bool, direct: bool) -> bool:
+async def lead(
+    cell: AsyncEngine, control: AsyncEngine, tenant_id: uuid.UUID, provider_id: uuid.UUID
+) -> None:
+    """Let the domains of a provider lead to it while it is open, and nowhere while it is not. Safe to repeat."""
+    async with cell_session(cell, tenant_id) as session:
+        provider = await session.get(IdentityProvider, (tenant_id, provider_id))
+    if provider is None:
+        return
+    async with control.begin() as connection:
+        await connection.execute(
+            update(DomainEntry)
+            .where(
+                DomainEntry.tenant_id == tenant_id,
+                DomainEntry.identity_provider_id == provider_id,
+            )
+            .values(closed=_is_closed(provider))
+        )
+
+
+def _is_closed(provider: IdentityProvider) -> bool:
+    return provider.state != ProviderState.ACTIVE
+
+
+async def _published(
+    control: AsyncEngine, domain: EmailDomain, there: bool, provider: IdentityProvider
+) -> bool:
     """Keep the control plane's list of where domains log in; whether this health system has the domain."""
     mine = (DomainEntry.domain == domain.domain, DomainEntry.tenant_id == domain.tenant_id)
     async with control.begin() as connection:
         if not there:
             await connection.execute(delete(DomainEntry).where(*mine))
             return False
-        values = {"identity_provider_id": domain.identity_provider_id, "direct": direct}
+        values = {
+            "identity_provider_id": domain.identity_provider_id,
+            "direct": provider.direct,
+            "closed": _is_closed(provider),
+        }
         await connection.execute(
             insert(DomainEntry)
             .values(domain=domain.domain, tenant_id=domain.tenant_id, **values)

@@ -40,7 +40,7 @@ from identity.deferral import (
     defer_sync,
 )
 from identity.device_resets import remove_devices
-from identity.domains import Lookup, check_domain, look_up
+from identity.domains import Lookup, check_domain, lead, look_up
 from identity.fetching import fetched
 from identity.housekeeping import (
     FORGET_KEYS,
@@ -156,6 +156,7 @@ async def _sync_provider(
 ) -> None:
     resources = _resources(context)
     tenant = UUID(tenant_id)
+    await lead(resources.cell, resources.accounts.control, tenant, UUID(provider_id))
     realm = await resources.accounts.realm(tenant, SVC_IDENTITY)
     keys = await resources.keys.of(tenant)
     issuer = await resources.accounts.issuer(tenant)

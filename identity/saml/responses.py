@@ -210,9 +210,17 @@ def instant(text: str | None) -> dt.datetime:
 
 
 def _attributes(assertion: Any) -> dict[str, list[str]]:
-    """Values by name. A provider may say one name several times, a value each."""
+    """Values by name. A provider may say one name several times, a value each.
+
+    By its friendly name too, where that is nobody else's: not the name of another attribute, nor friendly to two. It is
+    no identifier (core, 2.7.3.1), so that what people choose for themselves must not pass for what a provider asserts.
+    """
     found: dict[str, list[str]] = {}
+    friendly: dict[str, set[str]] = {}
     for one in assertion.iterfind(f"{ASSERTION}AttributeStatement/{ASSERTION}Attribute"):
-        values = found.setdefault(one.get("Name"), [])
+        name = one.get("Name")
+        values = found.setdefault(name, [])
         values += [value.text for value in one.iterfind(f"{ASSERTION}AttributeValue") if value.text]
-    return found
+        friendly.setdefault(one.get("FriendlyName", name), set()).add(name)
+    alone = {called: names.pop() for called, names in friendly.items() if len(names) == 1}
+    return {called: found[name] for called, name in alone.items() if called not in found} | found

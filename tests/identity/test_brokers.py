@@ -11,10 +11,11 @@ from uuid import UUID
 import httpx
 import pytest
 from lxml import etree
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from authz.actor import Actor
 from domain.audit import Agent
+from domain.control import DomainEntry
 from domain.errors import Invalid
 from domain.identity_providers import (
     HeldAccount,
@@ -299,12 +300,32 @@ async def test_somebody_who_is_known_is_linked_and_a_closed_provider_lets_nobody
         await world.loader.actor(bearer, fresh=True)
     # The realm still knows of nothing: the API denies by itself.
     assert await oidc.held("nora") is Cause.PROVIDER_INACTIVE
+    name = await listed(world, oidc)
     await world.work()
+    assert await is_closed(world, name)
     with pytest.raises(LoginFailed):
         await oidc.token("nora")
     await oidc.step(activate, (await oidc.provider()).version)
+    await world.work()
+    assert not await is_closed(world, name)
     await asyncio.sleep(1)  # tokens carry whole seconds, and those from before the cut stay refused
     assert (await oidc.come("nora")).person_id == known.id
+
+
+async def listed(world: World, oidc: Connected) -> str:
+    """A domain that leads to the provider, by the control plane's list."""
+    provider = await oidc.provider()
+    name = f"d{provider.tenant_id.hex}.example"
+    entry = {"domain": name, "tenant_id": provider.tenant_id, "identity_provider_id": provider.id}
+    async with world.platform.control.begin() as connection:
+        await connection.execute(insert(DomainEntry).values(entry))
+    return name
+
+
+async def is_closed(world: World, name: str) -> bool:
+    async with world.platform.control.connect() as connection:
+        found = select(DomainEntry.closed).where(DomainEntry.domain == name)
+        return bool(await connection.scalar(found))
 
 
 async def test_a_providers_word_on_second_factors(oidc: Connected, database: Database) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 
@@ -15,9 +15,10 @@ from domain.control import DomainEntry, IdentityCluster, TenantEntry
 from domain.database import engine
 from domain.email_domains import EmailDomain, domain_of, known_domain
 from domain.errors import Invalid
+from domain.identity_providers import IdentityProvider
 from domain.model import new_id
 from identity.discovery import FRESH, Homes
-from identity.domains import NoAnswer, check_domain, domains_of
+from identity.domains import NoAnswer, check_domain, domains_of, lead
 from identity.errors import IdentityUnavailable
 from identity.routes import routes
 from identity.sync import cell_session
@@ -192,6 +193,35 @@ async def test_where_a_domain_logs_in_looks_the_same_for_one_that_nobody_has(hou
         await told("nobody.example")
         assert len(asked) > before
     await reader.dispose()
+
+
+async def test_a_domain_whose_provider_is_closed_leads_nowhere(house: House) -> None:
+    house.publish(house.domain.challenge)
+    await house.check()
+    clock, tenant_id = Clock(), house.system.tenant_id
+    homes = Homes(house.control, clock=clock)
+
+    async def leads() -> bool:
+        clock.now += FRESH + 1
+        issuer, provider, _ = await homes.of(house.name)
+        return (issuer, provider) != (None, None)
+
+    async def become(state: str) -> None:
+        mine = IdentityProvider.id == house.of.id
+        with house.database.owner_engine.begin() as connection:
+            connection.execute(update(IdentityProvider).where(mine).values(state=state))
+
+    assert await leads()
+    await become("suspended")
+    await lead(house.cell, house.control, tenant_id, house.of.id)
+    assert not await leads()
+    assert (await house.check()).state == "proven", "it stays this health system's"
+    assert not await leads()
+    await become("active")
+    await lead(house.cell, house.control, tenant_id, house.of.id)
+    assert await leads()
+    await lead(house.cell, house.control, tenant_id, new_id())
+    assert await leads()
 
 
 async def test_without_the_control_plane_nobody_is_told_anything() -> None:

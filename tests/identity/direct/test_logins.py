@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, update
 from starlette.applications import Starlette
 
 from domain.control import DomainEntry
-from domain.direct_logins import DirectSession, SamlRequest
+from domain.direct_logins import DirectSession, KeyPurpose, SamlRequest, SigningKey
 from domain.identity_providers import HeldAccount, IdentityProvider, ProviderTest, SignIn
 from domain.organization import Tenant
 from domain.people import Person
@@ -107,8 +107,10 @@ async def test_an_answer_is_taken_once_and_by_whom_it_was_asked_of(hall: Hall) -
     assert (await hall.brought(other)).status_code == 400
     for state in ("", "_", "x", "_" + "0" * 32, other["RelayState"].upper(), "_" + "z" * 32):
         assert (await hall.brought({**other, "RelayState": state})).status_code == 400
-    # One that has waited for more than ten minutes waits no more.
     late = await hall.answered()
+    for state in (late["RelayState"].upper(), late["RelayState"].replace("_", "x")):
+        assert (await hall.brought({**late, "RelayState": state})).status_code == 400
+    # One that has waited for more than ten minutes waits no more.
     past = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
     await hall.house.execute(update(SamlRequest).values(until=past))
     assert (await hall.brought(late)).status_code == 400
@@ -164,6 +166,8 @@ async def test_what_is_too_large_or_no_form(hall: Hall) -> None:
     for body in (twice.encode(), b"\xff=1", b"&".join(b"a%d=1" % n for n in range(50)), b""):
         answer = await hall.http.post(f"{hall.at}/acs", content=body)
         assert answer.status_code == 400
+    many = form | {f"a{n}": "1" for n in range(50)}
+    assert (await hall.brought(many)).status_code == 400
     assert (await hall.brought(form)).status_code == 303  # none of these has used the request up
 
 
@@ -306,6 +310,33 @@ async def test_a_token_lasts_no_longer_than_its_session(hall: Hall) -> None:
     renewed = (await hall.refreshed(tokens["refresh_token"])).json()["access_token"]
     token = await hall.loader.tokens.verify(renewed)
     assert token.expires_at == int(ends.timestamp())
+
+
+async def test_keys_of_tokens_are_replaced_and_stay_published_for_a_while(hall: Hall) -> None:
+    await hall.open()
+    tokens, _ = await hall.come()
+
+    async def published() -> list[str]:
+        return [key["kid"] for key in (await hall.http.get(f"{hall.issuer}/certs")).json()["keys"]]
+
+    async def renewed(days: int) -> dict[str, str]:
+        """A refresh when the keys of tokens are so old."""
+        made = dt.datetime.now(dt.UTC) - dt.timedelta(days=days)
+        of_tokens = SigningKey.purpose == KeyPurpose.TOKENS
+        await hall.house.execute(update(SigningKey).where(of_tokens).values(created_at=made))
+        told: dict[str, str] = (await hall.refreshed(tokens["refresh_token"])).json()
+        return told
+
+    (first,) = await published()
+    tokens = await renewed(89)
+    assert await published() == [first]
+    tokens = await renewed(91)
+    second, *others = await published()
+    assert others == [first]
+    assert second != first
+    assert await hall.loader.actor(tokens["access_token"])
+    tokens = await renewed(93)
+    assert first not in await published()
 
 
 async def test_a_provider_behind_the_broker_is_not_spoken_with(hall: Hall) -> None:

@@ -1,6 +1,7 @@
 """Logging out of both: begun by the portal, begun by the provider."""
 
 import asyncio
+import secrets
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from domain.people import RevokedSession
 from identity.errors import NotAdmitted
 from identity.saml.messages import logout_request, logout_response, redirect
 from identity.saml.parties import ServiceProvider
-from tests.identity.direct.conftest import CALLBACK, HOME, Hall
+from tests.identity.direct.conftest import CALLBACK, HOME, Hall, connected
 from tests.identity.py_provider import query_of
 from tests.identity.saml import forge
 
@@ -94,6 +95,31 @@ async def test_begun_by_the_provider(hall: Hall) -> None:
     await hall.http.get(hall.it.end(to, entity, None))
     assert not await hall.house.stands(other)
     assert len(await hall.rows(RevokedSession)) == 2
+
+
+async def test_a_provider_ends_nobody_but_whom_it_names(hall: Hall) -> None:
+    await hall.open()
+    _, nora = await hall.come()
+    (row,) = await hall.rows(DirectSession)
+    it = ServiceProvider(hall.it.entity_id, "", "")
+    another = await connected(hall.cell, hall.keyring, hall.house, hall.it)
+
+    async def ended(name_id: str, index: str | None, at: str) -> int:
+        to, own = f"{at}/slo", f"_their-{secrets.token_hex(4)}"
+        message = logout_request(
+            it, to, own, hall.agent.now, name_id=name_id, name_format=None, index=index
+        )
+        return (
+            await hall.http.get(redirect(to, "SAMLRequest", message, hall.it.signs.key))
+        ).status_code
+
+    for index in (None, row.provider_session):
+        assert await ended("py-otto-1", index, hall.at) == 303
+        assert await ended("py-nora-1", index, f"{hall.issuer}/{another}") == 303
+    assert await ended("py-nora-1", "another-session", hall.at) == 303
+    assert await hall.house.stands(nora)
+    assert await ended("py-nora-1", row.provider_session, hall.at) == 303
+    assert not await hall.house.stands(nora)
 
 
 async def test_an_answer_to_a_login_ends_no_logout_and_the_other_way_round(hall: Hall) -> None:

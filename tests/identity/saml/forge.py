@@ -117,6 +117,7 @@ class Said:
         ("mail", ("nora@corp.example",)),
         ("groups", ("nurses", "choir")),
     )
+    friendly: tuple[tuple[str, str], ...] = ()
 
 
 def _attribute(name: str, value: str | int | None) -> str:
@@ -145,8 +146,9 @@ def document(said: Said) -> Any:
         f'<saml:SubjectConfirmation Method="{said.method}">{data}</saml:SubjectConfirmation>'
     )
     named = "" if said.name_id is None else f"<saml:NameID {said.name}>{said.name_id}</saml:NameID>"
+    friendly = dict(said.friendly)
     told = "".join(
-        f'<saml:Attribute Name="{name}">'
+        f'<saml:Attribute Name="{name}"{_attribute("FriendlyName", friendly.get(name))}>'
         + "".join(f"<saml:AttributeValue>{value}</saml:AttributeValue>" for value in values)
         + "</saml:Attribute>"
         for name, values in said.attributes

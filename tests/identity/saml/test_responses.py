@@ -67,6 +67,21 @@ def test_other_shapes_that_are_as_good() -> None:
     assert read(forge.response(by=coming), certificates=known).name_id == "nora-1"
 
 
+def test_attributes_by_their_friendly_names() -> None:
+    told = (("urn:oid:1", ("nurses",)), ("urn:oid:1", ("choir",)), ("urn:oid:2", ("Nora",)))
+    named = (("urn:oid:1", "groups"), ("urn:oid:2", "givenName"))
+    found = read(forge.response(attributes=told, friendly=named)).attributes
+    assert found["groups"] == found["urn:oid:1"] == ["nurses", "choir"]
+    assert found["givenName"] == ["Nora"]
+    # What another attribute is called, or friendly to two, says nothing of either.
+    more = (*told, ("urn:own:motto", ("admins",)), ("groups", ("guests",)))
+    clash = read(forge.response(attributes=more, friendly=(*named, ("urn:own:motto", "groups"))))
+    assert clash.attributes["groups"] == ["guests"]
+    two = read(forge.response(attributes=more[:-1], friendly=(*named, ("urn:own:motto", "groups"))))
+    assert "groups" not in two.attributes
+    assert two.attributes["urn:oid:1"] == ["nurses", "choir"]
+
+
 def test_hosts_of_one_name() -> None:
     """The library alone refuses to work at an address without a dot."""
     at_home = ServiceProvider(
