@@ -1,8 +1,10 @@
 """`caretree …`: the command line. A command is a module of `api/commands` or an entry point of `caretree.commands`.
 
-Only the module of the command that is called is imported. Whatever goes wrong ends in one sentence and exit code 1.
+Only the module of the command that is called is imported; what help tells of the others is the first line of their
+modules. Whatever goes wrong ends in one sentence and exit code 1.
 """
 
+import ast
 import os
 import pkgutil
 import sys
@@ -10,11 +12,12 @@ import traceback
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Any
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import api.commands
 from api.settings import PREFIX, SettingsError
@@ -28,18 +31,24 @@ class Commands(TyperGroup):
     """Finds commands by the names of modules and entry points."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 (typer calls it so)
-        """All names, also of commands whose modules are not imported."""
-        plugged = {point.name for point in entry_points(group=GROUP)}
-        return sorted(plugged.union(_modules()))
+        """All names."""
+        return sorted(_places())
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 (typer calls it so)
-        """The command of that name, None where there is none."""
-        module = _modules().get(cmd_name)
-        if module is not None:
-            return _click(cmd_name, import_module(module))
-        for point in entry_points(group=GROUP, name=cmd_name):
-            return _named(cmd_name, point.load())
-        return None
+        """What help tells of the command of that name, None where there is none."""
+        module = _places().get(cmd_name)
+        return TyperCommand(cmd_name, help=_sentence(module)) if module is not None else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is called, itself."""
+        name, told, rest = super().resolve_command(ctx, args)
+        return name, told and loaded(str(told.name)), rest
+
+
+def loaded(name: str) -> Any:
+    """A command that there is, its module imported."""
+    module = import_module(_places()[name])
+    return _named(name, getattr(module, "app", None) or module.command)
 
 
 app = typer.Typer(
@@ -56,15 +65,21 @@ def _root() -> None:
     """Serve the API, migrate its databases, look after health systems."""
 
 
-def _modules() -> dict[str, str]:
+def _places() -> dict[str, str]:
     """Modules by their commands' names; a name that is a word of Python's ends with an underscore there."""
     found = pkgutil.iter_modules(api.commands.__path__)
     prefix = f"{api.commands.__name__}."
-    return {m.name.rstrip("_").replace("_", "-"): prefix + m.name for m in found}
+    own = {m.name.rstrip("_").replace("_", "-"): prefix + m.name for m in found}
+    return own | {point.name: point.module for point in entry_points(group=GROUP)}
 
 
-def _click(name: str, module: Any) -> Any:
-    return _named(name, getattr(module, "app", None) or module.command)
+def _sentence(module: str) -> str:
+    """What the first line of a module says after the command's name."""
+    found = find_spec(module)
+    source = getattr(found and found.loader, "get_source", lambda _: "")(module)
+    line = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+    said = line.partition("`: ")[2]
+    return said[:1].upper() + said[1:]
 
 
 def _named(name: str, made: typer.Typer | Callable[..., Any]) -> Any:

@@ -1,4 +1,4 @@
-"""`caretree dev …`: the development stack. Joins the command line by an entry point."""
+"""`caretree dev …`: the development stack: servers, the demo world, logins."""
 
 import json
 import shutil
