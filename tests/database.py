@@ -78,12 +78,20 @@ class Database:
         return create_engine(sqlalchemy_url(self.url(role)), poolclass=pool.NullPool)
 
     def async_engine(self, role: str) -> AsyncEngine:
-        """As `engine`, for asyncio."""
-        return create_async_engine(sqlalchemy_url(self.url(role)), poolclass=pool.NullPool)
+        """An engine for asyncio that keeps a few connections until it is disposed of: each new one costs 10 ms."""
+        return create_async_engine(sqlalchemy_url(self.url(role)), pool_size=3, max_overflow=-1)
 
     @cached_property
     def owner_engine(self) -> Engine:
-        return self.engine("caretree_owner")
+        """An engine that keeps a connection until `close`."""
+        return create_engine(
+            sqlalchemy_url(self.url("caretree_owner")), pool_size=1, max_overflow=-1
+        )
+
+    def close(self) -> None:
+        """End what the owner's engine keeps."""
+        if "owner_engine" in self.__dict__:
+            self.owner_engine.dispose()
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -152,9 +160,11 @@ def scratch(admin_url: str, worker: str, source: str | None = None) -> Iterator[
         with locked(admin):
             drop(admin, name)
             create(admin, name, source)
+        database = Database(admin_url, name)
         try:
-            yield Database(admin_url, name)
+            yield database
         finally:
+            database.close()
             drop(admin, name)
 
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import httpx
 from lxml import html
 
+from tests import web
 from tests.identity.authenticator import Passkey
 
 STEPS = 20
@@ -44,7 +45,7 @@ class Browser:
         self.totp: str | None = None
         self.passkey: Passkey | None = None
         self.new_password: str | None = None
-        self._http = httpx.AsyncClient(trust_env=False, timeout=30)
+        self._http = web.client(timeout=30)
 
     async def __aenter__(self) -> Self:
         return self

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-import httpx
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -39,6 +38,7 @@ from identity.tenants import (
     register_cluster,
 )
 from identity.tokens import Tokens
+from tests import web
 from tests.database import Database
 
 CALLBACK = "http://127.0.0.1:9/callback"
@@ -179,7 +179,7 @@ async def world(
     registry = Registry(cell)
     pipeline = Pipeline(database.app_url, size=1)
     await pipeline.start()
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with web.client() as http:
         arrivals = Arrivals(cell, http)
         tokens = Tokens(registry, KeyCache(http))
         loader = ActorLoader(tokens, pipeline, arrive=arrivals.arrive)

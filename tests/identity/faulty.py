@@ -8,6 +8,8 @@ from enum import Enum, auto
 
 import httpx
 
+from tests import web
+
 
 class Fault(Enum):
     """What happens to one request. `is_done`: whether the server behind has carried it out."""
@@ -44,7 +46,7 @@ class Front:
         self.asked: Counter[str] = Counter()
         self.url = ""
         self.ended = asyncio.Event()
-        self._http = httpx.AsyncClient(trust_env=False, timeout=30)
+        self._http = web.client(timeout=30)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 
 from identity.keycloak import Realm
+from tests import web
 from tests.identity.conftest import PASSWORD, World, drop_realm
 
 CLIENT, SECRET = "caretree", "between-the-two-of-us"
@@ -79,7 +80,7 @@ class Foreign:
         await self.realm.read()  # renews the token
         token = (self.realm._connection.token or {})["access_token"]
         url = f"{self.url}/admin/realms/{self.realm.name}/{path}"
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+        async with web.client(timeout=30) as http:
             answer = await http.request(
                 method, url, headers={"authorization": f"Bearer {token}"}, **more
             )
@@ -88,7 +89,7 @@ class Foreign:
 
     async def descriptor(self) -> bytes:
         """Its SAML metadata, as everybody may read it."""
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+        async with web.client(timeout=30) as http:
             return (await http.get(f"{self.issuer}/protocol/saml/descriptor")).content
 
     async def trust(self, entity_id: str, acs: str, certificate: str) -> None:

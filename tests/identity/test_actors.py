@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-import httpx
 import pytest
 from sqlalchemy import Executable, insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -27,7 +26,7 @@ from identity.lifecycle import set_session_limits
 from identity.registry import Registry
 from identity.sync import cell_session
 from identity.tokens import LEEWAY, Tokens
-from tests import make
+from tests import make, web
 from tests.database import Database
 from tests.identity.forge import Authority, KeyServer, served
 
@@ -109,7 +108,7 @@ async def opened(database: Database, keys: KeyServer) -> AsyncIterator[House]:
     pipeline = Pipeline(database.app_url, size=1)
     await pipeline.start()
     registry_engine = engine(database.app_url, application="test-registry", size=1)
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with web.client() as http:
         clock = Ahead()
         tokens = Tokens(Registry(registry_engine), KeyCache(http), clock=clock)
         loader = ActorLoader(tokens, pipeline, clock=clock)

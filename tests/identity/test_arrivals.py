@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -23,7 +22,7 @@ from identity.assertions import Assertion, asserted, read
 from identity.errors import AccountHeld, Cause, IdentityUnavailable, NotAdmitted
 from identity.sync import cell_session
 from identity.tokens import Issuer, Token
-from tests import directories, make, providers
+from tests import directories, make, providers, web
 from tests.database import Database
 from tests.identity.forge import served
 
@@ -272,7 +271,7 @@ async def test_two_first_requests_at_once_make_one_person(house: House) -> None:
 
 
 async def test_what_the_realm_says_is_asked_with_the_persons_own_token(house: House) -> None:
-    async with served() as realm, httpx.AsyncClient(trust_env=False) as http:
+    async with served() as realm, web.client() as http:
         arrivals = Arrivals(house.cell, http)
         issuer = Issuer("http://k/realms/o", house.tenant_id, realm.url)
         token = house.token(issuer=issuer)

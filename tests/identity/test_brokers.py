@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 from uuid import UUID
 
-import httpx
 import pytest
 from lxml import etree
 from sqlalchemy import insert, select
@@ -37,7 +36,7 @@ from identity.provisioning import PersonDraft, create_person
 from identity.realms import SVC_IDENTITY
 from identity.sync import cell_session
 from identity.tenants import MadeTenant
-from tests import providers
+from tests import providers, web
 from tests.database import Database
 from tests.identity import foreign
 from tests.identity.browser import Browser, LoginFailed
@@ -183,7 +182,7 @@ async def saml(world: World, hospital: foreign.Foreign) -> Connected:
     )
     ready = await connected(world, hospital, draft)
     acs = f"{ready.made.issuer}/broker/{ready.provider_id}/endpoint"
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with web.client() as http:
         ours = etree.fromstring(
             (await http.get(f"{ready.made.issuer}/protocol/saml/descriptor")).content
         )

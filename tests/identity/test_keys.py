@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 
 from identity.errors import IdentityUnavailable
@@ -17,6 +16,7 @@ from identity.keys import (
     Announced,
     KeyCache,
 )
+from tests import web
 from tests.identity.forge import Authority, Clock, KeyServer, served
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +35,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def cache(clock: Clock) -> AsyncIterator[KeyCache]:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with web.client() as client:
         yield KeyCache(client, clock=clock)
 
 
@@ -137,7 +137,7 @@ async def test_no_redirect_is_followed(cache: KeyCache, server: KeyServer) -> No
 
 
 async def test_a_client_that_follows_redirects_is_refused() -> None:
-    async with httpx.AsyncClient(trust_env=False, follow_redirects=True) as client:
+    async with web.client(follow_redirects=True) as client:
         with pytest.raises(ValueError, match="redirect"):
             KeyCache(client)
 

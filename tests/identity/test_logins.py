@@ -22,6 +22,7 @@ from identity.second_factors import configure_mfa, drafted_rule
 from identity.sync import FirstLogin, cell_session, set_first_login
 from identity.tenants import MadeTenant
 from identity.upgrades import drift_of
+from tests import web
 from tests.identity.browser import Browser, LoginFailed
 from tests.identity.conftest import ADMIN_CALLBACK, CALLBACK, PASSWORD, World
 
@@ -199,7 +200,7 @@ async def test_only_registered_redirects_and_only_with_pkce(world: World) -> Non
 async def test_a_password_is_traded_for_no_token(world: World) -> None:
     made = await world.tenant(MfaPolicy.NONE)
     form = {"grant_type": "password", "username": "admin", "password": PASSWORD}
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with web.client() as http:
         for client in ("portal", "admin-portal", "admin-cli", "account"):
             answer = await http.post(
                 f"{made.issuer}/protocol/openid-connect/token", data={**form, "client_id": client}
@@ -219,7 +220,7 @@ async def test_only_the_access_token_opens_the_api(world: World) -> None:
         url = f"{made.issuer}/protocol/openid-connect/token"
         secret = (await world.secrets(made))[SVC_IDENTITY]
         form = {"client_id": SVC_IDENTITY, "client_secret": secret}
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with web.client() as http:
             answer = await http.post(url, data={"grant_type": "client_credentials", **form})
         with pytest.raises(TokenRefused) as refused:
             await world.loader.actor(answer.json()["access_token"])

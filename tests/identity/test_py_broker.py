@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
-import httpx
 import pytest
 from sqlalchemy import select
 
@@ -18,7 +17,7 @@ from identity.errors import AccountHeld, Cause
 from identity.metadata import described
 from identity.providers import ProviderDraft, activate, add_provider, start_test
 from identity.sync import cell_session
-from tests import providers
+from tests import providers, web
 from tests.identity.browser import STEPS, Browser
 from tests.identity.conftest import CALLBACK, PASSWORD, World
 from tests.identity.py_provider import NAMES, PyProvider
@@ -88,7 +87,7 @@ async def test_in_and_out_by_a_provider_of_another_make(world: World, it: PyProv
 
     await step(start_test)
     at = f"{made.issuer}/broker/{provider_id}/endpoint"
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with web.client() as http:
         it.knows((await http.get(f"{at}/descriptor")).content)
     async with Browser(made.issuer, CALLBACK) as browser:
         with pytest.raises(AccountHeld) as held:

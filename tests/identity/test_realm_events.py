@@ -27,6 +27,7 @@ from identity.sync import cell_session
 from identity.tenants import MadeTenant
 from identity.tokens import Tokens
 from identity.watching import LOCK, watch, watch_alone
+from tests import web
 from tests.identity.browser import Browser
 from tests.identity.conftest import CALLBACK, PASSWORD, World
 from tests.identity.test_logins import hire
@@ -140,7 +141,7 @@ async def test_each_way_of_cutting_somebody_off_in_keycloak(world: World) -> Non
 
 async def log_out(made: MadeTenant, who: Somebody) -> None:
     form = {"client_id": "portal", "refresh_token": who.tokens["refresh_token"]}
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with web.client() as http:
         answer = await http.post(f"{made.issuer}/protocol/openid-connect/logout", data=form)
     assert answer.status_code == httpx.codes.NO_CONTENT
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from api.http.body import MAX_BYTES
+from tests import web
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[3]
@@ -66,7 +66,7 @@ async def subscribed(client: ClientConnection) -> None:
 
 async def test_connections_are_closed_in_our_words_before_the_server_ends(server: Server) -> None:
     headers = {"accept": "text/event-stream", "authorization": "Bearer t"}
-    async with socket_at(server) as client, httpx.AsyncClient(trust_env=False) as http:
+    async with socket_at(server) as client, web.client() as http:
         await subscribed(client)
         url = f"http://127.0.0.1:{server.port}/graphql"
         asked = http.stream("POST", url, json={"query": FOR_EVER}, headers=headers)

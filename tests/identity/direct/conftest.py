@@ -35,7 +35,7 @@ from identity.providers import ProviderDraft, activate, add_provider, start_test
 from identity.registry import Registry
 from identity.sync import cell_session
 from identity.tokens import Tokens
-from tests import make, providers
+from tests import make, providers, web
 from tests.database import Database
 from tests.identity.forge import served
 from tests.identity.py_provider import NAMES, PyProvider, query_of
@@ -176,7 +176,7 @@ async def hall(database: Database, tmp_path: Path) -> AsyncIterator[Hall]:
     async with (
         served() as keys,
         opened(database, keys) as house,
-        httpx.AsyncClient(trust_env=False) as outside,
+        web.client() as outside,
     ):
         await keyring.create(house.nurse.tenant_id)
         registry = Registry(cell, PUBLIC)

@@ -31,7 +31,7 @@ from identity.scim.tokens import Made, make_token
 from identity.sync import cell_session
 from identity.tokens import Tokens
 from tests import directories as pushed
-from tests import make
+from tests import make, web
 from tests.database import Database
 
 PUBLIC = "https://api.example"
@@ -176,7 +176,7 @@ def directories(
     """What the product's routes work with."""
     entrance = Entrance(pipeline, limit or Limit(None, 100_000))
     registry = Registry(app)
-    tokens = Tokens(registry, KeyCache(http or httpx.AsyncClient(trust_env=False)))
+    tokens = Tokens(registry, KeyCache(http or web.client()))
     actors = ActorLoader(tokens, pipeline)
     return Directories(registry, app, pipeline, PUBLIC, entrance, Journal(app), actors)
 

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from tests import web
 from tests.identity.forge import Authority, served
 from tests.identity.scim.conftest import PUBLIC, Corp, application, directories, where
 
@@ -20,7 +21,7 @@ async def test_the_alias_stands_for_whoever_the_token_is_of(corp: Corp, other: C
     await corp.write(
         "update person set subject = :s where tenant_id = :t and id = :p", s=subject, p=person
     )
-    async with served() as keys, httpx.AsyncClient(trust_env=False) as http:
+    async with served() as keys, web.client() as http:
         base = keys.url.removesuffix("/certs")
         issuer = f"{base}/realms/{uuid4().hex}"
         authority = Authority(issuer, corp.tenant_id, now=lambda: int(time.time()))
