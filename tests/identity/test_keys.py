@@ -231,7 +231,7 @@ async def board(clock: Clock) -> Board:
 
 @pytest.fixture
 async def hearing(clock: Clock, board: Board) -> AsyncIterator[KeyCache]:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with web.client() as client:
         yield KeyCache(client, announced=board, clock=clock)
 
 
@@ -283,7 +283,7 @@ async def test_announcements_that_cannot_be_read_change_nothing(
     async def away(_: str) -> Announced | None:
         raise IdentityUnavailable("The key set")
 
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with web.client() as client:
         cache = KeyCache(client, announced=away, clock=clock)
         assert await cache.key(server.url, authority.kid)
         for _ in range(3):

@@ -232,7 +232,7 @@ async def test_a_rotation_reaches_processes_whose_fetches_were_used_up(world: Wo
     )
     await reader.look(ours)
     told = partial(announced, world.registry, world.cell)
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with web.client() as http:
         keys = KeyCache(http, announced=told)
         tokens = Tokens(world.registry, keys)
         before = await come(world, made, "officer")

@@ -32,6 +32,7 @@ from identity.webhooks import Webhooks, signature
 from tests import make, reminders
 from tests.database import ROOT, Database
 from tests.domain.acting import Stage, stage
+from tests.identity.conftest import without_jobs
 from tests.identity.receivers import Hook, Postbox, hook, postbox
 
 pytestmark = pytest.mark.anyio
@@ -125,6 +126,7 @@ class Clinic:
 async def clinic(
     database: Database, owner_engine: AsyncEngine, tmp_path: Path
 ) -> AsyncIterator[Clinic]:
+    without_jobs(database)
     at, keys = stage(database), tmp_path / "keys.json"
     cell = engine(database.app_url, application="test-cell", size=2)
     control = engine(database.worker_url, application="test-control", size=1)
@@ -150,8 +152,6 @@ async def clinic(
         yield Clinic(at, database, owner_engine, keys, resources, box, taken)
     await cell.dispose()
     await control.dispose()
-    async with owner_engine.begin() as owner:
-        await owner.execute(text("delete from procrastinate_jobs"))
 
 
 async def test_a_reminder_goes_out_once(clinic: Clinic) -> None:
