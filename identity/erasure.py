@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from domain.control import DomainEntry, IdentityCluster, RegistryState, ServiceAccount, TenantEntry
 from domain.errors import DomainError, NotFound
-from domain.holdings import BATCH, Holding, erase_some, held, holdings, see_all
+from domain.holdings import BATCH, Holding, erase_some, held, holdings, see_all, tidy
 from domain.operators import LifecycleOrder, OrderKind
 from domain.organization import TenantState
 from identity.keycloak_failures import NotFound as NoRealm
@@ -29,6 +29,8 @@ from identity.realms import RealmTaken
 from identity.tenants import Platform, Progress, silent
 
 ROUNDS = 20
+UNTIDY = 20_000
+"""So many rows may be gone from a table before the database is told to forget them."""
 _BETWEEN = 0.01
 """Seconds between two batches: others come to their turn."""
 _JOBS = text("delete from procrastinate_jobs where args->>'tenant_id' = :tenant")
@@ -158,11 +160,15 @@ async def _erase_rows(cell: AsyncEngine, tenant_id: UUID, progress: Progress, ba
 async def _erase_holding(
     cell: AsyncEngine, holding: Holding, tenant_id: UUID, progress: Progress, batch: int
 ) -> int:
-    gone = 0
+    gone = untidy = 0
     while True:
         async with cell.begin() as connection:
             await see_all(connection, tenant_id)
             some = await erase_some(connection, holding, tenant_id, batch)
+        untidy += some
+        if untidy >= (UNTIDY if some else batch):
+            await tidy(cell, holding)
+            untidy = 0
         if not some:
             return gone
         gone += some
