@@ -18,7 +18,7 @@ depends_on = ${repr(depends_on)}
 # Never hold a lock that stops clinics: indexes CONCURRENTLY in `op.get_context().autocommit_block()` (there, first
 # `set statement_timeout = 0`), constraints NOT VALID and then VALIDATE. Write the schema out; import nothing of ours, for models move on and this text must not.
 # A new table needs its wall (row-level security, enabled and forced), its grants, its statistics when it is
-# placed; a new column needs `grant update (column)`. The tests name whatever was forgotten.
+# placed; to be erased with its health system the policy and the grants of 0043 and 0046; a new column needs `grant update (column)`. The tests name whatever was forgotten.
 
 
 def upgrade() -> None:

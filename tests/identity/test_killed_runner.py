@@ -120,6 +120,7 @@ async def test_the_next_runner_finishes_what_a_killed_one_began(
     slug = f"k{os.urandom(6).hex()}"
     wanted = NewTenant(slug, "Killed Health", *people, region="test", mfa=MfaPolicy.NONE)
     order = await place(world.platform, one, Ordered(OrderKind.CREATE, slug, wanted.input))
+    created = order
     runner.begin()
     await until_state(world, slug, RegistryState.CREATING)
     runner.kill()
@@ -145,5 +146,10 @@ async def test_the_next_runner_finishes_what_a_killed_one_began(
     report = await finished(world, order)
     assert report["rows"]["person"] == len(people)
     await until_state(world, slug, RegistryState.ERASED)
+    # That it was made stays on record, and nobody's name.
+    left = await state_of(world, created)
+    assert (left.state, left.sealed) == (OrderState.DONE, None)
+    assert "ada" in str(wanted.input)
+    assert left.input.keys() == {"slug", "region", "currency", "mfa", "variant"}
     with pytest.raises(NotFound):
         await (await world.master(made)).read()
