@@ -11,13 +11,12 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any
 
 from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
-from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from limits.errors import StorageError
-from redis.asyncio import ConnectionPool
+
+from identity.counts import SharedCounts
 
 PREFIX = "caretree:rates"
 SECONDS = 1.0
@@ -45,23 +44,13 @@ class Rates:
     """The counts of one serving process's people. `url` is Redis's or Valkey's, or None where there is none."""
 
     def __init__(self, url: str | None) -> None:
-        self._pool: Any = None
-        if url is not None:
-            waiting = {"socket_timeout": SECONDS, "socket_connect_timeout": SECONDS}
-            self._pool = ConnectionPool.from_url(url, **waiting)
-            options: dict[str, Any] = {"connection_pool": self._pool}
-            storage = RedisStorage(
-                f"async+{url}",
-                wrap_exceptions=True,
-                implementation="redispy",
-                key_prefix=PREFIX,
-                **options,
-            )
-            self._limiter = MovingWindowRateLimiter(storage)
+        self._shared = None if url is None else SharedCounts(url, PREFIX, SECONDS)
+        if self._shared is not None:
+            self._limiter = MovingWindowRateLimiter(self._shared.storage)
 
     async def count(self, permission: str, tenant_id: uuid.UUID, person_id: uuid.UUID) -> None:
         """Count one try. Raises RateLimited, RatesUnavailable."""
-        if self._pool is None:
+        if self._shared is None:
             raise RatesUnavailable()
         who = (permission, str(tenant_id), str(person_id))
         try:
@@ -75,8 +64,8 @@ class Rates:
 
     async def close(self) -> None:
         """Give the connections back."""
-        if self._pool is not None:
-            await self._pool.aclose()
+        if self._shared is not None:
+            await self._shared.close()
 
 
 Who = tuple[uuid.UUID, uuid.UUID]

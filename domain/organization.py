@@ -78,6 +78,9 @@ class Tenant(Stamped, Base):
     `session_idle`, `session_max`: seconds that a login lasts without use, and at the most.
     A token issued before `tokens_valid_from` is refused, whoever holds it.
 
+    Directories may shut out `departures_percent` of those whom they pushed in a day, but no fewer than `departures_few`
+    and no more than `departures_most`, before the others are held.
+
     `currency_digits` is how many of an amount's digits are minor units (ISO 4217: USD 2, JPY 0, KWD 3).
     """
 
@@ -99,6 +102,11 @@ class Tenant(Stamped, Base):
         CheckConstraint(
             "session_idle between 60 and session_max and session_max <= 86400", name="session"
         ),
+        CheckConstraint(
+            "departures_few between 1 and departures_most and departures_few <= 100 and departures_most <= 2000"
+            " and departures_percent between 1 and 50",
+            name="departures",
+        ),
     )
 
     slug: Mapped[str]
@@ -119,6 +127,9 @@ class Tenant(Stamped, Base):
     jit_mode: Mapped[str] = mapped_column(server_default="restricted")
     session_idle: Mapped[int] = mapped_column(server_default="1800")
     session_max: Mapped[int] = mapped_column(server_default="36000")
+    departures_few: Mapped[int] = mapped_column(server_default="10")
+    departures_most: Mapped[int] = mapped_column(server_default="200")
+    departures_percent: Mapped[int] = mapped_column(server_default="10")
     tokens_valid_from: Mapped[dt.datetime | None]
     tree_version: Mapped[int] = mapped_column(server_default="1")
     settings: Mapped[dict[str, Any]] = mapped_column(server_default="{}")

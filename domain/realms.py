@@ -33,7 +33,7 @@ class PersonSync(Base):
 
 
 class RealmCheck(Identified):
-    """One comparison of the realm's users with the people, both ways, written when it is done.
+    """One comparison of the realm's users with the people, both ways: written when it is done, or asked for.
 
     `findings` are lines, a kind and whom it is about by ids, at most some hundred; `repaired` counts the people whose
     users are brought up to date because of it.

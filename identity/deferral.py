@@ -77,6 +77,11 @@ async def defer_sync_tenant(session: AsyncSession, tenant_id: UUID) -> None:
     await _defer(session, SYNC_TENANT, tenant_id, [{}])
 
 
+async def defer_check_realm(session: AsyncSession, tenant_id: UUID, check_id: UUID) -> None:
+    """Compare the realm with the people once the caller's transaction is committed, for this report."""
+    await _defer(session, CHECK_REALM, tenant_id, [{"check_id": str(check_id)}])
+
+
 async def defer_end_sessions(session: AsyncSession, tenant_id: UUID, person_id: UUID) -> None:
     """End all sessions of a person in Keycloak once the caller's transaction is committed."""
     await _defer(session, END_SESSIONS, tenant_id, [{"person_id": str(person_id)}])

@@ -126,11 +126,13 @@ async def _sync_person_later(
         await defer_sync(session, tenant, [UUID(person_id)])
 
 
-async def _check_realm(context: procrastinate.JobContext, *, tenant_id: str) -> None:
+async def _check_realm(
+    context: procrastinate.JobContext, *, tenant_id: str, check_id: str | None = None
+) -> None:
     resources = _resources(context)
     tenant = UUID(tenant_id)
     realm = await resources.accounts.realm(tenant, SVC_IDENTITY)
-    await check_realm(resources.cell, realm, tenant)
+    await check_realm(resources.cell, realm, tenant, UUID(check_id) if check_id else None)
 
 
 async def _sync_tenant(context: procrastinate.JobContext, *, tenant_id: str) -> None:

@@ -72,7 +72,7 @@ async def set_jit_mode(
     session: AsyncSession, agent: Agent, mode: JitMode, version: int | None = None
 ) -> None:
     """Say whose logins make people who were not there. Raises NotFound, StaleVersion."""
-    await _configure(session, agent, version, jit_mode=mode.value)
+    await configure(session, agent, version, jit_mode=mode.value)
 
 
 async def set_session_limits(
@@ -88,14 +88,17 @@ async def set_session_limits(
             "A login lasts a day at the most, and its idle time, a minute or more, is within that.",
             code="SESSION_LIMITS",
         )
-    await _configure(session, agent, version, session_idle=idle, session_max=longest)
+    await configure(session, agent, version, session_idle=idle, session_max=longest)
     await defer_sync_tenant(session, agent.tenant_id)
 
 
-async def _configure(
+async def configure(
     session: AsyncSession, agent: Agent, version: int | None, **values: Any
 ) -> None:
-    """Write to the health system's row and raise its version; with `version` only while it has it still."""
+    """Write to the health system's row and raise its version; with `version` only while it has it still.
+
+    Raises NotFound, StaleVersion.
+    """
     here = Tenant.tenant_id == agent.tenant_id
     based = () if version is None else (Tenant.version == version,)
     found = await session.scalar(

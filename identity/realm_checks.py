@@ -18,15 +18,19 @@ from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from authz.grants import SECOND_FACTOR
+from domain.audit import Agent, record
+from domain.errors import Invalid
 from domain.model import any_of, new_id
 from domain.organization import MfaPolicy, Tenant, TenantState
 from domain.people import Person, RoleGrant
 from domain.realms import PersonSync, RealmCheck
 from domain.setup import SOURCE as SETUP
-from identity.deferral import defer_sync
+from identity.administrators import lock_offices
+from identity.deferral import defer_check_realm, defer_sync
 from identity.keycloak import Json, Realm
 from identity.mfa import MfaRule, is_marked, rule_of
 from identity.realms import MARKER
@@ -37,6 +41,8 @@ PAUSE = 0.1
 """Seconds between pages: at most a thousand users a second, of which Keycloak feels little."""
 TOLD = 300
 KEPT = dt.timedelta(days=90)
+LONGEST = dt.timedelta(hours=1)
+"""After so long a comparison that has not ended keeps nobody from asking for another."""
 _SERVICE = "service-account-"
 
 
@@ -54,6 +60,17 @@ class Drift(StrEnum):
 
 
 OURS = frozenset(Drift) - {Drift.SECOND_USER, Drift.STRANGER}
+
+
+class CheckUnderWay(Invalid):
+    """The realm is being compared already."""
+
+    code = "CHECK_UNDER_WAY"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The realm is being compared already: its report will come.", code=self.code
+        )
 
 
 @dataclass
@@ -80,12 +97,42 @@ class Check:
             self.findings.append(f"{kind} {told}")
 
 
+async def ask_check(session: AsyncSession, agent: Agent, check_id: UUID | None = None) -> UUID:
+    """Have the realm compared once the caller's transaction is committed; its report has this id.
+
+    Raises CheckUnderWay where another was asked for within the hour and has not ended.
+    """
+    await lock_offices(session, agent)  # of two who ask at once one is the first
+    under_way = select(RealmCheck.id).where(
+        RealmCheck.tenant_id == agent.tenant_id,
+        RealmCheck.started_at > agent.now - LONGEST,
+        RealmCheck.finished_at.is_(None),
+    )
+    if await session.scalar(under_way.limit(1)) is not None:
+        raise CheckUnderWay()
+    asked = RealmCheck(
+        tenant_id=agent.tenant_id, id=check_id or new_id(), started_at=agent.now, findings=[]
+    )
+    session.add(asked)
+    record(session, agent, "tenant:configure", asked.id)
+    await session.flush()
+    await defer_check_realm(session, agent.tenant_id, asked.id)
+    return asked.id
+
+
 async def check_realm(
-    cell: AsyncEngine, realm: Realm, tenant_id: UUID, *, page: int = PAGE, pause: float = PAUSE
+    cell: AsyncEngine,
+    realm: Realm,
+    tenant_id: UUID,
+    check_id: UUID | None = None,
+    *,
+    page: int = PAGE,
+    pause: float = PAUSE,
 ) -> Check | None:
     """Compare, let repairs follow, keep the report. `realm` speaks as svc-identity. Safe to repeat.
 
-    So many users come on a `page`, with a `pause` of so many seconds between two.
+    So many users come on a `page`, with a `pause` of so many seconds between two. `check_id` is of a report that was
+    asked for (`ask_check`).
 
     None for a health system that is suspended: its realm answers nobody. Raises KeycloakFailure.
     """
@@ -102,7 +149,7 @@ async def check_realm(
     async for some in _pages(realm, "users", page, pause, briefRepresentation="false"):
         await _of_users(cell, check, some)
     await _of_people(cell, check)
-    await _keep(cell, check)
+    await _keep(cell, check, check_id)
     return check
 
 
@@ -253,21 +300,21 @@ async def _repair(session: AsyncSession, check: Check, people: set[UUID]) -> Non
     await defer_sync(session, check.tenant_id, sorted(people))
 
 
-async def _keep(cell: AsyncEngine, check: Check) -> None:
+async def _keep(cell: AsyncEngine, check: Check, check_id: UUID | None) -> None:
     """Keep the report, its counts first; forget those of long ago."""
     counts = [f"{kind} {number}" for kind, number in sorted(check.counts.items())]
+    told = {
+        "finished_at": dt.datetime.now(dt.UTC),
+        "people": check.people,
+        "users": check.users,
+        "repaired": check.repaired,
+        "findings": [*counts, *check.findings],
+    }
+    key = {"tenant_id": check.tenant_id, "id": check_id or new_id()}
+    made = insert(RealmCheck).values(**key, started_at=check.started_at, **told)
     async with cell_session(cell, check.tenant_id) as session:
-        session.add(
-            RealmCheck(
-                tenant_id=check.tenant_id,
-                id=new_id(),
-                started_at=check.started_at,
-                finished_at=dt.datetime.now(dt.UTC),
-                people=check.people,
-                users=check.users,
-                repaired=check.repaired,
-                findings=[*counts, *check.findings],
-            )
+        await session.execute(
+            made.on_conflict_do_update(index_elements=["tenant_id", "id"], set_=told)
         )
         await session.execute(
             delete(RealmCheck).where(

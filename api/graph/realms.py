@@ -2,6 +2,7 @@
 
 import datetime as dt
 import uuid
+from types import SimpleNamespace
 from typing import Annotated
 
 import strawberry
@@ -15,10 +16,12 @@ from api.plan.page import Listing
 from api.plan.write import Payload, Work, perform
 from domain.people import Person as People
 from domain.realms import RealmCheck as RealmChecks
+from identity.realm_checks import ask_check
 from identity.sync_states import retry_sync
 
 LISTING = Listing(RealmChecks, "tenant", "started_at", RealmChecks, descending=True)
 PERSON = Payload("person", "Person")
+CHECK = Payload("realmCheck", "RealmCheck")
 
 
 @table(RealmChecks, description="A comparison of the realm's users with the people, both ways.")
@@ -45,6 +48,19 @@ class SyncPersonPayload:
     user_errors: list[UserError] = payload_errors()
 
 
+@strawberry.input(description="A comparison of the realm with the people.")
+class CheckRealmInput:
+    idempotency_key: str | None = idempotency_key()
+
+
+@value_type("The comparison, which is carried out within moments.")
+class CheckRealmPayload:
+    realm_check: RealmCheck | None = strawberry.field(
+        description="The comparison; `finishedAt` is null until it is done."
+    )
+    user_errors: list[UserError] = payload_errors()
+
+
 @strawberry.type
 class Query:
     @root("tenant:read", "Comparisons of the realm with the people, the newest first.")
@@ -67,3 +83,16 @@ class Mutation:
             return person.id
 
         return await perform(info._raw_info, "syncPerson", PERSON, input, command)
+
+    @root(
+        "tenant:configure", "Have the realm compared with the people now; what is ours is mended."
+    )
+    async def check_realm(
+        self, info: Info, input: Annotated[CheckRealmInput, GIVEN]
+    ) -> CheckRealmPayload | None:
+        async def command(work: Work) -> uuid.UUID:
+            new = SimpleNamespace(tenant_id=work.agent.tenant_id, id=work.new_id)
+            agent = await work.create("tenant:configure", new)
+            return await ask_check(work.session, agent, work.new_id)
+
+        return await perform(info._raw_info, "checkRealm", CHECK, input, command)

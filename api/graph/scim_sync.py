@@ -121,6 +121,16 @@ class ScimSync:
     departures_a_day: int = strawberry.field(
         description="So many may leave in a day before the guard holds the others."
     )
+    departures_few: int = strawberry.field(
+        description="No fewer than these leave in a day without a question."
+    )
+    departures_most: int = strawberry.field(description="No more than these do.")
+    departures_percent: int = strawberry.field(
+        description="In between, the share of those whom directories pushed."
+    )
+    version: int = strawberry.field(
+        description="Rises with every change of the health system: changes of these limits are based on it."
+    )
     released_until: str | None = strawberry.field(
         description="Until when the guard holds nobody; null where it stands."
     )

@@ -6,17 +6,21 @@ from types import SimpleNamespace
 from typing import Annotated, Any
 
 import strawberry
+from sqlalchemy import select
 
+from api.graph.login_rules import BASED, CONFIGURE, system
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
 from api.graph.scim_sync import ScimRelease, ScimToken
 from api.plan.write import Extra, Payload, Work, perform
+from domain.organization import Tenant as Tenants
 from domain.scim import ScimToken as ScimTokens
-from identity.scim.departures import release
+from identity.scim.departures import Limits, limits_of, release, set_limits
 from identity.scim.tokens import SCOPES, Made, make_token, revoke_token, rotate_token
 
 TOKEN = Payload("scimToken", "ScimToken", model=ScimTokens)
 RELEASE = Payload("scimRelease", "ScimRelease")
+LIMITS = Payload("", "DepartureLimits")  # no row is shown: the limits are told as they are by then
 
 
 @strawberry.input(description="A token for a directory.")
@@ -51,6 +55,33 @@ class ReleaseScimDeparturesInput:
     idempotency_key: str | None = idempotency_key()
 
 
+@strawberry.input(description="How many people directories may shut out in a day.")
+class SetDepartureLimitsInput:
+    version: int = strawberry.field(description=BASED)
+    few: int = strawberry.field(description="These always leave without a question: 1 to 100.")
+    most: int = strawberry.field(description="More never do: up to 2,000.")
+    percent: int = strawberry.field(
+        description="In between, the share of those whom directories pushed: 1 to 50."
+    )
+    idempotency_key: str | None = idempotency_key()
+
+
+@value_type("How many people directories may shut out in a day before the others are held.")
+class DepartureLimits:
+    few: int = strawberry.field(description="These always leave without a question.")
+    most: int = strawberry.field(description="More never do.")
+    percent: int = strawberry.field(
+        description="In between, the share of those whom directories pushed."
+    )
+    version: int = strawberry.field(description="The health system's, after the change.")
+
+
+@value_type("The limits as they are now.")
+class DepartureLimitsPayload:
+    limits: DepartureLimits | None = strawberry.field(description="The limits.")
+    user_errors: list[UserError] = payload_errors()
+
+
 @value_type("The token.")
 class ScimTokenPayload:
     scim_token: ScimToken | None = strawberry.field(description="The token.")
@@ -70,6 +101,15 @@ class NewScimTokenPayload:
 class ScimReleasePayload:
     scim_release: ScimRelease | None = strawberry.field(description="The release.")
     user_errors: list[UserError] = payload_errors()
+
+
+async def _limits(work: Work, _: uuid.UUID) -> dict[str, Any]:
+    """The payload's field `limits`."""
+    await work.session.flush()
+    found = await limits_of(work.session, work.agent)
+    version = select(Tenants.version).where(Tenants.tenant_id == work.agent.tenant_id)
+    told = {"version": await work.session.scalar(version)}
+    return {"limits": {"__typename": "DepartureLimits", **vars(found), **told}}
 
 
 def _days(number: int) -> dt.timedelta:
@@ -154,3 +194,18 @@ class Mutation:
             return (await release(work.session, agent, lasts, work.new_id)).id
 
         return await perform(info._raw_info, "releaseScimDepartures", RELEASE, input, command)
+
+    @root(CONFIGURE, "Change how many people directories may shut out in a day.")
+    async def set_departure_limits(
+        self, info: Info, input: Annotated[SetDepartureLimitsInput, GIVEN]
+    ) -> DepartureLimitsPayload | None:
+        async def command(work: Work) -> uuid.UUID:
+            agent = await work.create(CONFIGURE, system(work.agent.tenant_id))
+            work.tree_changes += 1
+            limits = Limits(input.few, input.most, input.percent)
+            await set_limits(work.session, agent, limits, input.version)
+            return work.agent.tenant_id
+
+        return await perform(
+            info._raw_info, "setDepartureLimits", LIMITS, input, command, extra=_limits
+        )

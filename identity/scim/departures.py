@@ -3,12 +3,13 @@
 Counted are people whom directories shut out, delete, or take a role from without giving another, once each a day. Above
 `limit_of` what would let more of them go is refused whole, and they are held: asked for again, they are refused again,
 until an administrator releases them or nobody has asked for three days. Meanwhile others leave one by one as ever, up to
-`FEW` a day: a leaver is never kept in because somebody filtered a group wrongly.
+a few a day: a leaver is never kept in because somebody filtered a group wrongly.
 """
 
 import datetime as dt
 import uuid
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Table, Uuid, case, cast, delete, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -17,19 +18,34 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.audit import Agent, record
 from domain.errors import Invalid, NotAllowed
 from domain.model import Base, new_id
+from domain.organization import Tenant
 from domain.scim import ScimUser
 from domain.scim_departures import ScimDeparture, ScimRelease
 from identity.administrators import lock_offices
+from identity.lifecycle import configure
 
 DEPARTURES: Table = Base.metadata.tables[ScimDeparture.__tablename__]
 
-FEW, MOST, PERCENT = 10, 200, 10
-"""So many people leave in a day without a question: a tenth of those whom directories pushed, but 10 to 200."""
+LONGEST_FEW, LONGEST_MOST, LONGEST_PERCENT = 100, 2_000, 50
+"""So far a health system may raise its limits (`Tenant.departures_few` and the others)."""
 WINDOW = dt.timedelta(days=1)
 KEPT = dt.timedelta(days=3)
 LONGEST_RELEASE = dt.timedelta(days=7)
 HELD = "scim_held"
 """Where a session notes whom its request did not let go."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """So many people leave in a day without a question: a share of those whom directories pushed, `few` to `most`."""
+
+    few: int = 10
+    most: int = 200
+    percent: int = 10
+
+    def of(self, pushed: int) -> int:
+        """How many that are of so many."""
+        return max(self.few, min(self.most, pushed * self.percent // 100))
 
 
 class TooManyLeave(NotAllowed):
@@ -120,18 +136,46 @@ async def _is_wave(session: AsyncSession, agent: Agent, people: Collection[uuid.
     ).where(ScimDeparture.tenant_id == agent.tenant_id)
     others, waiting, again = (await session.execute(counts)).one()
     leaving = others + len(set(people))
-    if again or leaving <= FEW:
-        return bool(again)
-    return bool(waiting) or leaving > await limit_of(session, agent)
+    if again:
+        return True
+    limits = await limits_of(session, agent)
+    if leaving <= limits.few:
+        return False
+    return bool(waiting) or leaving > limits.of(await _pushed(session, agent))
+
+
+async def limits_of(session: AsyncSession, agent: Agent) -> Limits:
+    """The health system's limits."""
+    names = (Tenant.departures_few, Tenant.departures_most, Tenant.departures_percent)
+    row = (await session.execute(select(*names).where(Tenant.tenant_id == agent.tenant_id))).one()
+    return Limits(*row)
 
 
 async def limit_of(session: AsyncSession, agent: Agent) -> int:
     """How many people may leave in a day."""
+    return (await limits_of(session, agent)).of(await _pushed(session, agent))
+
+
+async def _pushed(session: AsyncSession, agent: Agent) -> int:
     pushed = select(func.count(ScimUser.id)).where(
         ScimUser.tenant_id == agent.tenant_id, ScimUser.deleted_at.is_(None)
     )
-    share = (await session.scalar(pushed) or 0) * PERCENT // 100
-    return max(FEW, min(MOST, share))
+    return await session.scalar(pushed) or 0
+
+
+async def set_limits(
+    session: AsyncSession, agent: Agent, limits: Limits, version: int | None = None
+) -> None:
+    """Say how many may leave in a day; it counts from the next departure on.
+
+    Raises NotFound, StaleVersion, Invalid (few, most, percent).
+    """
+    bounds = (("few", 1, LONGEST_FEW), ("most", limits.few, LONGEST_MOST))
+    for name, least, most in (*bounds, ("percent", 1, LONGEST_PERCENT)):
+        if not least <= getattr(limits, name) <= most:
+            raise Invalid(f"From {least} to {most}.", path=(name,))
+    said = {f"departures_{name}": value for name, value in vars(limits).items()}
+    await configure(session, agent, version, **said)
 
 
 async def _note(

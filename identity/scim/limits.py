@@ -11,16 +11,14 @@ import math
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
 
 from limits import RateLimitItem, RateLimitItemPerSecond
-from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter as Shared
 from limits.errors import StorageError
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter as Own
-from redis.asyncio import ConnectionPool
 
+from identity.counts import SharedCounts
 from identity.scim.refusals import Later
 from identity.scim.schemas import MAX_OPERATIONS
 
@@ -52,19 +50,9 @@ class Limit:
         self._clock = clock
         self._back_at = -math.inf
         self._own = Own(MemoryStorage())
-        self._pool: Any = None
-        if url is not None:
-            waiting = {"socket_timeout": SECONDS, "socket_connect_timeout": SECONDS}
-            self._pool = ConnectionPool.from_url(url, **waiting)
-            options: dict[str, Any] = {"connection_pool": self._pool}
-            storage = RedisStorage(
-                f"async+{url}",
-                wrap_exceptions=True,
-                implementation="redispy",
-                key_prefix=PREFIX,
-                **options,
-            )
-            self._shared = Shared(storage)
+        self._counts = None if url is None else SharedCounts(url, PREFIX, SECONDS)
+        if self._counts is not None:
+            self._shared = Shared(self._counts.storage)
 
     async def count(self, tenant_id: uuid.UUID, cost: int = 1) -> None:
         """Count a request of so many operations. Raises Later (429) where it is one too many."""
@@ -83,11 +71,11 @@ class Limit:
 
     async def close(self) -> None:
         """Give the connections back."""
-        if self._pool is not None:
-            await self._pool.aclose()
+        if self._counts is not None:
+            await self._counts.close()
 
     async def _hit(self, item: RateLimitItem, who: str, cost: int) -> None:
-        if self._pool is not None and self._clock() >= self._back_at:
+        if self._counts is not None and self._clock() >= self._back_at:
             try:
                 async with asyncio.timeout(2 * SECONDS):
                     if await _within(self._shared, item, who, cost):

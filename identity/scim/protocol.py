@@ -32,7 +32,7 @@ from identity.scim.filters import check_size
 from identity.scim.groups import Step
 from identity.scim.kinds import KINDS
 from identity.scim.patches import members_of, steps_of, whole
-from identity.scim.refusals import body_of, invalid, refusal, refused
+from identity.scim.refusals import body_of, invalid, refusal, refused, sentence_of
 from identity.scim.schemas import MAX_MEMBERS, PROVIDER
 from identity.scim.storage import Directory
 from identity.scim.tokens import GROUPS, READ, USERS, Bearer
@@ -120,6 +120,15 @@ class Protocol(ScimService):
                 rewrite = dialects.patch if patched else dialects.whole
                 operation["data"] = rewrite(operation["data"])
         return super().read_bulk(orjson.dumps(sent), content_type)
+
+    @staticmethod
+    def bulk_validation_failure(operation: Any, outcome: dict[str, Any]) -> dict[str, Any] | None:
+        """What is wrong with an operation of a bulk request, in a sentence of ours."""
+        failure = ScimService.bulk_validation_failure(operation, outcome)
+        if failure is not None:
+            found: Error = failure["response"]
+            failure["response"] = found.model_copy(update={"detail": sentence_of(found)})
+        return failure
 
     def apply_replacement(
         self, current: Any, replacement: Any, conditions: Conditions

@@ -127,7 +127,12 @@ def _of_database(code: str | None, error: DBAPIError | DatabaseError) -> SCIMExc
 
 def body_of(error: SCIMException) -> Error:
     """The error's body."""
-    status = error.status
     said = error.detail if error.context.get("ours") or isinstance(error, Later) else None
-    plain: Any = PLAIN.get(error.scim_type) or PLAIN.get(status, PLAIN[400])
-    return Error(status=status, scim_type=error.scim_type or None, detail=said or plain)
+    detail = said or sentence_of(error)
+    return Error(status=error.status, scim_type=error.scim_type or None, detail=detail)
+
+
+def sentence_of(error: SCIMException | Error) -> str:
+    """What is said of an error of this type, or of this status, without a word of who raised it."""
+    plain: Any = PLAIN.get(error.scim_type or "") or PLAIN.get(error.status or 400, PLAIN[400])
+    return str(plain)

@@ -26,6 +26,7 @@ from identity.scim.schemas import CLINICAL, ENTERPRISE
 DIRECTORY = Source(SCIM)
 AT_ONCE = 2_500
 """So many people's roles are worked out together."""
+_COMPARED = (RoleMapping.id, RoleMapping.attribute, RoleMapping.match, RoleMapping.value)
 _OFFICES: dict[str, type[Invalid]] = {e.code: e for e in (LastAdministrator, LastPrivacyOfficer)}
 
 
@@ -50,13 +51,21 @@ async def follow_new(
     session: AsyncSession, agent: Agent, person_id: uuid.UUID, doc: dict[str, Any]
 ) -> None:
     """As `follow`, for somebody who was made just now: in no group, holding nothing, seen by nobody else."""
-    await hold_rules(session, agent, DIRECTORY)
-    named = (RoleMapping.id, RoleMapping.attribute, RoleMapping.match, RoleMapping.value)
-    rules: Any = await session.execute(
-        select(*named).where(*in_force(agent, DIRECTORY), RoleMapping.attribute != "groups")
-    )
-    if Matching(rules.all()).of(asserted(attributes(doc))):
+    if await are_asked_for(session, agent, doc):
         await follow(session, agent, [person_id])
+
+
+async def are_asked_for(session: AsyncSession, agent: Agent, *docs: dict[str, Any]) -> bool:
+    """Whether a rule asks for an attribute that one of these resources has; groups are looked at elsewhere.
+
+    Holds the rules.
+    """
+    await hold_rules(session, agent, DIRECTORY)
+    rules: Any = await session.execute(
+        select(*_COMPARED).where(*in_force(agent, DIRECTORY), RoleMapping.attribute != "groups")
+    )
+    matching = Matching(rules.all())
+    return any(matching.of(asserted(attributes(doc))) for doc in docs)
 
 
 async def are_ruled(
@@ -67,9 +76,8 @@ async def are_ruled(
     Holds the rules.
     """
     await hold_rules(session, agent, DIRECTORY)
-    compared = (RoleMapping.id, RoleMapping.attribute, RoleMapping.match, RoleMapping.value)
     rules: Any = await session.execute(
-        select(*compared).where(*in_force(agent, DIRECTORY), RoleMapping.attribute == "groups")
+        select(*_COMPARED).where(*in_force(agent, DIRECTORY), RoleMapping.attribute == "groups")
     )
     matching = Matching(rules.all())
     if not matching.rules:

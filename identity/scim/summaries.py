@@ -7,17 +7,21 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent
+from domain.organization import Tenant
 from domain.scim import ScimGroup, ScimUser
 from domain.scim_departures import ScimRelease
 from domain.scim_requests import ScimRequest
-from identity.scim.departures import count_held, limit_of
+from identity.scim.departures import count_held, limits_of
 
 DAY = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Requests are those of the last day; `departures_a_day` so many people may leave before others are held."""
+    """Requests are those of the last day; `departures_a_day` so many people may leave before others are held.
+
+    That is worked out of the limits that follow; `version` is the health system's.
+    """
 
     last_request_at: dt.datetime | None
     requests: int
@@ -26,6 +30,10 @@ class Summary:
     groups: int
     held_departures: int
     departures_a_day: int
+    departures_few: int
+    departures_most: int
+    departures_percent: int
+    version: int
     released_until: dt.datetime | None
 
 
@@ -42,6 +50,8 @@ async def summary_of(session: AsyncSession, agent: Agent) -> Summary:
     users = select(func.count(ScimUser.id)).where(
         ScimUser.tenant_id == agent.tenant_id, ScimUser.deleted_at.is_(None)
     )
+    version = select(Tenant.version).where(Tenant.tenant_id == agent.tenant_id)
+    limits, pushed = await limits_of(session, agent), await session.scalar(users) or 0
     groups = select(func.count(ScimGroup.id)).where(
         ScimGroup.tenant_id == agent.tenant_id, ScimGroup.deleted_at.is_(None)
     )
@@ -49,9 +59,13 @@ async def summary_of(session: AsyncSession, agent: Agent) -> Summary:
         last_request_at=await session.scalar(last),
         requests=requests,
         failures=failures,
-        users=await session.scalar(users) or 0,
+        users=pushed,
         groups=await session.scalar(groups) or 0,
         held_departures=await count_held(session, agent),
-        departures_a_day=await limit_of(session, agent),
+        departures_a_day=limits.of(pushed),
+        departures_few=limits.few,
+        departures_most=limits.most,
+        departures_percent=limits.percent,
+        version=await session.scalar(version) or 0,
         released_until=await session.scalar(until),
     )

@@ -6,6 +6,7 @@ proven to be the same (`identity/scim/taking_over.py`), never for an e-mail addr
 """
 
 import uuid
+from collections.abc import Set
 from typing import Any
 
 from scim2_models import (
@@ -33,7 +34,7 @@ from identity.scim.departures import let_go
 from identity.scim.kinds import EMAILS, MEMBERS, USER_KIND, USERS
 from identity.scim.reading import Found, etag, related, resource, row_of
 from identity.scim.refusals import refused
-from identity.scim.roles import follow, follow_new
+from identity.scim.roles import are_asked_for, follow, follow_new
 from identity.scim.schemas import CLINICAL, ENTERPRISE
 from identity.scim.taking_over import meant, name_taken
 from identity.scim.units import TENANT, by_session
@@ -172,15 +173,19 @@ async def replace(session: AsyncSession, agent: Agent, made: Any, expected: str 
     doc = document(made)
     values = columns(made, doc)
     active = before.active if made.active is None else bool(made.active)
-    row = await _write(session, agent, before.id, values, active=active)
-    await _addresses(session, agent, before.id, made)
-    await _person(session, agent, before.id, doc)
+    same = {name for name in UNIQUE if values[name] == getattr(before, name)}
+    row = await _write(session, agent, before.id, values, same, active=active)
+    if doc.get("emails") != before.doc.get("emails"):
+        await _addresses(session, agent, before.id, made)
+    if draft_of(doc) != draft_of(before.doc):
+        await _person(session, agent, before.id, doc)
     if before.active and not active:
         await let_go(session, agent, [before.id])
         await deactivate_person(session, agent, before.id, by=SCIM)
     if active and not before.active:
         await reactivate_person(session, agent, before.id, by=SCIM)
-    await follow(session, agent, [before.id])
+    if active != before.active or await are_asked_for(session, agent, before.doc, doc):
+        await follow(session, agent, [before.id])
     groups = await related(by_session(session), agent.tenant_id, USER_KIND, [before.id])
     return resource(USER_KIND, row, groups.get(before.id))
 
@@ -245,9 +250,16 @@ async def _deleted(session: AsyncSession, agent: Agent, values: dict[str, Any]) 
 
 
 async def _write(
-    session: AsyncSession, agent: Agent, user_id: uuid.UUID, values: dict[str, Any], **more: Any
+    session: AsyncSession,
+    agent: Agent,
+    user_id: uuid.UUID,
+    values: dict[str, Any],
+    same: Set[str] = frozenset(),
+    **more: Any,
 ) -> Row[Any]:
-    await _must_be_free(session, agent, user_id, values)
+    """Write a user's row; values that are the `same` as before are nobody else's."""
+    new = {name: None if name in same else value for name, value in values.items()}
+    await _must_be_free(session, agent, user_id, new)
     written = await session.execute(
         update(USERS)
         .where(USERS.c.tenant_id == agent.tenant_id, USERS.c.id == user_id)

@@ -44,7 +44,8 @@ ONLY = {
     "grant_request": {"state", "decided_by", "decided_at", "grant_id", "version", "updated_at"},
     "device_reset": {"state", "decided_by", "decided_at", "version", "updated_at"},
     "tenant": {"tokens_valid_from", "tree_version", "version", "updated_at"}
-    | {"session_idle", "session_max", "jit_mode"},
+    | {"session_idle", "session_max", "jit_mode"}
+    | {"departures_few", "departures_most", "departures_percent"},
     "setup_link": {"session_hash", "first_passwords", "redeemed_at", "ended_at"},
     "person_sync": {"digest", "synced_at", "cause", "tried_at", "failed"},
     "realm_cursor": {"read_until", "keys", "keys_at"},

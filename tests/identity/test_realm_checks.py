@@ -21,7 +21,7 @@ from identity.grants import GrantDraft, give_grant
 from identity.jobs import Resources, work_off
 from identity.keycloak import Realm
 from identity.provisioning import PersonDraft, create_person, deactivate_person
-from identity.realm_checks import check_realm
+from identity.realm_checks import CheckUnderWay, ask_check, check_realm
 from identity.realms import MARKER, SVC_IDENTITY
 from identity.sync import cell_session
 from identity.sync_states import state_of
@@ -201,6 +201,17 @@ async def test_what_differs_is_found_both_ways_and_what_is_ours_is_mended(world:
         kept = (await session.scalars(select(RealmCheck).order_by(RealmCheck.started_at))).all()
     assert [row.repaired for row in kept] == [0, 7, 0]
     assert kept[1].findings[0] == "DIFFERS 1"
+    # The same again, as a job that an administrator asked for, once at a time.
+    async with cell_session(cell, tenant_id) as session:
+        asked = await ask_check(session, agent(made))
+        with pytest.raises(CheckUnderWay):
+            await ask_check(session, agent(made))
+    await world.work()
+    async with cell_session(cell, tenant_id) as session:
+        report = await session.get_one(RealmCheck, (tenant_id, asked))
+        assert report.finished_at is not None
+        assert report.findings == ["SECOND_USER 1", "STRANGER 1", *again.findings]
+        await ask_check(session, agent(made))
     bea = await realm.find_user("bea")
     cyd = await realm.find_user("cyd")
     assert (bea or {})["enabled"]

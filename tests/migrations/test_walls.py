@@ -476,7 +476,8 @@ CHANGED = {
     "grant_request": {"state", "decided_by", "decided_at", "grant_id", "version", "updated_at"},
     "device_reset": {"state", "decided_by", "decided_at", "version", "updated_at"},
     "tenant": {"tokens_valid_from", "tree_version", "version", "updated_at"}
-    | {"session_idle", "session_max", "jit_mode"},
+    | {"session_idle", "session_max", "jit_mode"}
+    | {"departures_few", "departures_most", "departures_percent"},
 }
 """Table -> what commands change of it."""
 PLATFORMS = {"state", "second_approval"}

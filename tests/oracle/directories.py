@@ -31,7 +31,14 @@ def scim_sync(sight: Sight, _: Arguments) -> Picked:
         "users": len(users),
         "groups": len([row for row in rows.all("scim_group") if row.deleted_at is None]),
         "heldDepartures": len(held),
-        "departuresADay": max(10, min(200, len(users) // 10)),
+        "departuresADay": max(
+            tenant.departures_few,
+            min(tenant.departures_most, len(users) * tenant.departures_percent // 100),
+        ),
+        "departuresFew": tenant.departures_few,
+        "departuresMost": tenant.departures_most,
+        "departuresPercent": tenant.departures_percent,
+        "version": tenant.version,
         "releasedUntil": plain(max(until)) if until else None,
     }
     return Picked(Values("ScimSync", told))

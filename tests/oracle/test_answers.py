@@ -22,7 +22,10 @@ from tests.oracle.stage import Stage
 
 pytestmark = pytest.mark.anyio
 LOGIN = "{id client startedAt current}"
-SYNC = "{scimSync{lastRequestAt requests failures users groups heldDepartures departuresADay releasedUntil}}"
+SYNC = (
+    "{scimSync{lastRequestAt requests failures users groups heldDepartures departuresADay departuresFew departuresMost"
+    " departuresPercent version releasedUntil}}"
+)
 of_the_cast = pytest.mark.parametrize("one", who.CAST, ids=lambda one: one.name)
 
 

@@ -374,6 +374,7 @@ OBJECTS = {
     **dict.fromkeys(("addEmailDomain", "checkEmailDomain"), "emailDomain"),
     **dict.fromkeys(("addScimToken", "rotateScimToken", "revokeScimToken"), "scimToken"),
     "releaseScimDepartures": "scimRelease",
+    "checkRealm": "realmCheck",
 }
 """Mutation -> the field of its payload."""
 INPUTS = {

@@ -61,3 +61,26 @@ async def test_comparisons_are_read_by_who_reads_the_health_system(office: Offic
         answer = await office.ask(office.here.person(who), text)
         nodes = answer.data or {}
         assert bool(nodes.get("nodes")) is sees, (who, answer.body)
+
+
+async def test_a_comparison_is_asked_for_and_its_report_is_read(office: Office) -> None:
+    one = admin(office)
+    for held in ("clinic_admin@a", "privacy_officer@system", "nurse@a"):
+        answer = await refused(office, office.here.person(held), "checkRealm")
+        assert answer.outcome in ("FORBIDDEN", "NOT_FOUND"), held
+    asked = await do(office, one, "checkRealm", "startedAt finishedAt findings")
+    assert asked.outcome == "DONE", asked.body
+    report = asked.data["realmCheck"]
+    assert (report["finishedAt"], report["findings"]) == (None, [])
+    assert (await waiting(office))[-1][0] == "identity:check_realm"
+    assert office.events()[-1]["action"] == "tenant:configure"
+    (job,) = office.query(
+        "select args from procrastinate_jobs where task_name = 'identity:check_realm'"
+    )
+    assert f"RealmCheck:{job['args']['check_id']}" == report["id"]
+    # One at a time, but one that never ends keeps nobody waiting for ever.
+    assert (await refused(office, one, "checkRealm")).outcome == "CHECK_UNDER_WAY"
+    page = (await office.ask(one, "{ realmChecks(first: 1) { nodes { id finishedAt } } }")).data
+    assert page["nodes"] == [{"id": report["id"], "finishedAt": None}]
+    office.change("update realm_check set started_at = started_at - interval '61 minutes'")
+    assert (await do(office, one, "checkRealm", "finishedAt")).outcome == "DONE"

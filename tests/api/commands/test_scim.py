@@ -111,6 +111,41 @@ async def test_the_page_shows_what_failed_and_who_is_held(office: Office) -> Non
     assert (await refused(office, one, "releaseScimDepartures", hours=169)).outcome == "INVALID"
 
 
+async def limits(office: Office, who: Any, **given: Any) -> Any:
+    await office.ask(who, "{ viewer { userName } }")
+    told = "limits { few most percent version } userErrors { code path }"
+    text = f"mutation($input: SetDepartureLimitsInput!) {{ setDepartureLimits(input: $input) {{ {told} }} }}"
+    return await office.ask(who, text, {"input": given})
+
+
+async def test_administrators_say_how_many_may_leave_in_a_day(office: Office) -> None:
+    one = admin(office)
+    names = "departuresADay departuresFew departuresMost departuresPercent version"
+    ask = f"{{ scimSync {{ {names} }} }}"
+    before = (await office.ask(one, ask)).data
+    said = {name: before[f"departures{name.title()}"] for name in ("few", "most", "percent")}
+    assert said == {"few": 10, "most": 200, "percent": 10}
+    new = {"few": 20, "most": 40, "percent": 5}
+    for held in ("clinic_admin@a", "regional_director@r", "privacy_officer@system"):
+        answer = await limits(office, office.here.person(held), **new, version=before["version"])
+        assert answer.outcome in ("FORBIDDEN", "NOT_FOUND"), held
+    for wrong, path in (
+        ({"few": 101, "most": 200}, "few"),
+        ({"most": 19}, "most"),
+        ({"percent": 51}, "percent"),
+    ):
+        answer = await limits(office, one, **new | wrong, version=before["version"])
+        assert answer.outcome == "INVALID", wrong
+        assert answer.body["data"]["setDepartureLimits"]["userErrors"][0]["path"] == ["input", path]
+    assert (await office.ask(one, ask)).data == before
+    done = await limits(office, one, **new, version=before["version"])
+    assert done.data["limits"] == new | {"version": before["version"] + 1}
+    after = (await office.ask(one, ask)).data
+    assert (after["departuresADay"], after["departuresPercent"]) == (20, 5)
+    assert office.events()[-1]["action"] == "tenant:configure"
+    assert (await limits(office, one, **new, version=before["version"])).outcome == "CONFLICT"
+
+
 @pytest.mark.parametrize(
     "mutation", ["addScimToken", "rotateScimToken", "revokeScimToken", "releaseScimDepartures"]
 )

@@ -5,11 +5,14 @@ from uuid import UUID
 
 import httpx
 import pytest
+from sqlalchemy.exc import IntegrityError
 
-from identity.scim.departures import FEW, MOST, count_held, is_released, limit_of
+from domain.errors import Invalid
+from identity.scim.departures import Limits, count_held, is_released, limit_of, set_limits
 from tests.identity.scim.conftest import USERS, Corp, where
 
 pytestmark = pytest.mark.anyio
+FEW, MOST = Limits().few, Limits().most
 OUT: dict[str, Any] = {"op": "replace", "value": {"active": False}}
 
 
@@ -154,3 +157,39 @@ async def test_a_tenth_of_all_may_leave_in_a_day(corp: Corp) -> None:
         await corp.write(
             "update scim_departure set asked_at = now() - interval '2 days' where tenant_id = :t"
         )
+
+
+async def test_each_health_system_has_limits_of_its_own(corp: Corp, other: Corp) -> None:
+    async with corp.at_work(corp.admin.id) as (session, agent):
+        await set_limits(session, agent, Limits(2, 4, 50))
+    for each, passing in ((corp, 3), (other, 6)):
+        people = each.crowd(6)  # with three of them gone by half of six
+        answers = [(await leave(each, person)).status_code for person in people]
+        assert answers == [200] * passing + [400] * (6 - passing)
+    events = await corp.read(
+        "select person_id, subject_ids from audit_event where tenant_id = :t and action = 'tenant:configure'"
+        " order by recorded_at desc limit 1"
+    )
+    assert events == [(corp.admin.id, [corp.tenant_id])]
+
+
+@pytest.mark.parametrize(
+    ("limits", "path"),
+    [
+        (Limits(few=0), "few"),
+        (Limits(few=101, most=200), "few"),
+        (Limits(few=20, most=19), "most"),
+        (Limits(most=2_001), "most"),
+        (Limits(percent=0), "percent"),
+        (Limits(percent=51), "percent"),
+    ],
+)
+async def test_limits_have_bounds(corp: Corp, limits: Limits, path: str) -> None:
+    async with corp.at_work(corp.admin.id) as (session, agent):
+        with pytest.raises(Invalid) as refused:
+            await set_limits(session, agent, limits)
+        assert refused.value.path == (path,)
+    said = " and ".join(f"{name} = {value}" for name, value in vars(limits).items())
+    named = ", ".join(f"departures_{part}" for part in said.split(" and "))
+    with pytest.raises(IntegrityError):  # the database says the same
+        await corp.write(f"update tenant set {named} where tenant_id = :t")

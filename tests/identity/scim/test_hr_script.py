@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from identity.scim.departures import FEW
+from identity.scim.departures import Limits
 from tests.identity.scim.conftest import Corp, application
 
 pytestmark = pytest.mark.anyio
@@ -40,12 +40,15 @@ async def test_joiners_movers_and_leavers_of_a_file(corp: Corp, tmp_path: Path) 
     serving = asyncio.create_task(server.serve([listening]))
     file = tmp_path / "staff.csv"
     nora, otto = "1,nora,Nora,Nurse,nora@corp.example,Ward 3,Nurse", "2,otto,Otto,Desk,,Ward 3,Desk"
-    crowd = [f"{n},user{n},Robin,User,,Ward 4," for n in range(10, 10 + FEW + 2)]
+    crowd = [f"{n},user{n},Robin,User,,Ward 4," for n in range(10, 10 + Limits().few + 2)]
     try:
         begun = await pushed(corp, port, file, [nora, otto, *crowd])
-        assert begun == (0, f"{FEW + 4} changes made, 0 refused, of {FEW + 4} people.\n")
+        assert begun == (
+            0,
+            f"{Limits().few + 4} changes made, 0 refused, of {Limits().few + 4} people.\n",
+        )
         again = await pushed(corp, port, file, [nora, otto, *crowd])
-        assert again == (0, f"0 changes made, 0 refused, of {FEW + 4} people.\n")
+        assert again == (0, f"0 changes made, 0 refused, of {Limits().few + 4} people.\n")
         people = (await corp.ask("GET", "/Users")).json()["Resources"]
         ids = {user["userName"]: user["id"] for user in people}
         assert await corp.roles(ids["nora"]) == ["nurse"]

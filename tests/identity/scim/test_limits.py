@@ -54,11 +54,12 @@ async def test_without_redis_each_process_counts_for_itself_and_asks_again_later
     tenant = uuid4()
     assert await many(away, 5, tenant) == 3
     back = Limit(redis_url, 3)
-    away._shared, pool = back._shared, away._pool  # it is there again
+    away._shared, counts = back._shared, away._counts  # it is there again
     assert await many(away, 1, tenant) == 0, "it is left alone for a while"
     now[0] = 11
     assert await many(away, 5, tenant) == 3
-    await pool.aclose()
+    assert counts is not None
+    await counts.close()
     await back.close()
 
 

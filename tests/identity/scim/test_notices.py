@@ -13,7 +13,7 @@ from identity.deferral import TELL_ADMINISTRATORS, TELL_PERSON
 from identity.jobs import make_app
 from identity.mail import Mail, MailServer
 from identity.notices import TASKS
-from identity.scim.departures import FEW, release
+from identity.scim.departures import Limits, release
 from identity.scim.notices import warn_of_tokens
 from identity.scim.tokens import make_token, rotate_token
 from identity.sync import cell_session
@@ -98,7 +98,7 @@ async def test_of_a_token_that_ends_administrators_are_told_once_for_each_term(c
 async def test_of_a_wave_administrators_are_told_once_and_not_when_it_was_released(
     corp: Corp,
 ) -> None:
-    people = corp.crowd(FEW + 3)
+    people = corp.crowd(Limits().few + 3)
     for person in people:
         await corp.patch(f"{USERS}/{person}", {"op": "replace", "value": {"active": False}})
     async with postbox() as box:
