@@ -44,7 +44,14 @@ class Client:
     ids: dict[str, str] = field(default_factory=dict)
     answers: Counter[int] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
+    began: float = 0.0
+    ended: float = 0.0
     _next: float = 0.0
+
+    @property
+    def pace(self) -> float:
+        """Requests a second, from the first to the last."""
+        return self.answers.total() / max(self.ended - self.began, 1e-9)
 
     async def ask(
         self,
@@ -58,11 +65,13 @@ class Client:
         """A request in its turn; an answer that is no success is kept in `errors`, but 409 where it may be `taken`."""
         while True:
             await self._turn()
+            asked = time.monotonic()
             headers = {"authorization": f"Bearer {self.token}", "x-request-id": str(uuid4())}
             answer = await self.http.request(
                 method, f"{self.base}{path}", params=params or None, json=body, headers=headers
             )
             self.answers[answer.status_code] += 1
+            self.began, self.ended = self.began or asked, time.monotonic()
             if answer.status_code != 429:
                 break
             await asyncio.sleep(float(answer.headers["retry-after"]))

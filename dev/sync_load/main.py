@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
+import psutil
 import psycopg
 
+from dev.bench.contest import cpu_seconds, database_processes, tree
 from dev.bench.data import KIND, uid
 from dev.databases import DatabaseUrls, draw_passwords, prepare
 from dev.ports import choose
@@ -26,6 +28,8 @@ USERS, GROUPS, RATE, WORKERS = 1_000, 50, 25.0, 2
 NAMES = ("north", "south")
 ROLES = ("nurse", "front_desk", "provider", "biller")
 READY = 180.0
+PACE = 0.9
+"""So much of the rate is reached where only the client's own order keeps it from more: one request waits for another."""
 
 SEED = """
 insert into tenant (tenant_id, slug, name) values ({t}, '{name}', '{name}');
@@ -71,8 +75,8 @@ def command(size: Size) -> int:
         passwords = stack.state.drawn("database", "passwords", draw=draw_passwords)
         urls = prepare(stack.database_url, "caretree_load_scim", passwords)
         _seed(urls, size)
-        with _served(urls, stack) as port:
-            wrong = asyncio.run(_trial(urls, port, size))
+        with _served(urls, stack) as (port, server):
+            wrong = asyncio.run(_trial(urls, port, server, size))
     finally:
         names = (stack.postgres.name, stack.valkey.name)
         stack.stop([n for n, was in zip(names, was_running, strict=True) if not was])
@@ -113,8 +117,8 @@ def _seed(urls: DatabaseUrls, size: Size) -> None:
 
 
 @contextmanager
-def _served(urls: DatabaseUrls, stack: Stack) -> Iterator[int]:
-    """The product with some processes, which share their counts."""
+def _served(urls: DatabaseUrls, stack: Stack) -> Iterator[tuple[int, int]]:
+    """The port and the first process of the product, which has some processes that share their counts."""
     port = choose()
     kept = {k: v for k, v in os.environ.items() if not k.startswith("CARETREE_")}
     settings = kept | {
@@ -139,7 +143,7 @@ def _served(urls: DatabaseUrls, stack: Stack) -> Iterator[int]:
         )
     try:
         _wait(port, process)
-        yield port
+        yield port, process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -160,7 +164,14 @@ def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
     raise TimeoutError("The product did not get ready; see load-scim.log")
 
 
-async def _trial(urls: DatabaseUrls, port: int, size: Size) -> list[str]:
+def _spent(urls: DatabaseUrls, server: int) -> dict[str, float]:
+    """Processor seconds so far, by who spent them: what is scarce on a machine is told whatever else it does."""
+    parts = {"clients": [psutil.Process()], "servers": tree(server)}
+    parts["database"] = database_processes(urls)
+    return {name: cpu_seconds(processes) for name, processes in parts.items()}
+
+
+async def _trial(urls: DatabaseUrls, port: int, server: int, size: Size) -> list[str]:
     """Synchronize and look; answers what is wrong, in words."""
     limits = httpx.Limits(max_connections=32)
     at = f"http://127.0.0.1:{port}"
@@ -173,11 +184,21 @@ async def _trial(urls: DatabaseUrls, port: int, size: Size) -> list[str]:
             )
             for name in NAMES
         ]
-        began = time.monotonic()
+        began, before = time.monotonic(), _spent(urls, server)
         await synchronize(systems, size.users, size.groups, say)
-        took = time.monotonic() - began
+        took, after = time.monotonic() - began, _spent(urls, server)
         asked = sum(client.answers.total() for system in systems for client in system.clients)
         say(f"{asked} requests in {took:.0f} s: {asked / took:.0f} a second")
+        each = {name: (after[name] - before[name]) * 1e3 / asked for name in after}
+        told = ", ".join(f"{name} {cost:.1f}" for name, cost in each.items())
+        say(
+            f"processor time of a request in ms: {told}; so {1e3 / sum(each.values()):.0f} a second a core"
+        )
+        for system in systems:
+            for client in system.clients:
+                who = f"{system.name} {type(client).__name__}"
+                reached = "pass" if client.pace >= PACE * size.rate else "MISSED"
+                say(f"{who}: {client.pace:.1f} a second of {size.rate:g} asked ({reached})")
         wrong = []
         for number, system in enumerate(systems, 1):
             for client in system.clients:

@@ -37,6 +37,9 @@ from identity.scim.roles import are_ruled, follow, users_within
 from identity.scim.units import by_session
 from identity.scim.users import document, key
 
+FEW = 50
+"""Of so many people it costs no more to look at them than at whether anything can follow."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -65,8 +68,7 @@ async def create(session: AsyncSession, agent: Agent, made: Any, members: Iterab
     new = insert(GROUPS).values(**key_, **values, **stamps).returning(*GROUPS.c)
     row = (await session.execute(new)).one()
     moved = await _add(session, agent, group_id, _said(members))
-    if moved and await are_ruled(session, agent, group_id, row.display_name, row.external_id):
-        await follow(session, agent, await users_within(session, agent.tenant_id, moved))
+    await _follow(session, agent, row, moved, row.display_name, row.external_id)
     return Changed(row, frozenset(moved))
 
 
@@ -145,9 +147,21 @@ async def _change(
     renamed = told.keys() & {"display_name", "external_id"}
     concerned: set[uuid.UUID] = moved | ({before.id} if renamed else set())
     names = [name for group in (before, row) for name in (group.display_name, group.external_id)]
-    if concerned and await are_ruled(session, agent, before.id, *names):
-        await follow(session, agent, await users_within(session, agent.tenant_id, concerned))
+    await _follow(session, agent, row, concerned, *names)
     return Changed(row, frozenset(moved))
+
+
+async def _follow(
+    session: AsyncSession,
+    agent: Agent,
+    row: Row[Any],
+    concerned: Collection[uuid.UUID],
+    *names: str | None,
+) -> None:
+    """Let roles follow for all within these members; of many only where a rule asks for the group at all."""
+    people = await users_within(session, agent.tenant_id, concerned)
+    if len(people) <= FEW or await are_ruled(session, agent, row.id, *names):
+        await follow(session, agent, people)
 
 
 def _columns(made: Any) -> dict[str, Any]:

@@ -7,7 +7,18 @@ import uuid
 from collections.abc import Collection, Iterable, Sequence, Set
 from typing import Any
 
-from sqlalchemy import null, select, union
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    Uuid,
+    bindparam,
+    func,
+    null,
+    select,
+    union,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Agent
@@ -22,6 +33,7 @@ from identity.role_mappings import apply_mappings, concern
 from identity.scim.departures import let_go
 from identity.scim.kinds import GROUPS, MEMBERS, USERS
 from identity.scim.schemas import CLINICAL, ENTERPRISE
+from identity.scim.units import TENANT
 
 DIRECTORY = Source(SCIM)
 AT_ONCE = 2_500
@@ -83,7 +95,9 @@ async def are_ruled(
     if not matching.rules:
         return False
     said = set(filter(None, names))
-    for _, name, external_id in await session.execute(_groups_of(agent.tenant_id, [group_id])):
+    for _, name, external_id in await session.execute(
+        _GROUPS_OF, _named(agent.tenant_id, [group_id])
+    ):
         said.update(filter(None, (name, external_id)))
     return bool(matching.of({"groups": frozenset(said)}))
 
@@ -115,7 +129,7 @@ async def values_of(
 ) -> dict[uuid.UUID, Asserted]:
     """What rules look at, of each: the names and external ids of all groups that they are in, and their attributes."""
     groups: dict[uuid.UUID, set[str]] = {}
-    for person, name, external_id in await session.execute(_groups_of(tenant_id, people)):
+    for person, name, external_id in await session.execute(_GROUPS_OF, _named(tenant_id, people)):
         groups.setdefault(person, set()).update(filter(None, (name, external_id)))
     told = USERS.c.doc if looked_at - {"groups"} else null()
     docs = await session.execute(
@@ -168,44 +182,58 @@ def attributes(doc: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _groups_of(tenant_id: uuid.UUID, people: Collection[uuid.UUID]) -> Any:
-    """(person, name and external id of a group), through groups that are in groups."""
-    mine = (MEMBERS.c.tenant_id == tenant_id, MEMBERS.c.member_id == any_of(people))
-    within = select(MEMBERS.c.member_id.label("person"), MEMBERS.c.group_id).where(*mine)
-    tree = within.cte("within", recursive=True)
-    above = MEMBERS.alias("above")
-    tree = tree.union(
-        select(tree.c.person, above.c.group_id).where(
-            above.c.tenant_id == tenant_id, above.c.member_id == tree.c.group_id
-        )
-    )
-    return (
-        select(tree.c.person, GROUPS.c.display_name, GROUPS.c.external_id)
-        .join(GROUPS, GROUPS.c.id == tree.c.group_id)
-        .where(GROUPS.c.tenant_id == tenant_id, GROUPS.c.deleted_at.is_(None))
-    )
-
-
 async def users_within(
     session: AsyncSession, tenant_id: uuid.UUID, ids: Collection[uuid.UUID]
 ) -> Sequence[uuid.UUID]:
     """All users among these members and within the groups among them, at whatever depth."""
     if not ids:
         return []
-    inner = select(GROUPS.c.id.label("id")).where(GROUPS.c.tenant_id == tenant_id)
-    tree = inner.where(GROUPS.c.id == any_of(ids)).cte("inner_groups", recursive=True)
+    return (await session.scalars(_WITHIN, _named(tenant_id, ids))).all()
+
+
+def _named(tenant_id: uuid.UUID, ids: Iterable[uuid.UUID]) -> dict[str, Any]:
+    return {"tenant_id": tenant_id, "ids": list(ids)}
+
+
+def _groups_of() -> Select[Any]:
+    """(member, name and external id of a group), through groups that are in groups."""
+    mine = (MEMBERS.c.tenant_id == TENANT, MEMBERS.c.member_id == _IDS)
+    within = select(MEMBERS.c.member_id.label("person"), MEMBERS.c.group_id).where(*mine)
+    tree = within.cte("within", recursive=True)
+    above = MEMBERS.alias("above")
+    tree = tree.union(
+        select(tree.c.person, above.c.group_id).where(
+            above.c.tenant_id == TENANT, above.c.member_id == tree.c.group_id
+        )
+    )
+    return (
+        select(tree.c.person, GROUPS.c.display_name, GROUPS.c.external_id)
+        .join(GROUPS, GROUPS.c.id == tree.c.group_id)
+        .where(GROUPS.c.tenant_id == TENANT, GROUPS.c.deleted_at.is_(None))
+    )
+
+
+def _within() -> CompoundSelect[Any]:
+    """Users among these members and within the groups among them."""
+    inner = select(GROUPS.c.id.label("id")).where(GROUPS.c.tenant_id == TENANT)
+    tree = inner.where(GROUPS.c.id == _IDS).cte("inner_groups", recursive=True)
     below = MEMBERS.alias("below")
     tree = tree.union(
         select(below.c.subgroup_id).where(
-            below.c.tenant_id == tenant_id,
+            below.c.tenant_id == TENANT,
             below.c.group_id == tree.c.id,
             below.c.subgroup_id.isnot(None),
         )
     )
     inside = select(MEMBERS.c.user_id).where(
-        MEMBERS.c.tenant_id == tenant_id,
+        MEMBERS.c.tenant_id == TENANT,
         MEMBERS.c.group_id.in_(select(tree.c.id)),
         MEMBERS.c.user_id.isnot(None),
     )
-    themselves = select(USERS.c.id).where(USERS.c.tenant_id == tenant_id, USERS.c.id == any_of(ids))
-    return (await session.scalars(union(inside, themselves))).all()
+    themselves = select(USERS.c.id).where(USERS.c.tenant_id == TENANT, USERS.c.id == _IDS)
+    return union(inside, themselves)
+
+
+# Made once: to put them together costs as much as to carry them out.
+_IDS: ColumnElement[Any] = func.any(bindparam("ids", type_=ARRAY(Uuid)))
+_GROUPS_OF, _WITHIN = _groups_of(), _within()
