@@ -6,16 +6,15 @@ from types import SimpleNamespace
 from typing import Annotated, Any
 
 import strawberry
-from sqlalchemy import select
 
 from api.graph.login_rules import BASED, CONFIGURE, system
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
 from api.graph.scim_sync import ScimRelease, ScimToken
 from api.plan.write import Extra, Payload, Work, perform
-from domain.organization import Tenant as Tenants
 from domain.scim import ScimToken as ScimTokens
-from identity.scim.departures import Limits, limits_of, release, set_limits
+from identity.scim.departures import Limits, release, set_limits
+from identity.scim.summaries import summary_of
 from identity.scim.tokens import SCOPES, Made, make_token, revoke_token, rotate_token
 
 TOKEN = Payload("scimToken", "ScimToken", model=ScimTokens)
@@ -106,10 +105,16 @@ class ScimReleasePayload:
 async def _limits(work: Work, _: uuid.UUID) -> dict[str, Any]:
     """The payload's field `limits`."""
     await work.session.flush()
-    found = await limits_of(work.session, work.agent)
-    version = select(Tenants.version).where(Tenants.tenant_id == work.agent.tenant_id)
-    told = {"version": await work.session.scalar(version)}
-    return {"limits": {"__typename": "DepartureLimits", **vars(found), **told}}
+    found = await summary_of(work.session, work.agent)
+    return {
+        "limits": {
+            "__typename": "DepartureLimits",
+            "few": found.departures_few,
+            "most": found.departures_most,
+            "percent": found.departures_percent,
+            "version": found.version,
+        }
+    }
 
 
 def _days(number: int) -> dt.timedelta:

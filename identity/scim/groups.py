@@ -37,8 +37,8 @@ from identity.scim.roles import are_ruled, follow, users_within
 from identity.scim.units import by_session
 from identity.scim.users import document, key
 
-FEW = 50
-"""Of so many people it costs no more to look at them than at whether anything can follow."""
+FEW = 2_000
+"""So many people are looked at together, whether anything can follow or not."""
 
 
 @dataclass(frozen=True)

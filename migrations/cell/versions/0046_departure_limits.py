@@ -2,13 +2,13 @@
 
 Expand only: code of the revision before runs on, by the defaults that it has for all.
 
-Revision: 0045
+Revision: 0046
 """
 
 from alembic import op
 
-revision = "0045"
-down_revision = "0044"
+revision = "0046"
+down_revision = "0045"
 branch_labels = None
 depends_on = None
 
