@@ -2,13 +2,13 @@
 
 Expand only: code of the revision before runs on, by the defaults that it has for all.
 
-Revision: 0046
+Revision: 0047
 """
 
 from alembic import op
 
-revision = "0046"
-down_revision = "0045"
+revision = "0047"
+down_revision = "0046"
 branch_labels = None
 depends_on = None
 
