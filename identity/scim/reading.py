@@ -185,8 +185,9 @@ def projected(told: dict[str, Any], asked: Any) -> dict[str, Any]:
 
 
 def _instant(moment: dt.datetime | str) -> str:
-    text = moment if isinstance(moment, str) else moment.astimezone(dt.UTC).isoformat()
-    return text.replace("+00:00", "Z")
+    """As the models write it; PostgreSQL's JSON leaves out zeros at the end."""
+    at = dt.datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return at.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
 
 
 async def plain_one(
