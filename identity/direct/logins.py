@@ -131,13 +131,16 @@ async def arrive(
     Raises SamlRefused for an answer to nothing that we asked, NotFound.
     """
     agent = agent_of(issuer)
+    keys = await desk.keyring.of(agent.tenant_id)
     async with cell_session(desk.cell, agent.tenant_id) as session:
         provider = await provider_of(session, agent, provider_id)
         # First of all and for good: each request pays for one look at one document.
         request = await take(session, agent, provider_id, relay_state, login=True)
+        ours = (await signing(session, agent, keys, KeyPurpose.SAML)).private
     try:
         parties = us(issuer.issuer, provider_id), them(provider)
-        said = await judged(partial(read_response, *parties, posted, relay_state, agent.now))
+        read = partial(read_response, *parties, posted, relay_state, agent.now, ours)
+        said = await judged(read)
         return await _decided(desk, issuer, agent, request, said)
     except SamlRefused as refused:
         log.info("A response by SAML was refused: %s.", refused.flaw.value)

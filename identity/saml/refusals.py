@@ -26,7 +26,8 @@ SAID = {
     Flaw.MALFORMED: "It is no message of SAML 2.0 that could be read.",
     Flaw.STATUS: "The provider answered with an error: its own log says which.",
     Flaw.STRUCTURE: "It holds something beside the one assertion that is signed as a whole.",
-    Flaw.ENCRYPTED: "The assertion is encrypted: switch that off, the connection is encrypted.",
+    Flaw.ENCRYPTED: "The assertion is not encrypted as it may be: for our certificate, by RSA-OAEP and AES-GCM;"
+    " by AES-CBC only where the response is signed as well.",
     Flaw.SIGNATURE: "It is not signed with SHA-256 or better by a certificate on file.",
     Flaw.CERTIFICATE: "Every certificate on file has ended: give its newer metadata.",
     Flaw.ISSUER: "It comes from another provider.",

@@ -17,6 +17,7 @@ from onelogin.saml2.response import OneLogin_Saml2_Response
 from onelogin.saml2.settings import OneLogin_Saml2_Settings
 
 from identity.saml.documents import ASSERTION, PROTOCOL, decoded, one_assertion, parsed
+from identity.saml.encrypted import is_encrypted, opened
 from identity.saml.parties import SKEW, Provider, ServiceProvider, current
 from identity.saml.refusals import Flaw, SamlRefused
 
@@ -67,11 +68,16 @@ class SignedIn:
 
 
 def read_response(
-    us: ServiceProvider, them: Provider, posted: str, request_id: str, now: dt.datetime
+    us: ServiceProvider,
+    them: Provider,
+    posted: str,
+    request_id: str,
+    now: dt.datetime,
+    private: bytes | None = None,
 ) -> SignedIn:
     """What the response to our request proves. Raises SamlRefused.
 
-    `posted` is the form's field; that `request_id` waits, and waits no more, is the caller's to see to, and that the
+    `posted` is the form's field, `private` our key (PEM), for what was encrypted for us; that `request_id` waits, and waits no more, is the caller's to see to, and that the
     assertion was not taken before.
     """
     raw = decoded(posted)
@@ -79,6 +85,9 @@ def read_response(
     # The top one: below it the provider may say more.
     if root.find(f"{PROTOCOL}Status/{PROTOCOL}StatusCode[@Value='{SUCCESS}']") is None:
         raise SamlRefused(Flaw.STATUS)
+    if is_encrypted(root):
+        raw = opened(root, them, private, now)
+        root = parsed(raw, f"{PROTOCOL}Response")
     assertion = one_assertion(root)
     _check_by_library(us, them, raw, request_id, current(them.certificates, now))
     if root.get("InResponseTo") != request_id:

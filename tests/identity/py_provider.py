@@ -17,6 +17,9 @@ import xmlsec
 from cryptography.utils import CryptographyDeprecationWarning
 from lxml import etree
 
+from identity.saml.documents import ASSERTION
+from identity.saml.encrypted import XENC
+from tests.identity.saml.encrypting import AES256_GCM
 from tests.identity.saml.forge import Signer, signer
 
 with warnings.catch_warnings():
@@ -59,6 +62,22 @@ class _XmlSec(CryptoBackend):  # type: ignore[misc]  # the library has no types
         signed: bytes = etree.tostring(root)
         return signed.decode()
 
+    def encrypt_assertion(
+        self, statement: Any, enc_key: str, template: Any, *_: Any, **__: Any
+    ) -> str:
+        """With AES-GCM, where pysaml2's template has Triple DES."""
+        root, made = etree.fromstring(_raw(statement)), etree.fromstring(_raw(template))
+        made.find(f"{XENC}EncryptionMethod").set("Algorithm", AES256_GCM)
+        manager = xmlsec.KeysManager()
+        manager.add_key(xmlsec.Key.from_file(enc_key, xmlsec.constants.KeyDataFormatCertPem))
+        context = xmlsec.EncryptionContext(manager)
+        session = xmlsec.constants.KeyDataTypeSession
+        context.key = xmlsec.Key.generate(xmlsec.constants.KeyDataAes, 256, session)
+        (assertion,) = root.iter(f"{ASSERTION}Assertion")
+        context.encrypt_xml(made, assertion)
+        encrypted: bytes = etree.tostring(root)
+        return encrypted.decode()
+
     def validate_signature(
         self, text: Any, cert_file: str, cert_type: str, node_name: str, node_id: str
     ) -> bool:
@@ -90,6 +109,8 @@ class PyProvider:
     asked: list[Any] = field(default_factory=list)
     ended: list[Any] = field(default_factory=list)
     signs: Signer = field(default_factory=lambda: signer("pysaml2"))
+    encrypts: str | None = None
+    """The certificate (PEM) of whom it encrypts assertions for."""
 
     @property
     def entity_id(self) -> str:
@@ -172,6 +193,8 @@ class PyProvider:
             authn={"class_ref": self.context, "authn_auth": self.base},
             sign_assertion=True,
             sign_response=False,
+            encrypt_assertion=self.encrypts is not None,
+            encrypt_cert_assertion=self.encrypts,
             sign_alg=RSA_SHA256,
             digest_alg=SHA256,
             in_response_to=to["in_response_to"],

@@ -1,11 +1,13 @@
 """Logins by SAML without the broker, from the hospital's page to what the API lets them do."""
 
 import asyncio
+import base64
 import datetime as dt
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from lxml import etree
 from sqlalchemy import delete, insert, update
 from starlette.applications import Starlette
 
@@ -20,6 +22,7 @@ from identity.providers import activate, start_test, suspend
 from identity.provisioning import deactivate_person
 from identity.revocation import revoke_session, revoke_sessions, sessions_of
 from identity.routes import routes
+from identity.saml.documents import DSIG
 from identity.sync import cell_session
 from identity.tokens import MAX_BYTES
 from tests.identity.direct.conftest import CALLBACK, HOME, PUBLIC, Hall, connected
@@ -310,6 +313,20 @@ async def test_a_token_lasts_no_longer_than_its_session(hall: Hall) -> None:
     renewed = (await hall.refreshed(tokens["refresh_token"])).json()["access_token"]
     token = await hall.loader.tokens.verify(renewed)
     assert token.expires_at == int(ends.timestamp())
+
+
+async def test_a_provider_that_encrypts_for_the_certificate_of_our_metadata(hall: Hall) -> None:
+    await hall.open()
+    described = etree.fromstring((await hall.http.get(f"{hall.at}/metadata")).content)
+    (text,) = described.iter(f"{DSIG}X509Certificate")
+    hall.it.encrypts = f"-----BEGIN CERTIFICATE-----\n{text.text}\n-----END CERTIFICATE-----\n"
+    form = await hall.answered()
+    assert b"py-nora-1" not in base64.b64decode(form["SAMLResponse"])
+    told = query_of((await hall.brought(form)).headers["location"])
+    assert "code" in told, told
+    # For another's it is as good as unread.
+    hall.it.encrypts = signer("another").certificate
+    assert (await hall.login())["reason"] == "encrypted"
 
 
 async def test_keys_of_tokens_are_replaced_and_stay_published_for_a_while(hall: Hall) -> None:

@@ -353,7 +353,7 @@ def one_id_twice_in_another_spelling() -> Any:
     return parts.root
 
 
-@wrapping(Flaw.ENCRYPTED)
+@wrapping()
 def an_encrypted_assertion_beside() -> Any:
     parts = Parts()
     parts.root.append(etree.Element(f"{ASSERTION}EncryptedAssertion"))
