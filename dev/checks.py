@@ -39,6 +39,8 @@ STATIC = (
     Check("imports", [str(BIN / "lint-imports")]),
     Check("packages", [sys.executable, "-m", "dev.checks", "--packages"]),
 )
+SERVERS = Check("servers", [sys.executable, "-m", "dev.checks", "--servers"])
+"""Keycloak is built and started while the types are checked, which keeps one processor busy: else tests wait for it."""
 GUARDS = ("authz/*", "identity/tokens.py", "identity/saml/*", "identity/direct/*")
 """What decides who somebody is and what they may do: every branch is covered."""
 COVERED = Check(
@@ -86,18 +88,27 @@ def packages() -> int:
     return 1 if clashes else 0
 
 
+def servers() -> int:
+    """Start all that the tests talk to; `whole_suite` stops it. Raises Fault."""
+    from dev.servers import ensure
+
+    ensure(keycloak=True)
+    return 0
+
+
 def together(checks: Sequence[Check]) -> bool:
     """Run checks side by side."""
     with ThreadPoolExecutor(WORKERS) as pool:
         return all(list(pool.map(run, checks)))
 
 
-def whole_suite(*further: str) -> bool:
-    """All tests, on several processes, where one module stays with one process; their servers are stopped after it."""
+def whole_suite(*further: str, first: Sequence[Check] = ()) -> bool:
+    """Some checks, then all tests, on several processes, where one module stays with one; their servers are stopped after it."""
     order = ["--dist", "loadfile", "--no-loadscope-reorder"]  # tests/conftest.py orders them
     command = [*PYTEST, "-n", str(WORKERS), *order, *further]
     try:
-        return subprocess.run(command, cwd=CHECKOUT, check=False).returncode == 0
+        passed = together(first)
+        return subprocess.run(command, cwd=CHECKOUT, check=False).returncode == 0 and passed
     finally:
         from dev.servers import stack_of_tests
 
@@ -108,13 +119,14 @@ def main() -> int:
     """Carry out what the arguments say; 0 when everything passed."""
     if "--packages" in sys.argv:
         return packages()
+    if "--servers" in sys.argv:
+        return servers()
     if "--coverage" in sys.argv:
         passed = whole_suite("--cov", "--cov-report=")
         return 0 if together([COVERED, REST]) and passed else 1
     if "--all" not in sys.argv:
         return 0 if together([OFFLINE, *STATIC]) else 1
-    static = together(STATIC)
-    return 0 if whole_suite() and static else 1
+    return 0 if whole_suite(first=[STATIC[0], SERVERS, *STATIC[1:]]) else 1
 
 
 if __name__ == "__main__":
