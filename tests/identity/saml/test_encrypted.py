@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import xmlsec
 from cryptography.hazmat.primitives import hashes
 from lxml import etree
 
@@ -73,6 +74,7 @@ HOW = {
     "another's key": (signer("partner"), How()),
     "changed on the way": (OURS, How(spoilt=True)),
     "an old padding of the key": (OURS, How(key=PKCS1)),
+    "a padding of the key that is none of these": (OURS, How(key="urn:other")),
     "an old cipher": (OURS, How(TRIPLE)),
     "a label of the key": (OURS, How(method="<xenc:OAEPparams>eA==</xenc:OAEPparams>")),
     "a hash that is none of these": (OURS, How(method='<ds:DigestMethod Algorithm="urn:md5"/>')),
@@ -191,6 +193,9 @@ def test_names_that_are_declared_around_it_hold_inside() -> None:
 def test_the_signature_around_it_is_checked_before_it_is_opened() -> None:
     by_another = whole(encrypted(signed(), OURS), signer("mallory"))
     assert flaw(by_another) is Flaw.SIGNATURE
+    otherwise = encrypted(signed(), OURS, How(AES256_CBC))
+    forge.sign(otherwise, canonical=xmlsec.constants.TransformInclC14N)
+    assert flaw(otherwise) is Flaw.STRUCTURE
     changed = whole(encrypted(signed(), OURS, How(AES256_CBC)))
     changed.set("IssueInstant", "2030-01-01T00:00:00Z")
     assert flaw(changed) is Flaw.SIGNATURE
