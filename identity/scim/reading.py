@@ -184,8 +184,13 @@ def projected(told: dict[str, Any], asked: Any) -> dict[str, Any]:
     return out
 
 
+_WHOLE = len("2026-01-01T00:00:00.000000+00:00")
+
+
 def _instant(moment: dt.datetime | str) -> str:
     """As the models write it; PostgreSQL's JSON leaves out zeros at the end."""
+    if isinstance(moment, str) and len(moment) == _WHOLE and moment.endswith("+00:00"):
+        return f"{moment[:-6]}Z"
     at = dt.datetime.fromisoformat(moment) if isinstance(moment, str) else moment
     return at.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
 
