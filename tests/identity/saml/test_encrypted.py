@@ -92,12 +92,14 @@ def test_not_opened(name: str) -> None:
     assert flaw(whole(encrypted(signed(), to, how))) is Flaw.ENCRYPTED
 
 
-@pytest.mark.parametrize("cut", ["key", "content", "padding"])
+@pytest.mark.parametrize("cut", ["key", "content", "padding", "empty"])
 def test_broken_ones_in_a_signed_response(cut: str) -> None:
     root = encrypted(signed(), OURS, How(AES256_CBC))
     values = list(root.iter(f"{XENC}CipherValue"))
     changed = values[0] if cut == "key" else values[-1]
-    changed.text = {"key": "AAAA", "content": "AAA", "padding": "A" * 64}[cut]
+    changed.text = {"key": "AAAA", "content": "AAA", "padding": "A" * 64, "empty": f"{'A' * 22}=="}[
+        cut
+    ]
     assert flaw(whole(root)) is Flaw.ENCRYPTED
 
 
