@@ -232,4 +232,4 @@ def _attributes(assertion: Any) -> dict[str, list[str]]:
         values += [value.text for value in one.iterfind(f"{ASSERTION}AttributeValue") if value.text]
         friendly.setdefault(one.get("FriendlyName", name), set()).add(name)
     alone = {called: names.pop() for called, names in friendly.items() if len(names) == 1}
-    return {called: found[name] for called, name in alone.items() if called not in found} | found
+    return {called: found[name] for called, name in alone.items()} | found
