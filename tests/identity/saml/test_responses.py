@@ -77,6 +77,9 @@ def test_attributes_by_their_friendly_names() -> None:
     more = (*told, ("urn:own:motto", ("admins",)), ("groups", ("guests",)))
     clash = read(forge.response(attributes=more, friendly=(*named, ("urn:own:motto", "groups"))))
     assert clash.attributes["groups"] == ["guests"]
+    own = (("groups", ("guests",)), ("urn:own:motto", ("admins",)))
+    crossed = (("groups", "other"), ("urn:own:motto", "groups"))
+    assert read(forge.response(attributes=own, friendly=crossed)).attributes["groups"] == ["guests"]
     two = read(forge.response(attributes=more[:-1], friendly=(*named, ("urn:own:motto", "groups"))))
     assert "groups" not in two.attributes
     assert two.attributes["urn:oid:1"] == ["nurses", "choir"]
