@@ -155,3 +155,13 @@ async def test_pages_inside_rows(stage: Stage, one: who.Who) -> None:
         sites(first:$b){id} observations(first:$b){id}}}}"""
     for first in (0, 1, 3):
         await stage.check(one, text, {"a": first})
+
+
+async def test_one_document_answers_by_the_variables_of_each_request(stage: Stage) -> None:
+    """Its plans are kept: one that was made under other conditions may not serve."""
+    text = (
+        "query($x:Boolean!){patients(first:3){nodes{id mrn @include(if:$x)"
+        " encounters{id @skip(if:$x) state}}}}"
+    )
+    for x in (True, False, True):
+        await stage.check(who.BY_NAME["system_admin"], text, {"x": x})

@@ -1,6 +1,8 @@
 """Leak fuzz: random documents for twenty people; not one row or value too many, not one too few.
 
-FUZZ_QUERIES scales the number of documents, FUZZ_SEED picks others.
+FUZZ_QUERIES scales the number of documents, FUZZ_SEED picks others. 400 are two and a half times as many as it took to find
+the last of 25 mistakes that were planted in the planner (docs/decisions/oracle.md); a change of the planner itself is
+worth FUZZ_QUERIES=2000.
 """
 
 import asyncio
@@ -17,7 +19,7 @@ from tests.oracle.table import VARIANTS, Switches
 
 pytestmark = pytest.mark.anyio
 
-QUERIES = int(os.environ.get("FUZZ_QUERIES", "1000"))
+QUERIES = int(os.environ.get("FUZZ_QUERIES", "400"))
 SEED = int(os.environ.get("FUZZ_SEED", "20261121"))
 INHERIT, _, BREAK_GLASS, BOTH = VARIANTS
 ASKERS: tuple[tuple[str, Switches], ...] = (
