@@ -5,6 +5,7 @@ it since, the same repair ends where a new realm begins (`identity/drift`). Peop
 """
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from domain.operators import OperatorRealm
 from domain.organization import Tenant
 from identity.drift import VERSION, StillDiffers, drift, repair
 from identity.keycloak import Realm
-from identity.keycloak_failures import KeycloakFailure
+from identity.keycloak_failures import KeycloakFailure, Unavailable
 from identity.mfa import rule_of
 from identity.operators import planned
 from identity.realms import SERVICE_ACCOUNTS, RealmPlan, RealmTaken
@@ -30,6 +31,8 @@ from identity.tenants import Platform, Progress, secret_of, silent
 
 OPERATORS = "(operators)"
 """Stands where a slug stands elsewhere; no health system is called so."""
+ENOUGH = 2
+"""Visits that a server leaves without an answer, each after seconds of trying again."""
 _MADE = TenantEntry.state.in_(STANDING)
 
 
@@ -57,7 +60,7 @@ async def drift_of(platform: Platform, slug: str) -> list[str]:
 
 async def repair_of(platform: Platform, slug: str) -> RealmReport:
     """Mend one realm. Raises NotFound; what Keycloak refuses is in the report."""
-    return await _visited(platform, await _one(platform, slug), mend=True)
+    return await _visited(platform, await _one(platform, slug), Counter(), mend=True)
 
 
 async def upgrade_realms(
@@ -65,14 +68,15 @@ async def upgrade_realms(
 ) -> list[RealmReport]:
     """Visit every realm, the operators' first, one after the other; one that fails keeps no other from its turn.
 
-    `progress` is told each slug before its visit. Without `mend` nothing is changed.
+    A server that has left ENOUGH visits in a row without an answer is not asked for its further realms. `progress` is
+    told each slug before its visit. Without `mend` nothing is changed.
     """
     async with AsyncSession(platform.control) as session:
         rows = (await session.execute(_entries().order_by(TenantEntry.slug))).all()
-    reports = []
+    reports, silences = [], Counter[str]()
     for place in [*await _of_operators(platform), *(Place(*row) for row in rows)]:
         progress(place.slug)
-        reports.append(await _visited(platform, place, mend=mend))
+        reports.append(await _visited(platform, place, silences, mend=mend))
     return reports
 
 
@@ -153,9 +157,14 @@ async def _planned(platform: Platform, place: Place) -> tuple[Realm, RealmPlan]:
     return await platform.accounts.as_master(place.url, place.realm), plan
 
 
-async def _visited(platform: Platform, place: Place, *, mend: bool) -> RealmReport:
+async def _visited(
+    platform: Platform, place: Place, silences: Counter[str], *, mend: bool
+) -> RealmReport:
+    """`silences`: how many visits to each server were left without an answer since its last one."""
     began, before, found, failure = time.monotonic(), "", list[str](), None
     try:
+        if silences[place.url] >= ENOUGH:
+            raise Unavailable("what was asked for realms before this one", None)
         async with _alone(platform, place.realm):
             realm, plan = await _planned(platform, place)
             attributes = (await realm.read()).get("attributes", {})
@@ -163,6 +172,10 @@ async def _visited(platform: Platform, place: Place, *, mend: bool) -> RealmRepo
             if attributes.get("tenant_id") != str(place.tenant_id):
                 raise RealmTaken("The realm belongs to another health system; nothing was changed.")
             found = await (repair if mend else drift)(realm, plan)
+        silences[place.url] = 0
+    except Unavailable as error:
+        silences[place.url] += 1
+        failure = str(error)
     except (KeycloakFailure, StillDiffers, RealmTaken, SealBroken) as error:
         failure = str(error)
     except SQLAlchemyError as error:

@@ -20,7 +20,14 @@ OPEN = frozenset({"localhost", ""})
 LONGEST = (
     "tests/oracle/test_mutations.py",
     "tests/oracle/test_fuzz.py",
+    "tests/identity/test_upgrades.py",
+    "tests/identity/test_keycloak_faults.py",
+    "tests/identity/test_cuts_inside.py",
+    "tests/identity/test_second_factors.py",
+    "tests/identity/test_housekeeping.py",
+    "tests/domain/imports/test_synthea.py",
     "tests/domain/test_books.py",
+    "tests/demo/test_seed.py",
 )
 """Few tests that take minutes. They begin first: at the end one process would run them while the others wait."""
 

@@ -53,6 +53,8 @@ DOCUMENTS = {
     " lines { code amount { amount } open { amount } } } }"
     " postings(patient: $id, first: 20) { nodes { kind amount { amount } unapplied { amount } } } }",
 }
+SLOTS = 350_000
+"""Of ten minutes each, up to 2033: a run and what warms it up begin 100,000 apart."""
 MEASURED = ("Point", "List", "Dash", "One", "Book")
 
 
@@ -95,10 +97,10 @@ def day_of(patient: int) -> dict[str, str]:
 
 
 def booking(patient: int, clinic: int, clinics: int, slot: int) -> dict[str, Any]:
-    """An appointment of ten minutes that no other of the run overlaps: slots go round the practitioners."""
+    """An appointment of ten minutes that no other of the run, or of what warms it up, overlaps: slots go round."""
     practitioner = clinic - 1 + clinics * (slot % 4)
     practitioner = practitioner if practitioner else clinics
-    start = dt.datetime(2027, 1, 4, tzinfo=dt.UTC) + dt.timedelta(minutes=10 * (slot % 90_000))
+    start = dt.datetime(2027, 1, 4, tzinfo=dt.UTC) + dt.timedelta(minutes=10 * (slot % SLOTS))
     return {
         "unit": f"OrgUnit:{uid(KIND['clinic'], clinic)}",
         "patient": f"Patient:{uid(KIND['patient'], patient)}",

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from domain.control import IdentityCluster
 from domain.organization import MfaPolicy
 from identity import realms
 from identity.drift import VERSION, StillDiffers, drift, repair
@@ -21,6 +23,7 @@ from tests.database import Database, scratch
 from tests.identity.browser import Browser
 from tests.identity.conftest import CALLBACK, PASSWORD, KeycloakServer, World, drop_realm
 
+NOBODY = "http://127.0.0.1:1"
 BEFORE = TEMPLATE.parent / "before"
 pytestmark = [pytest.mark.anyio]
 
@@ -172,3 +175,25 @@ async def test_the_operators_realm_is_visited_too(world: World, keycloak: Keyclo
         assert (await repair_of(world.platform, OPERATORS)).found == ()
     finally:
         await drop_realm(world.platform, keycloak.url, entry.realm)
+
+
+@pytest.mark.keycloak
+async def test_a_server_that_does_not_answer_is_asked_for_two_realms(world: World) -> None:
+    """Each takes seconds of trying again; a platform has hundreds."""
+    made = [await world.tenant() for _ in range(3)]
+    cluster = update(IdentityCluster).where(IdentityCluster.url == world.url(made[0]))
+    async with world.platform.control.begin() as connection:
+        await connection.execute(cluster.values(url=NOBODY))
+    try:
+        reports = await upgrade_realms(world.platform)
+    finally:
+        back = update(IdentityCluster).where(IdentityCluster.url == NOBODY)
+        async with world.platform.control.begin() as connection:
+            await connection.execute(back.values(url=world.url(made[0])))
+    assert {one.slug for one in made} <= {report.slug for report in reports}
+    assert not any(report.mended for report in reports)
+    tried, passed_over = reports[:2], reports[2:]
+    assert all(report.seconds > 0.5 for report in tried)
+    assert all(report.seconds < 0.1 for report in passed_over)
+    told = "Keycloak: what was asked for realms before this one was answered by nothing."
+    assert {report.failure for report in passed_over} == {told}
