@@ -193,7 +193,7 @@ async def test_a_server_that_does_not_answer_is_asked_for_two_realms(world: Worl
     assert {one.slug for one in made} <= {report.slug for report in reports}
     assert not any(report.mended for report in reports)
     tried, passed_over = reports[:2], reports[2:]
-    assert all(report.seconds > 0.5 for report in tried)
-    assert all(report.seconds < 0.1 for report in passed_over)
     told = "Keycloak: what was asked for realms before this one was answered by nothing."
     assert {report.failure for report in passed_over} == {told}
+    assert len(tried) == 2
+    assert not {report.failure for report in tried} & {None, told}
