@@ -10,6 +10,7 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -65,6 +66,7 @@ def _root() -> None:
     """Serve the API, migrate its databases, look after health systems."""
 
 
+@cache
 def _places() -> dict[str, str]:
     """Modules by their commands' names; a name that is a word of Python's ends with an underscore there."""
     found = pkgutil.iter_modules(api.commands.__path__)

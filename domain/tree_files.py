@@ -114,13 +114,17 @@ class Plan:
     problems: list[Problem]
 
 
-def planned(tenant_id: uuid.UUID, there: Iterable[Node], wanted: list[Wanted]) -> Plan:
-    """Compare what a table names with the tree as it is. Changes nothing."""
+def by_names(there: Iterable[Any]) -> tuple[Any, dict[tuple[uuid.UUID, str], Any]]:
+    """The root of a tree, and its other units by the one above and their name, in whatever case."""
     units = list(there)
     root = next(unit for unit in units if unit.parent_id is None)
-    by_path: dict[tuple[uuid.UUID, str], Any] = {
-        (unit.parent_id, unit.name.casefold()): unit for unit in units if unit.parent_id
-    }
+    below = {(unit.parent_id, unit.name.casefold()): unit for unit in units if unit.parent_id}
+    return root, below
+
+
+def planned(tenant_id: uuid.UUID, there: Iterable[Node], wanted: list[Wanted]) -> Plan:
+    """Compare what a table names with the tree as it is. Changes nothing."""
+    root, by_path = by_names(there)
     plan = Plan([], 0, [])
     named: set[uuid.UUID] = set()
     zones = _zones(wanted)

@@ -12,7 +12,6 @@ a table can be given again.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,7 +22,7 @@ from domain.errors import Invalid
 from domain.people import Person
 from domain.plain_text import name, optional_email
 from domain.table_files import Form, Problem, Row, read_rows
-from domain.tree_files import LEVELS, Path, path_of
+from domain.tree_files import LEVELS, Path, by_names, path_of
 from identity.provisioning import PersonDraft, known_as
 
 MOST_LINES = 200
@@ -140,11 +139,7 @@ class Units:
     """Finds the units of a tree by the names along their path."""
 
     def __init__(self, units: Iterable[Any]) -> None:
-        known = list(units)
-        self._root = next(unit for unit in known if unit.parent_id is None)
-        self._by_path: dict[tuple[UUID, str], Any] = {
-            (unit.parent_id, unit.name.casefold()): unit for unit in known if unit.parent_id
-        }
+        self._root, self._by_path = by_names(units)
 
     def at(self, role: Role) -> Any:
         """The unit of a line, or what is wrong with it (a Problem)."""
