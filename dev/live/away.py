@@ -138,7 +138,8 @@ class Scene:
         found.shut_out = await self._shut_out(leaving, tokens)
         trying = asyncio.ensure_future(self._try_the_realm(found.realm))
         while time.perf_counter() < over:
-            found.most = (await self._load()).most(found.most or await self._load())
+            load = await self._load()
+            found.most = load.most(found.most or load)
             await asyncio.sleep(min(1, found.seconds / 4))
         trying.cancel()
         await asyncio.gather(trying, return_exceptions=True)

@@ -1,5 +1,6 @@
 """A browser just good enough for Keycloak's login pages: it keeps cookies, follows redirects, fills in forms."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -16,6 +17,11 @@ from tests import web
 from tests.identity.authenticator import Passkey
 
 STEPS = 20
+
+
+async def next_second() -> None:
+    """Wait until a login's token is of a later second than a cut: tokens carry whole seconds, and the cut's own stays out."""
+    await asyncio.sleep(1 - time.time() % 1 + 0.01)
 
 
 class LoginFailed(Exception):

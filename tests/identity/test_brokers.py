@@ -1,6 +1,5 @@
 """Logins through a hospital's own provider, from its login page to what the API lets them do."""
 
-import asyncio
 import datetime as dt
 import secrets
 from collections.abc import AsyncIterator
@@ -39,7 +38,7 @@ from identity.tenants import MadeTenant
 from tests import providers, web
 from tests.database import Database
 from tests.identity import foreign
-from tests.identity.browser import Browser, LoginFailed
+from tests.identity.browser import Browser, LoginFailed, next_second
 from tests.identity.conftest import CALLBACK, PASSWORD, KeycloakServer, World
 from tests.identity.test_logins import set_policy
 
@@ -307,7 +306,7 @@ async def test_somebody_who_is_known_is_linked_and_a_closed_provider_lets_nobody
     await oidc.step(activate, (await oidc.provider()).version)
     await world.work()
     assert not await is_closed(world, name)
-    await asyncio.sleep(1)  # tokens carry whole seconds, and those from before the cut stay refused
+    await next_second()
     assert (await oidc.come("nora")).person_id == known.id
 
 

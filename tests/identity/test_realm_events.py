@@ -28,7 +28,7 @@ from identity.tenants import MadeTenant
 from identity.tokens import Tokens
 from identity.watching import LOCK, watch, watch_alone
 from tests import web
-from tests.identity.browser import Browser
+from tests.identity.browser import Browser, next_second
 from tests.identity.conftest import CALLBACK, PASSWORD, World
 from tests.identity.test_logins import hire
 
@@ -168,11 +168,6 @@ async def test_everybody_and_the_last_administrator(world: World) -> None:
     await console.update({"notBefore": int(time.time())})
     await reader.look(ours)
     assert not await officer.stands()
-
-
-async def next_second() -> None:
-    """Tokens carry whole seconds."""
-    await asyncio.sleep(1 - time.time() % 1 + 0.01)
 
 
 async def test_a_portal_or_the_realm_is_closed_in_keycloak(world: World) -> None:

@@ -21,7 +21,7 @@ from identity.lifecycle import resume_tenant, suspend_tenant
 from identity.realms import SERVICE_ACCOUNTS, RealmPlan, RealmTaken, provision
 from identity.sync import cell_session
 from identity.tenants import NoRoom, Platform, TenantOrder, create_tenant
-from tests.identity.browser import Browser, LoginFailed
+from tests.identity.browser import Browser, LoginFailed, next_second
 from tests.identity.conftest import CALLBACK, PASSWORD, KeycloakServer, World, order
 
 pytestmark = [pytest.mark.anyio, pytest.mark.keycloak]
@@ -225,7 +225,7 @@ async def test_a_suspended_health_system_is_cut_off_at_once(world: World) -> Non
         assert (await admin.refresh(tokens["refresh_token"])).is_client_error
         with pytest.raises(Unauthenticated):
             await world.loader.actor(tokens["access_token"], fresh=True)
-    await asyncio.sleep(1)  # tokens carry whole seconds
+    await next_second()
     async with Browser(made.issuer, CALLBACK) as admin:
         tokens = await admin.login("admin", PASSWORD)
         assert await world.loader.actor(tokens["access_token"])

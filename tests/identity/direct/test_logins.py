@@ -25,6 +25,7 @@ from identity.routes import routes
 from identity.saml.documents import DSIG
 from identity.sync import cell_session
 from identity.tokens import MAX_BYTES
+from tests.identity.browser import next_second
 from tests.identity.direct.conftest import CALLBACK, HOME, PUBLIC, Hall, connected
 from tests.identity.forge import Authority
 from tests.identity.py_provider import NAMES, query_of
@@ -222,7 +223,7 @@ async def test_everything_that_shuts_somebody_out_ends_refreshing_too(hall: Hall
     async with cell_session(hall.cell, hall.tenant_id) as session:
         await revoke_sessions(session, hall.agent, nora.person_id)
     assert (await hall.refreshed(tokens["refresh_token"])).status_code == 400
-    await asyncio.sleep(1)  # tokens carry whole seconds, and those from before the cut stay refused
+    await next_second()
     # Left alone for longer than the health system allows, or beyond what a session lasts.
     tokens, _ = await hall.come()
     idle = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1801)
@@ -238,7 +239,7 @@ async def test_everything_that_shuts_somebody_out_ends_refreshing_too(hall: Hall
     assert (await hall.refreshed(tokens["refresh_token"])).status_code == 400
     assert (await hall.begin()).status_code == 404
     await hall.step(activate)
-    await asyncio.sleep(1)
+    await next_second()
     tokens, nora = await hall.come()
     async with cell_session(hall.cell, hall.tenant_id) as session:
         await deactivate_person(session, hall.agent, nora.person_id)

@@ -21,15 +21,19 @@ from tests.identity.saml import forge
 pytestmark = pytest.mark.anyio
 
 
-async def test_begun_by_the_portal(hall: Hall) -> None:
-    await hall.open()
-    tokens, nora = await hall.come()
-    form = {
+def leaving(tokens: dict[str, Any]) -> dict[str, str]:
+    """What the portal sends of somebody who signs out."""
+    return {
         "client_id": "portal",
         "refresh_token": tokens["refresh_token"],
         "post_logout_redirect_uri": HOME,
-        "state": "bye",
     }
+
+
+async def test_begun_by_the_portal(hall: Hall) -> None:
+    await hall.open()
+    tokens, nora = await hall.come()
+    form = leaving(tokens) | {"state": "bye"}
     for changes in ({"post_logout_redirect_uri": "https://evil.example/"}, {"client_id": "x"}):
         refused = await hall.http.post(f"{hall.issuer}/logout", data=form | changes)
         assert refused.status_code == 400
@@ -59,11 +63,7 @@ async def test_an_old_refresh_token_ends_the_session_here_and_asks_nothing_of_th
     await hall.open()
     tokens, nora = await hall.come()
     assert (await hall.refreshed(tokens["refresh_token"])).status_code == 200
-    form = {
-        "client_id": "portal",
-        "refresh_token": tokens["refresh_token"],
-        "post_logout_redirect_uri": HOME,
-    }
+    form = leaving(tokens)
     answer = await hall.http.post(f"{hall.issuer}/logout", data=form)
     assert answer.headers["location"] == HOME
     assert not await hall.house.stands(nora)
@@ -127,12 +127,8 @@ async def test_an_answer_to_a_login_ends_no_logout_and_the_other_way_round(hall:
     form = await hall.answered()
     (request,) = await hall.rows(SamlRequest)
     tokens, _ = await hall.come()
-    leaving = {
-        "client_id": "portal",
-        "refresh_token": tokens["refresh_token"],
-        "post_logout_redirect_uri": CALLBACK,
-    }
-    answer = await hall.http.post(f"{hall.issuer}/logout", data=leaving)
+    out = leaving(tokens) | {"post_logout_redirect_uri": CALLBACK}
+    answer = await hall.http.post(f"{hall.issuer}/logout", data=out)
     asked = query_of(answer.headers["location"])
     assert (await hall.brought({**form, "RelayState": asked["RelayState"]})).status_code == 400
     assert await hall.rows(SamlRequest, id=request.id)
@@ -165,11 +161,7 @@ async def test_a_provider_that_takes_no_logouts_and_asks_for_them_by_post(hall: 
     assert answer.status_code == 204  # it has nowhere to be answered
     assert not await hall.house.stands(nora)
     tokens, nora = await hall.come()
-    leaving = {
-        "client_id": "portal",
-        "refresh_token": tokens["refresh_token"],
-        "post_logout_redirect_uri": HOME,
-    }
-    home = await hall.http.post(f"{hall.issuer}/logout", data=leaving)
+    form = leaving(tokens)
+    home = await hall.http.post(f"{hall.issuer}/logout", data=form)
     assert home.headers["location"] == HOME
     assert not await hall.house.stands(nora)

@@ -26,7 +26,7 @@ from identity.scim.routes import routes
 from identity.scim.tokens import make_token
 from identity.sync import FirstLogin, cell_session, set_first_login
 from identity.tenants import MadeTenant
-from tests.identity.browser import Browser, LoginFailed
+from tests.identity.browser import Browser, LoginFailed, next_second
 from tests.identity.conftest import CALLBACK, PASSWORD, World
 from tests.identity.scim.conftest import PATCH, directories
 
@@ -83,6 +83,7 @@ async def test_from_the_push_to_the_login_and_out_again(world: World) -> None:
     async with pushing(world, made) as directory, Browser(made.issuer, CALLBACK) as browser:
 
         async def login() -> tuple[dict[str, Any], Actor]:
+            await next_second()
             tokens = await browser.login("nora", PASSWORD)
             # Anew: what is in memory is refused by its stamp, at each request.
             return tokens, await world.loader.actor(tokens["access_token"], fresh=True)
