@@ -99,7 +99,7 @@ class Keycloak:
                 "keycloak", "bootstrap_secret", draw=secret
             ),
             "JAVA_OPTS_KC_HEAP": HEAP,
-            "JAVA_OPTS_APPEND": f"{java.QUICK} -Djava.io.tmpdir={self.folder.own('tmp')}"
+            "JAVA_OPTS_APPEND": f"{java.SERVING} -Djava.io.tmpdir={self.folder.own('tmp')}"
             " -Dliquibase.analytics.enabled=false",
         }
 
