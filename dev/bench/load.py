@@ -1,7 +1,7 @@
 """Sends requests over a fixed number of connections for some seconds; prints what it saw as one line of JSON.
 
 A process of its own, so that its work is not the server's. Each connection sends its next request when the answer to
-the last has come; an answer that is no success, or that says `errors`, counts as bad.
+the last has come; an answer that is no success, or that says `errors` or a user's error, counts as bad.
 """
 
 import asyncio
@@ -21,6 +21,8 @@ HEAD = (
     "POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     "accept: application/json\r\nauthorization: Bearer {token}\r\ncontent-length: "
 )
+REFUSED = b'"userErrors":[{'
+"""How a command says that it did nothing, near the beginning of its answer."""
 
 
 class Connection(asyncio.Protocol):
@@ -61,7 +63,11 @@ class Connection(asyncio.Protocol):
         self.kept = b""
         now = time.perf_counter()
         self.times.append(now - self.sent)
-        if kept[9:10] != b"2" or b'"errors":' in kept[head : head + 40]:
+        if (
+            kept[9:10] != b"2"
+            or b'"errors":' in kept[head : head + 40]
+            or kept.find(REFUSED, head, head + 2000) >= 0
+        ):
             self.bad += 1
         if now < self.until:
             self.send()

@@ -53,8 +53,13 @@ DOCUMENTS = {
     " lines { code amount { amount } open { amount } } } }"
     " postings(patient: $id, first: 20) { nodes { kind amount { amount } unapplied { amount } } } }",
 }
-SLOTS = 350_000
-"""Of ten minutes each, up to 2033: a run and what warms it up begin 100,000 apart."""
+SLOTS = 90_000
+"""Of ten minutes each: 625 days, for nobody books more than two years ahead."""
+APART = 30_450
+"""Slots between the first of one seed and of the next: a run of seed n meets neither what warmed it up with n - 1 nor
+with n + 100 (15,000 before it, so that this may take as many)."""
+FIRST = dt.timedelta(days=2)
+"""From today's midnight to the first slot."""
 MEASURED = ("Point", "List", "Dash", "One", "Book")
 
 
@@ -63,7 +68,8 @@ def requests(
 ) -> Iterator[dict[str, Any]]:
     """Endless bodies of an operation at the first `within` clinics, in an order that the seed decides."""
     draw = random.Random(seed)
-    slot = seed * 1_000_000
+    slot = seed * APART
+    midnight = dt.datetime.now(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     while True:
         clinic = draw.randrange(1, min(within, clinics) + 1)
         number = clinic - 1 + clinics * draw.randrange(1, patients // clinics)
@@ -81,7 +87,7 @@ def requests(
             variables = {"clinic": f"OrgUnit:{uid(KIND['clinic'], clinic)}"}
         elif operation == "Book":
             slot += 1
-            variables = {"input": booking(number, clinic, clinics, slot)}
+            variables = {"input": booking(number, clinic, clinics, slot, midnight + FIRST)}
         yield {
             "operationName": operation,
             "query": DOCUMENTS[operation],
@@ -96,11 +102,13 @@ def day_of(patient: int) -> dict[str, str]:
     return {"since": since.isoformat(), "until": (since + dt.timedelta(days=1)).isoformat()}
 
 
-def booking(patient: int, clinic: int, clinics: int, slot: int) -> dict[str, Any]:
+def booking(
+    patient: int, clinic: int, clinics: int, slot: int, first: dt.datetime
+) -> dict[str, Any]:
     """An appointment of ten minutes that no other of the run, or of what warms it up, overlaps: slots go round."""
     practitioner = clinic - 1 + clinics * (slot % 4)
     practitioner = practitioner if practitioner else clinics
-    start = dt.datetime(2027, 1, 4, tzinfo=dt.UTC) + dt.timedelta(minutes=10 * (slot % SLOTS))
+    start = first + dt.timedelta(minutes=10 * (slot % SLOTS))
     return {
         "unit": f"OrgUnit:{uid(KIND['clinic'], clinic)}",
         "patient": f"Patient:{uid(KIND['patient'], patient)}",

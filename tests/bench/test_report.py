@@ -1,5 +1,7 @@
 """The benchmark says what it measured, and fails where a bar was missed."""
 
+import asyncio
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,14 @@ import pytest
 
 from dev.bench.contest import CONTESTANTS, Contestant, Run
 from dev.bench.data import statements
+from dev.bench.load import Connection, timed
 from dev.bench.main import LEAST, command
-from dev.bench.operations import DOCUMENTS, MEASURED, requests
+from dev.bench.operations import DOCUMENTS, FIRST, MEASURED, SLOTS, requests
 from dev.bench.report import BARS, missed, result, table, write
 from dev.bench.run import Measured, smaller
 from dev.bench.watch import Seen
 from dev.faults import Fault
+from domain.appointments.states import AHEAD
 
 RATES = {"bare": 1000.0, "fair": 500.0, "product": 800.0}
 
@@ -85,6 +89,39 @@ def test_the_operations_are_drawn_the_same_each_time() -> None:
     for operation in DOCUMENTS:
         first, again = (requests(operation, 500, 50_000, 7, 20) for _ in range(2))
         assert [next(first) for _ in range(20)] == [next(again) for _ in range(20)]
+
+
+@pytest.mark.parametrize(("warming", "run"), [(8, 9), (101, 1), (123, 23)])
+def test_no_run_books_what_its_warming_up_has_booked(warming: int, run: int) -> None:
+    round_ = SLOTS * dt.timedelta(minutes=10)
+    assert dt.timedelta() < FIRST < FIRST + round_ < AHEAD
+
+    def begin(seed: int) -> dt.datetime:
+        body = next(requests("Book", 500, 50_000, seed, 20))
+        return dt.datetime.fromisoformat(body["variables"]["input"]["startsAt"])
+
+    assert (begin(run) - begin(warming)) % round_ >= dt.timedelta(minutes=10 * 15_000)
+    assert (begin(warming) - begin(run)) % round_ >= dt.timedelta(minutes=10 * 40_000)
+
+
+def test_a_refused_command_counts_as_bad() -> None:
+    answers = [b'{"data":{"a":{"userErrors":[{"code":"INVALID"}]}}}', b'{"errors":[]}', b"{}"]
+    saw = iter(answers)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1):
+            body = next(saw)
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        writer.close()
+
+    async def seen_by_one() -> dict[str, Any]:
+        bodies = iter([b"."] * len(answers))
+        async with await asyncio.start_server(answer, "127.0.0.1") as server:
+            port = server.sockets[0].getsockname()[1]
+            return await timed(lambda: Connection(bodies), port, 1)
+
+    seen = asyncio.run(seen_by_one())
+    assert (seen["requests"], seen["bad"]) == (3, 2)
 
 
 def test_the_data_are_the_same_each_time() -> None:
