@@ -12,8 +12,8 @@ import secrets
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -22,7 +22,7 @@ from lxml import etree
 from onelogin.saml2.utils import OneLogin_Saml2_Utils
 
 from identity.saml.documents import ASSERTION, DSIG, check_signatures, parsed
-from identity.saml.parties import Provider, current
+from identity.saml.parties import Provider, current, our_key
 from identity.saml.refusals import Flaw, SamlRefused
 
 XENC = "{http://www.w3.org/2001/04/xmlenc#}"
@@ -110,9 +110,7 @@ def _unwrapped(wrapped: Any, private: bytes) -> bytes:
         raise SamlRefused(Flaw.ENCRYPTED)
     digest = _hash(method.find(f"{DSIG}DigestMethod"))
     mask = _hash(method.find(f"{XENC11}MGF") if told == OAEP else None)
-    key = serialization.load_pem_private_key(private, None)
-    assert isinstance(key, rsa.RSAPrivateKey)
-    return key.decrypt(_value(wrapped), padding.OAEP(padding.MGF1(mask), digest, None))
+    return our_key(private).decrypt(_value(wrapped), padding.OAEP(padding.MGF1(mask), digest, None))
 
 
 def _hash(named: Any) -> hashes.HashAlgorithm:

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote_plus
 
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 from lxml import etree
 from lxml.builder import ElementMaker
 
-from identity.saml.parties import Provider, ServiceProvider
+from identity.saml.parties import Provider, ServiceProvider, our_key
 from identity.saml.responses import PERSISTENT, POST, REDIRECT, SUCCESS
 
 RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
@@ -137,8 +137,6 @@ def redirect(to: str, kind: str, message: bytes, key: bytes, relay_state: str | 
         told["RelayState"] = relay_state
     told["SigAlg"] = RSA_SHA256
     query = "&".join(f"{name}={quote_plus(value)}" for name, value in told.items())
-    private = serialization.load_pem_private_key(key, None)
-    assert isinstance(private, rsa.RSAPrivateKey)
-    signature = private.sign(query.encode(), padding.PKCS1v15(), hashes.SHA256())
+    signature = our_key(key).sign(query.encode(), padding.PKCS1v15(), hashes.SHA256())
     signed = f"{query}&Signature={quote_plus(base64.b64encode(signature).decode())}"
     return f"{to}{'&' if '?' in to else '?'}{signed}"

@@ -6,6 +6,8 @@ from functools import lru_cache
 
 import xmlsec
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from lxml import etree
 
 from identity.saml.refusals import Flaw, SamlRefused
@@ -50,6 +52,18 @@ def _is_valid(pem: str, now: dt.datetime) -> bool:
 def loaded(pem: str) -> x509.Certificate:
     """The certificate of this text."""
     return x509.load_pem_x509_certificate(pem.encode())
+
+
+def our_key(pem: bytes) -> RSAPrivateKey:
+    """Our private key, of an unencrypted PEM. Raises ValueError, TypeError for what is none.
+
+    Whether its numbers fit together is not computed again: that takes a tenth of a second of the thread that answers
+    everybody, for each message, and the key was made here and lay sealed since then.
+    """
+    key = load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
+    if not isinstance(key, RSAPrivateKey):
+        raise TypeError("Messages are signed and opened with an RSA key.")
+    return key
 
 
 def check_libraries() -> None:
