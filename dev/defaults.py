@@ -3,8 +3,6 @@
 import os
 
 from dev.faults import Fault
-from dev.product import Product
-from dev.servers import Stack, root
 
 
 def settings() -> dict[str, str]:
@@ -12,7 +10,13 @@ def settings() -> dict[str, str]:
 
     A command that a test runs knows only what the test tells it.
     """
-    if "PYTEST_VERSION" in os.environ or not (root() / "state.json").is_file():
+    if "PYTEST_VERSION" in os.environ:
+        return {}
+    # Not above: each command begins here, and where there is nothing to find out should not wait for a database's driver.
+    from dev.product import Product
+    from dev.servers import Stack, root
+
+    if not (root() / "state.json").is_file():
         return {}
     try:
         stack = Stack(root())

@@ -20,12 +20,12 @@ NAME = "worker"
 def command() -> None:
     """Carry out jobs until a signal ends it."""
     settings = load()
-    configure(settings.is_development)
-    asyncio.run(_work(settings))
-
-
-async def _work(settings: Settings) -> None:
     worker_url = settings.required("worker_database_url")
+    configure(settings.is_development)
+    asyncio.run(_work(settings, worker_url))
+
+
+async def _work(settings: Settings, worker_url: str) -> None:
     async with open_platform(
         control_url=settings.control_url("worker_database_url"),
         cell_url=settings.required("database_url"),

@@ -1,14 +1,12 @@
 """What a reader can hold in mind: modules, functions, names."""
 
-import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.architecture.source import ALL, PRODUCT, modules, parsed
+from tests.architecture.source import ALL, PRODUCT, modules, outline
 from tests.database import ROOT
 
 MODULE = 400
@@ -37,17 +35,10 @@ def test_a_module_is_short(path: Path) -> None:
     )
 
 
-def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (
-        n for n in ast.walk(parsed(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
-    )
-
-
 @pytest.mark.parametrize("path", modules(*ALL), ids=str)
 def test_a_function_is_short(path: Path) -> None:
-    for function in functions(path):
-        lines = (function.end_lineno or function.lineno) - function.lineno + 1
-        assert lines <= FUNCTION, f"{function.name} has {lines} lines, at most {FUNCTION}"
+    for name, lines in outline(path).functions:
+        assert lines <= FUNCTION, f"{name} has {lines} lines, at most {FUNCTION}"
 
 
 def test_no_function_is_complex() -> None:
@@ -79,8 +70,7 @@ def test_a_name_says_what_is_inside() -> None:
 
 def test_product_modules_and_their_public_functions_are_explained() -> None:
     for path in modules(*PRODUCT, "migrations"):
-        tree = parsed(path)
-        assert not tree.body or ast.get_docstring(tree), f"{path} does not say what it is for"
+        assert outline(path).explained, f"{path} does not say what it is for"
 
 
 def test_an_ignored_type_error_has_its_reason_beside_it() -> None:

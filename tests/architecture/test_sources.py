@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from tests.architecture.source import modules, parsed, text, tracked
+from tests.architecture.source import modules, parsed, statements, text, tracked
 from tests.database import ROOT
 
 FLOORS = {  # docs: the table of dependencies gives the reasons
@@ -84,7 +84,7 @@ def from_domain(path: Path) -> set[str]:
     """The capitalised names that a module takes from `domain`: its records among them. The registry is no tenant's."""
     return {
         alias.asname or alias.name
-        for node in ast.walk(parsed(path))
+        for node in statements(parsed(path))
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "domain"
         if node.module != "domain.control"
         for alias in node.names
@@ -108,7 +108,7 @@ def test_api_writes_no_sql_text() -> None:
     for path in modules("api"):
         taken = {
             alias.name
-            for node in ast.walk(parsed(path))
+            for node in statements(parsed(path))
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sqlalchemy")
             for alias in node.names
         }

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,9 @@ class Server:
         return time.perf_counter() - begun
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
+@contextmanager
+def served() -> Iterator[Server]:
+    """A server in a process of its own."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         command = [sys.executable, "-m", "tests.api.http.serve_tiny", str(listening.fileno())]
         process = subprocess.Popen(command, cwd=ROOT, pass_fds=[listening.fileno()])
@@ -49,6 +51,20 @@ def server() -> Iterator[Server]:
         finally:
             process.kill()
             process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """The server that the tests of this module share."""
+    with served() as started:
+        yield started
+
+
+@pytest.fixture
+def own() -> Iterator[Server]:
+    """A server that a test may end."""
+    with served() as started:
+        yield started
 
 
 def socket_at(server: Server, **options: Any) -> connect:
@@ -64,14 +80,14 @@ async def subscribed(client: ClientConnection) -> None:
     await client.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
 
 
-async def test_connections_are_closed_in_our_words_before_the_server_ends(server: Server) -> None:
+async def test_connections_are_closed_in_our_words_before_the_server_ends(own: Server) -> None:
     headers = {"accept": "text/event-stream", "authorization": "Bearer t"}
-    async with socket_at(server) as client, web.client() as http:
+    async with socket_at(own) as client, web.client() as http:
         await subscribed(client)
-        url = f"http://127.0.0.1:{server.port}/graphql"
+        url = f"http://127.0.0.1:{own.port}/graphql"
         asked = http.stream("POST", url, json={"query": FOR_EVER}, headers=headers)
         async with asked as stream:
-            ending = asyncio.create_task(asyncio.to_thread(server.ended))
+            ending = asyncio.create_task(asyncio.to_thread(own.ended))
             text = "".join([part async for part in stream.aiter_text()])
         with pytest.raises(ConnectionClosed) as closed:
             await client.recv()
