@@ -11,11 +11,11 @@ import strawberry
 from graphql import GraphQLResolveInfo
 from sqlalchemy import Uuid, select
 from sqlalchemy import literal_column as raw
-from sqlalchemy.orm import aliased
 
 from api.context import Context
 from api.graph.appointments import Appointment
 from api.graph.relay import Info, stream, value_type
+from api.plan.aliases import alias
 from api.plan.compile import Compiler, Details
 from api.plan.fetch import fragment, run
 from api.plan.payloads import Columns, around, finished, payload_fields
@@ -61,7 +61,7 @@ async def shown(event: Happening, info: GraphQLResolveInfo[Any], **_: Any) -> An
         return finished(orjson.dumps(told))
 
     def build(c: Compiler, details: Details) -> Built:
-        row = aliased(Appointments, name="p")
+        row = alias(Appointments, "p")
         base = select(row).where(
             row.id == c.binds.value("id", Uuid()),
             row.clinic_id == c.binds.value("clinic", Uuid()),

@@ -33,7 +33,7 @@ LISTING = Listing(Appointments, "appointment", "starts_at", Appointments)
 
 def _rooms(up: Row, resource: Row, get_: Any) -> Select[Any]:
     """What it keeps beside the practitioner. A block is a part of its appointment and lies at the same place."""
-    block = get_.compiler.parts(AppointmentBlock, up, f"b{get_.compiler.label()}")
+    block = get_.compiler.parts(AppointmentBlock, up)
     return (
         select(resource)
         .join(block, (block.tenant_id == resource.tenant_id) & (block.resource_id == resource.id))

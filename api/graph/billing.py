@@ -17,7 +17,6 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.orm import aliased
 
 from api.graph.encounters import Encounter, local_id
 from api.graph.ledger import ZERO, ledger, outstanding, total, unapplied
@@ -186,7 +185,7 @@ class ChargeMasterEntry(Node):
 
 
 def _unbilled(patient: Row, c: Compiler) -> ColumnElement[Any]:
-    item = aliased(ChargeItems, name=f"b{c.label()}")
+    item = c.alias(ChargeItems)
     return (
         select(func.coalesce(func.sum(item.amount_minor), ZERO))
         .where(

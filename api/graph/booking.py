@@ -20,6 +20,7 @@ from api.graph.appointments import Appointment
 from api.graph.encounters import local_id
 from api.graph.payloads import UserError, idempotency_key, payload_errors
 from api.graph.relay import GIVEN, Info, root, value_type
+from api.plan.aliases import alias
 from api.plan.attempts import DENIED, agent_of, denied
 from api.plan.binds import Inputs, encode
 from api.plan.compile import Compiler, Details
@@ -128,7 +129,7 @@ class ChangeAppointmentPayload:
 
 def admissible(c: Compiler) -> Select[Any]:
     """The sites of patients at which the asker may book."""
-    site = aliased(PatientSite, name="s0")
+    site = alias(PatientSite, "s0")
     c.resources.add("patient")
     return select(site).where(
         c.policy(site, "appointment", "book"), c.policy(site, "appointment", "read")

@@ -15,7 +15,6 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.orm import aliased
 
 from api.graph.practitioners import Practitioner, practitioner_of
 from api.graph.relay import value_type
@@ -36,8 +35,8 @@ def _constants(values: tuple[str, ...]) -> list[ColumnElement[Any]]:
 
 def care_team(patient: Row, c: Compiler, _get: Any) -> Select[Any]:
     """Practitioners with their visits and next appointment; of many those who come next, then who was seen last."""
-    visit = aliased(Encounters, name=f"v{c.label()}")
-    booked = aliased(Appointments, name=f"b{c.label()}")
+    visit = c.alias(Encounters)
+    booked = c.alias(Appointments)
     seen = select(
         visit.practitioner_id, visit.started_at.label("seen_at"), NEVER.label("next_at")
     ).where(

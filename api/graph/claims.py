@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 from sqlalchemy import ColumnElement, Text, cast, func, select
-from sqlalchemy.orm import aliased
 
 from api.graph.billing import ChargeItem, minor
 from api.graph.coverages import Coverage
@@ -81,7 +80,7 @@ class ClaimStep(Node):
 
 
 def _received(claim: Row, c: Compiler) -> ColumnElement[Any]:
-    part = aliased(ClaimReceipt, name=f"r{c.label()}")
+    part = c.alias(ClaimReceipt)
     return (
         select(func.coalesce(func.sum(part.amount_minor), ZERO))
         .where(part.claim_id == attribute(claim, "id"), c.policy(part, "claim"))

@@ -13,7 +13,6 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.orm import aliased
 
 from api.graph.relay import money
 from api.plan.compile import Compiler
@@ -27,9 +26,9 @@ ISSUED = ("issued", "balanced")
 
 def ledger(patient: Row, c: Compiler) -> Select[Any]:
     """What was charged, paid and adjusted for a patient, by clinic, of what the asker may read."""
-    invoice = aliased(Invoices, name=f"i{c.label()}")
-    posting = aliased(Posting, name=f"o{c.label()}")
-    undone = aliased(Posting, name=f"u{c.label()}")
+    invoice = c.alias(Invoices)
+    posting = c.alias(Posting)
+    undone = c.alias(Posting)
     charged = select(
         invoice.clinic_id,
         invoice.total_minor.label("charged"),
@@ -94,8 +93,8 @@ def total(which: str) -> Any:
 
 def outstanding(patient: Row, c: Compiler) -> ColumnElement[Any]:
     """What is charged and not posted yet, in minor units: every kind of posting counts, so none is told apart."""
-    invoice = aliased(Invoices, name=f"i{c.label()}")
-    posting = aliased(Posting, name=f"o{c.label()}")
+    invoice = c.alias(Invoices)
+    posting = c.alias(Posting)
     charged = select(func.coalesce(func.sum(invoice.total_minor), ZERO))
     posted = select(func.coalesce(func.sum(posting.amount_minor), ZERO))
     return (
@@ -111,7 +110,7 @@ def unapplied(side: str, *, live: bool = False) -> Any:
     """
 
     def build(row: Row, c: Compiler) -> ColumnElement[Any]:
-        part = aliased(Allocation, name=f"a{c.label()}")
+        part = c.alias(Allocation)
         applied = (
             select(func.coalesce(func.sum(part.amount_minor), ZERO))
             .where(getattr(part, side) == attribute(row, "id"), c.policy(part, "posting"))

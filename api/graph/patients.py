@@ -18,7 +18,6 @@ from sqlalchemy import (
     literal_column,
     select,
 )
-from sqlalchemy.orm import aliased
 
 from api.graph.care_team import CareTeamMember, care_team, soonest
 from api.graph.entries import IncludeErrors, latest, shown, whole
@@ -74,7 +73,7 @@ patient_of = joined("id", "patient_id")
 
 def _sites(up: Any, unit: Any, get_: Any) -> Select[Any]:
     """Only the sites within one's own scope: that a patient is seen elsewhere is not for everyone."""
-    site = aliased(PatientSite, name=f"s{get_.compiler.label()}")
+    site = get_.compiler.alias(PatientSite)
     return (
         select(unit)
         .join(site, (site.tenant_id == unit.tenant_id) & (site.unit_id == unit.id))
@@ -312,7 +311,7 @@ def _with_mrn(row: Row, c: Compiler, walks_model: bool) -> ColumnElement[bool]:
     mrn = c.binds.value("mrn", Text())
     if walks_model:
         return attribute(row, "mrn") == mrn
-    patient = aliased(Patients, name=f"m{c.label()}")
+    patient = c.alias(Patients)
     found = select(patient.id).where(patient.tenant_id == c.tenant(), patient.mrn == mrn)
     return attribute(row, "patient_id") == any_(func.array(found.scalar_subquery(), type_=UUIDS))
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import strawberry
 from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy import literal_column as raw
-from sqlalchemy.orm import aliased
 
 from api.graph.organization import node_argument
 from api.graph.relay import After, Connection, First, Info, Node, Within, root, value_type
@@ -34,7 +33,7 @@ def _of_sync(build: Callable[[Any, Any], ColumnElement[Any]]) -> Any:
     """A value of what was kept of the person's user in Keycloak, of which there may be nothing yet."""
 
     def expression(person: Any, c: Any, _: Any) -> ColumnElement[Any]:
-        sync = aliased(PersonSync, name=f"s{c.label()}")
+        sync = c.alias(PersonSync)
         found = select(build(person, sync)).where(
             sync.tenant_id == c.tenant(), sync.person_id == person.id
         )
@@ -136,7 +135,7 @@ class Viewer:
 
 def _holds_here(c: Any, person: Any) -> Any:
     """Whether the person holds a grant, now, at one of the units of the request."""
-    grant = aliased(RoleGrant, name=f"g{c.label()}")
+    grant = c.alias(RoleGrant)
     now = func.now()
     return exists(
         select(grant.id)

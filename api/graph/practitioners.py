@@ -4,7 +4,6 @@ from typing import Annotated, Any, Optional
 
 import strawberry
 from sqlalchemy import Select, exists, func, or_, select
-from sqlalchemy.orm import aliased
 
 from api.graph.organization import OrgUnit, node_argument
 from api.graph.relay import After, Connection, First, Info, Node, Within, root
@@ -33,7 +32,7 @@ practitioner_of = joined("id", "practitioner_id")
 
 def _places(up: Any, unit: Any, get_: Any) -> Select[Any]:
     """The units of its assignments that have not ended."""
-    place = aliased(ResourceAssignment, name=f"at{get_.compiler.label()}")
+    place = get_.compiler.alias(ResourceAssignment)
     return (
         select(unit)
         .join(place, (place.tenant_id == unit.tenant_id) & (place.unit_id == unit.id))
@@ -66,7 +65,7 @@ class BookableResource(Node):
 
 def _assigned(c: Any, resource: Any, units: Any) -> Any:
     """Whether the resource is assigned to one of the units, now or later."""
-    place = aliased(ResourceAssignment, name=f"at{c.label()}")
+    place = c.alias(ResourceAssignment)
     return exists(
         select(place.resource_id)
         .where(

@@ -23,7 +23,6 @@ from sqlalchemy import (
     union,
     union_all,
 )
-from sqlalchemy.orm import aliased
 
 from api.graph.billing import minor
 from api.graph.ledger import ZERO
@@ -68,7 +67,7 @@ class Books:
             yield row.patient_id == attribute(self.patient, "id")
 
     def posted(self) -> Any:
-        posting = aliased(Posting, name=f"p{self.c.label()}")
+        posting = self.c.alias(Posting)
         seen = (posting.posted_at < self.until, self.c.policy(posting, "posting"))
         return self.within(
             select(posting.patient_id, posting.amount_minor.label("amount")).where(
@@ -78,7 +77,7 @@ class Books:
 
     def applied(self) -> Any:
         """What is applied, by line."""
-        part = aliased(Allocation, name=f"a{self.c.label()}")
+        part = self.c.alias(Allocation)
         seen = (part.allocated_at < self.until, self.c.policy(part, "posting"))
         columns = (part.patient_id, part.invoice_line_id, func.sum(part.amount_minor))
         names = ("patient_id", "invoice_line_id", "amount")
@@ -91,8 +90,8 @@ class Books:
     def lines(self, applied: Any) -> Any:
         """What is open of each line, and how old its invoice is in days."""
         c = self.c
-        invoice = aliased(Invoices, name=f"i{c.label()}")
-        line = aliased(InvoiceLines, name=f"l{c.label()}")
+        invoice = c.alias(Invoices)
+        line = c.alias(InvoiceLines)
         left = line.amount_minor - func.coalesce(applied.c.amount, ZERO)
         issued = cast(func.timezone(c.binds.value("zone", Text()), invoice.issued_at), Date)
         return self.within(

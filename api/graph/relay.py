@@ -6,7 +6,6 @@ from typing import Annotated, Any, Generic, TypeVar, dataclass_transform
 import strawberry
 from sqlalchemy import ColumnElement, Numeric, Text, cast, func, select
 from sqlalchemy import literal_column as raw
-from sqlalchemy.orm import aliased
 
 from api.context import Context
 from domain.organization import Tenant
@@ -134,7 +133,7 @@ def money(
 
 def amount_of(minor: ColumnElement[Any], compiler: Any) -> dict[str, ColumnElement[Any]]:
     """A Money's fields, from an expression in minor units."""
-    tenant = aliased(Tenant, name=f"c{compiler.label()}")
+    tenant = compiler.alias(Tenant)
     here = tenant.tenant_id == compiler.tenant()
     digits = select(tenant.currency_digits).where(here).scalar_subquery()
     currency = select(tenant.currency).where(here).scalar_subquery()

@@ -31,7 +31,6 @@ from sqlalchemy import (
 )
 from sqlalchemy import literal_column as raw
 from sqlalchemy.dialects.postgresql import array
-from sqlalchemy.orm import aliased
 
 from api.plan.judge import Judge
 from api.plan.mapping import FieldGroup, Leaf, Link, Row, Struct, Table, attribute, mapped
@@ -264,7 +263,7 @@ class Compiler(Judge):
         if table is None:
             query, child = self.derived(node, link, get, k)
         else:
-            child = aliased(table.model, name=f"t{k}")
+            child = self.alias(table.model)
             query = link.build(node.row, child, get)
             if table.resource is not None:
                 query = query.where(self.policy(child, table.resource, link.action))
@@ -321,7 +320,7 @@ class Compiler(Judge):
                 f"r{k}"
             )
         made = select(*columns)
-        one = made.correlate(*made.get_final_froms()).lateral(f"n{k}")
+        one = made.correlate(*made.columns_clause_froms).lateral(f"n{k}")
         counts = [hidden.number.label(f"h{i}") for i, hidden in enumerate(inner.hidden)]
         return (
             inner.base.join(one, true())

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import aliased
 
 from api.context import Context, Place
+from api.plan.aliases import alias
 from api.plan.binds import Inputs
 from api.plan.compile import EMPTY_LIST, Compiler, Details, Node, bounded
 from api.plan.mapping import FieldGroup, Row, attribute, mapped, parse_id
@@ -119,7 +120,7 @@ def single(
     type_ = c.schema.get_type(type_name)
     assert isinstance(type_, GraphQLObjectType)
     table = mapped(type_.extensions["strawberry-definition"].origin)
-    row = aliased(table.model, name="p")
+    row = alias(table.model, "p")
     base = select(row).where(where(row), *permitted(c, row, table.resource, table.action))
     return object_statement(c, type_, row, details, base, path)
 
@@ -131,7 +132,7 @@ def several(
     type_ = c.schema.get_type(type_name)
     assert isinstance(type_, GraphQLObjectType)
     table = mapped(type_.extensions["strawberry-definition"].origin)
-    row: Row = aliased(table.model, name="p")
+    row: Row = alias(table.model, "p")
     base = select(row).where(
         row.id == any_(c.binds.units(ids)), *permitted(c, row, table.resource, table.action)
     )
@@ -174,7 +175,7 @@ def object_statement(
 def whole(c: Compiler, columns: Sequence[Any], node: Node) -> ColumnElement[Any]:
     """The columns of an object as one JSON, joined to the node's base."""
     made = select(*columns)
-    one = made.correlate(*made.get_final_froms()).lateral(f"n{c.label()}")
+    one = made.correlate(*made.columns_clause_froms).lateral(f"n{c.label()}")
     node.base = node.base.join(one, true())
     return func.row_to_json(one.table_valued())
 
@@ -274,7 +275,7 @@ async def listed(
     def build(c: Compiler, details: Details) -> Built:
         object_type = c.schema.get_type(table.prefix)
         assert isinstance(object_type, GraphQLObjectType)
-        row = aliased(table.model, name="p0")
+        row = alias(table.model, "p0")
         chosen = rows(c, row).where(*permitted(c, row, table.resource, table.action))
         chosen = chosen.order_by(*order(row)).limit(raw(str(limit)))
         inner = chosen.add_columns(func.row_number().over(order_by=order(row)).label("rn"))

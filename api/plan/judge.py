@@ -1,5 +1,6 @@
 """The policy at the aliases of one statement: predicates as conditions, their values as parameters."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, FromClause
 from sqlalchemy.orm import aliased
 
+from api.plan.aliases import alias
 from api.plan.binds import Binds, encode
 from api.plan.facts import Facts, at_place, memo
 from api.plan.mapping import Row
@@ -26,6 +28,7 @@ class Judge:
         self.resources: set[str] = set()
         self.elsewhere: set[str] = set()
         """Resources whose rows are asked for beside a page's own walk, and so at any place."""
+        self.aliases = Counter[Any]()
         self.written: dict[int, FromClause] = {}
         """The parts of a row, by the identity of its alias, that the statement itself writes: no table shows them yet."""
 
@@ -33,9 +36,15 @@ class Judge:
         """The actor's health system, as a parameter."""
         return self.binds.named("tenant", lambda inputs: encode(inputs.actor.tenant_id))
 
-    def parts(self, model: type[Base], row: Row, name: str) -> Row:
+    def alias(self, model: Any, rows: FromClause | None = None) -> Row:
+        """An alias that nothing else in the statement is, of a model's table or of other rows of its columns."""
+        self.aliases[model] += 1
+        name = f"{model.__tablename__}${self.aliases[model]}"
+        return alias(model, name) if rows is None else aliased(model, rows, name=name)
+
+    def parts(self, model: type[Base], row: Row) -> Row:
         """An alias of the table of a row's parts, or of those that the statement writes for it."""
-        return aliased(model, self.written.get(id(row)), name=name)
+        return self.alias(model, self.written.get(id(row)))
 
     def policy(self, row: Row, resource: str, action: str = "read") -> ColumnElement[bool]:
         """The predicate of an action at an alias; always says the tenant."""

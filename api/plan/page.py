@@ -94,7 +94,7 @@ class _Parts:
 
     def join(self, columns: Sequence[Any], letter: str) -> Any:
         made = select(*columns)
-        one = made.correlate(*made.get_final_froms()).lateral(f"{letter}{self.c.label()}")
+        one = made.correlate(*made.columns_clause_froms).lateral(f"{letter}{self.c.label()}")
         self.base = self.base.join(one, true())
         return one
 

@@ -9,7 +9,6 @@ import orjson
 from graphql import GraphQLObjectType, GraphQLResolveInfo
 from sqlalchemy import ColumnElement, Text, any_, cast, func, literal_column, select, union_all
 from sqlalchemy.dialects.postgresql import aggregate_order_by
-from sqlalchemy.orm import aliased
 
 from api.plan.compile import EMPTY_LIST, Compiler, Details, Hidden
 from api.plan.fetch import fragment, permitted, response_path, run, whole
@@ -69,10 +68,10 @@ def _objects(
     type_ = c.schema.get_type(kind)
     assert isinstance(type_, GraphQLObjectType)
     table = mapped(type_.extensions["strawberry-definition"].origin)
-    row = aliased(table.model, name=f"p{c.label()}")
-    asked = row.id == any_(c.binds.units(kind))  # type: ignore[attr-defined] # mapped types have ids
+    row = c.alias(table.model)
+    asked = row.id == any_(c.binds.units(kind))
     base = select(row).where(asked, *permitted(c, row, table.resource, table.action))
     columns, node = c.object(type_, row, details, base, path)
-    key = literal_column(f"'{kind}:'").concat(cast(row.id, Text)).label("key")  # type: ignore[attr-defined] # as above
+    key = literal_column(f"'{kind}:'").concat(cast(row.id, Text)).label("key")
     json = whole(c, columns, node).label("j")
     return node.base.with_only_columns(key, json, maintain_column_froms=True), node.hidden

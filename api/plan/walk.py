@@ -28,9 +28,9 @@ from sqlalchemy import (
 )
 from sqlalchemy import literal_column as raw
 from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
-from sqlalchemy.orm import aliased
 from sqlalchemy.sql import operators
 
+from api.plan.aliases import alias
 from api.plan.compile import Compiler
 from api.plan.mapping import Row, attribute
 from api.plan.reach import Reach, Shape
@@ -105,8 +105,8 @@ class Pager:
     def source(self, label: str) -> tuple[Any, str]:
         """An alias of what is walked, and the name of its id column."""
         if self.walks_model():
-            return aliased(self.listing.model, name=label), "id"
-        return aliased(self.listing.keys, name=label), self.listing.key_id
+            return alias(self.listing.model, label), "id"
+        return alias(self.listing.keys, label), self.listing.key_id
 
     def inside(
         self, row: Row, place: ColumnElement[Any] | None = None
@@ -220,7 +220,7 @@ class Pager:
             return select(capped, func.row_number().over().label("rn"))
         found = self.keys(limit).subquery("keys")
         keys = select(found).limit(MOST).subquery("capped")
-        row = aliased(self.listing.model, name="p0")
+        row = alias(self.listing.model, "p0")
         number = func.row_number().over(order_by=self.order(keys.c)).label("rn")
         return select(row, number).join_from(
             keys, row, (row.tenant_id == self.c.tenant()) & (attribute(row, "id") == keys.c.id)
