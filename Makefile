@@ -1,6 +1,8 @@
 # What a newcomer needs is `make up`; `make help` tells the rest.
 .DEFAULT_GOAL := help
 .PHONY: help up test check coverage down clean lock bench bench-scim
+# Images of containers often set it. Every process of a run (there are hundreds) would then compile our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 READY := .venv/.ready
 LOCK := $(BIN)/uv --quiet pip compile pyproject.toml --universal --generate-hashes --no-header --no-annotate

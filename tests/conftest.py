@@ -32,15 +32,6 @@ LONGEST = (
 """Few tests that take minutes. They begin first: at the end one process would run them while the others wait."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Leave pytest-alembic out: its collector fails on pytest 9, and tests/migrations covers its checks."""
-    if plugin := config.pluginmanager.get_plugin("pytest_alembic.plugin"):
-        config.pluginmanager.unregister(plugin)
-    for registered in list(config.pluginmanager.get_plugins()):
-        if type(registered).__module__.startswith("pytest_alembic"):
-            config.pluginmanager.unregister(registered)
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """What is imported and collected stays: no round of garbage collection looks through it, now or later.
@@ -52,8 +43,7 @@ def pytest_collection() -> Generator[None, object, object]:
     try:
         return (yield)
     finally:
-        gc.collect()
-        gc.freeze()
+        gc.freeze()  # and the little garbage that there is: to look for it first takes half a second
         gc.set_threshold(5000, 10, 10)
         gc.enable()
 

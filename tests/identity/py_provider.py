@@ -5,32 +5,16 @@ It signs and verifies with the xmlsec that the product has too, where it would c
 
 import base64
 import html
-import warnings
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import xmlsec
-from cryptography.utils import CryptographyDeprecationWarning
-from lxml import etree
-
-from identity.saml.documents import ASSERTION
-from identity.saml.encrypted import XENC
-from tests.identity.saml.encrypting import AES256_GCM
+from identity.saml.responses import PERSISTENT, POST, REDIRECT
 from tests.identity.saml.forge import Signer, signer
-
-with warnings.catch_warnings():
-    # It names a mode of AES by its old place.
-    warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-    from saml2 import BINDING_HTTP_POST, BINDING_HTTP_REDIRECT
-    from saml2.config import IdPConfig
-    from saml2.metadata import entity_descriptor
-    from saml2.saml import NAME_FORMAT_BASIC, NAMEID_FORMAT_PERSISTENT, NameID
-    from saml2.server import Server
-    from saml2.sigver import CryptoBackend
 
 RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 SHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
@@ -44,57 +28,11 @@ NAMES = {
     "groups": "groups",
 }
 """What it calls what we ask for."""
-POST, REDIRECT = BINDING_HTTP_POST, BINDING_HTTP_REDIRECT
 
 
-class _XmlSec(CryptoBackend):  # type: ignore[misc]  # the library has no types
-    """pysaml2's door to xmlsec, without a program."""
-
-    @property
-    def version(self) -> str:
-        return "1.3.9"
-
-    def sign_statement(self, statement: Any, node_name: str, key_file: str, node_id: str) -> str:
-        root = etree.fromstring(_raw(statement))
-        context = xmlsec.SignatureContext()
-        context.key = xmlsec.Key.from_file(key_file, xmlsec.constants.KeyDataFormatPem)
-        context.sign(self._signature(root, node_id))
-        signed: bytes = etree.tostring(root)
-        return signed.decode()
-
-    def encrypt_assertion(
-        self, statement: Any, enc_key: str, template: Any, *_: Any, **__: Any
-    ) -> str:
-        """With AES-GCM, where pysaml2's template has Triple DES."""
-        root, made = etree.fromstring(_raw(statement)), etree.fromstring(_raw(template))
-        made.find(f"{XENC}EncryptionMethod").set("Algorithm", AES256_GCM)
-        manager = xmlsec.KeysManager()
-        manager.add_key(xmlsec.Key.from_file(enc_key, xmlsec.constants.KeyDataFormatCertPem))
-        context = xmlsec.EncryptionContext(manager)
-        session = xmlsec.constants.KeyDataTypeSession
-        context.key = xmlsec.Key.generate(xmlsec.constants.KeyDataAes, 256, session)
-        (assertion,) = root.iter(f"{ASSERTION}Assertion")
-        context.encrypt_xml(made, assertion)
-        encrypted: bytes = etree.tostring(root)
-        return encrypted.decode()
-
-    def validate_signature(
-        self, text: Any, cert_file: str, cert_type: str, node_name: str, node_id: str
-    ) -> bool:
-        root = etree.fromstring(_raw(text))
-        context = xmlsec.SignatureContext()
-        context.key = xmlsec.Key.from_file(cert_file, xmlsec.constants.KeyDataFormatCertPem)
-        context.verify(self._signature(root, node_id))
-        return True
-
-    def _signature(self, root: Any, node_id: str) -> Any:
-        xmlsec.tree.add_ids(root, ["ID"])
-        (element,) = root.xpath("//*[@ID=$id]", id=node_id)
-        return xmlsec.tree.find_node(element, xmlsec.constants.NodeSignature)
-
-
-def _raw(document: Any) -> bytes:
-    return document if isinstance(document, bytes) else str(document).encode()
+def pysaml2() -> Any:
+    """The library, imported where a provider is used: most processes that read this module never use one."""
+    return import_module("tests.identity.py_saml")
 
 
 @dataclass
@@ -125,8 +63,7 @@ class PyProvider:
         # Asked what it is and what it knows, never to do anything.
         program.write_text('#!/bin/sh\necho xmlsec1 1.3.9\necho \'"sha256","rsa-sha256"\'\n')
         program.chmod(0o700)
-        config = IdPConfig()
-        config.load(
+        self.config = pysaml2().configured(
             {
                 "entityid": self.entity_id,
                 "xmlsec_binary": str(program),
@@ -150,25 +87,23 @@ class PyProvider:
                         "want_authn_requests_signed": True,
                         "sign_assertion": True,
                         "sign_response": False,
-                        "name_id_format": [NAMEID_FORMAT_PERSISTENT],
+                        "name_id_format": [PERSISTENT],
                         "policy": {
                             "default": {
                                 "lifetime": {"minutes": 5},
                                 "attribute_restrictions": None,
-                                "name_form": NAME_FORMAT_BASIC,
+                                "name_form": "urn:oasis:names:tc:SAML:2.0:attrname-format:basic",
                             }
                         },
                     }
                 },
             }
         )
-        self.config = config
-        self.server = Server(config=config)
-        self.server.sec.crypto = _XmlSec()
+        self.server = pysaml2().server(self.config)
 
     def metadata(self) -> bytes:
         """What it says of itself."""
-        return str(entity_descriptor(self.config)).encode()
+        return str(pysaml2().entity_descriptor(self.config)).encode()
 
     def login(self, told: dict[str, str], binding: str = REDIRECT) -> tuple[str, dict[str, str]]:
         """Somebody logs in: where their browser posts what. Refuses requests that we have not signed."""
@@ -189,7 +124,7 @@ class PyProvider:
         response = self.server.create_authn_response(
             identity=dict(self.attributes),
             userid=self.subject,
-            name_id=NameID(format=NAMEID_FORMAT_PERSISTENT, text=self.subject),
+            name_id=pysaml2().name_id(self.subject),
             authn={"class_ref": self.context, "authn_auth": self.base},
             sign_assertion=True,
             sign_response=False,
@@ -235,7 +170,7 @@ class PyProvider:
         _, request = self.server.create_logout_request(
             to,
             entity_id,
-            name_id=NameID(format=NAMEID_FORMAT_PERSISTENT, text=self.subject),
+            name_id=pysaml2().name_id(self.subject),
             session_indexes=[index] if index else None,
         )
         return self._sent(str(request), to, "its-state", answer=False)
