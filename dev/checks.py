@@ -21,6 +21,8 @@ WORKERS = 2
 # oso pins an older cffi than the one that its own suite passes with, see pyproject.toml; nothing else may clash.
 ALLOWED_CLASH = "oso 0.27.3 has requirement cffi"
 PYTEST = [sys.executable, "-m", "pytest", "--quiet", "--no-header"]
+WHOLE_MODULES = ["-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder"]
+"""One module stays with one process, in the order of tests/conftest.py or dev/offline.py."""
 COVERAGE = [sys.executable, "-m", "coverage", "report", "--skip-covered", "--show-missing"]
 
 
@@ -47,7 +49,7 @@ COVERED = Check(
     "coverage of guards", [*COVERAGE, "--fail-under=100", f"--include={','.join(GUARDS)}"]
 )
 REST = Check("coverage elsewhere", [*COVERAGE, "--fail-under=90", f"--omit={','.join(GUARDS)}"])
-OFFLINE = Check("tests without servers", [*PYTEST, "-p", "dev.offline", "-n", str(WORKERS)])
+OFFLINE = Check("tests without servers", [*PYTEST, "-p", "dev.offline", *WHOLE_MODULES])
 _printing = threading.Lock()
 
 
@@ -103,9 +105,8 @@ def together(checks: Sequence[Check]) -> bool:
 
 
 def whole_suite(*further: str, first: Sequence[Check] = ()) -> bool:
-    """Some checks, then all tests, on several processes, where one module stays with one; their servers are stopped after it."""
-    order = ["--dist", "loadfile", "--no-loadscope-reorder"]  # tests/conftest.py orders them
-    command = [*PYTEST, "-n", str(WORKERS), *order, *further]
+    """Some checks, then all tests, on several processes; their servers are stopped after it."""
+    command = [*PYTEST, *WHOLE_MODULES, *further]
     try:
         passed = together(first)
         return subprocess.run(command, cwd=CHECKOUT, check=False).returncode == 0 and passed

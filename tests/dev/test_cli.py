@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from api import settings
+from dev.cli import app
 from dev.demo import cast
 from dev.folder import CHECKOUT
 from dev.product import PREFIX, Product, environment
@@ -75,8 +77,8 @@ def test_a_login_that_cannot_be_is_a_sentence(place: Path) -> None:
         ("nurse.oak", "make up"),
         ("operator", "make up"),
     ):
-        ended = caretree(place, "login", person)
-        assert (ended.returncode, ended.stdout) == (1, "")
+        ended = CliRunner().invoke(app, ["login", person], env={"CARETREE_HOME": str(place)})
+        assert (ended.exit_code, ended.stdout) == (1, "")
         assert words in ended.stderr
         assert ended.stderr.count("\n") == 1
 
