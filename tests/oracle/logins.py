@@ -5,8 +5,17 @@ from typing import Any
 
 from tests.oracle.roots import NOTHING, Picked, Values, parse
 from tests.oracle.rules import Sight
-from tests.oracle.shapes import Arguments, plain
+from tests.oracle.shapes import Arguments, ordered, plain
 
+ADMINS = {
+    "system_admin",
+    "system_viewer",
+    "regional_director",
+    "clinic_admin",
+    "privacy_officer",
+    "auditor",
+}
+"""Whom the rule `admins` means, by the specification."""
 HIGHEST = 3
 RANKS = {
     "regional_director": 2,
@@ -71,6 +80,58 @@ def mfa_settings(sight: Sight, args: Arguments) -> Picked:
             },
         )
     )
+
+
+def mfa_preview(sight: Sight, args: Arguments) -> Picked:
+    """Whom another rule would ask, for who may change it. Without days of grace: `enrolBy` is told of nobody."""
+    assert not args.get("graceDays"), (
+        "until when somebody has time depends on the moment of the request"
+    )
+    if not sight.anywhere("tenant:configure"):
+        return NOTHING
+    (system,) = sight.rows.all("tenant")
+    required = _asked(sight, args["policy"])
+    by_now = {person.id for person in _asked(sight, system.mfa_policy.upper())}
+    newly = [person for person in required if person.id not in by_now]
+    return Picked(
+        Values(
+            "MfaPreview",
+            {
+                "required": len(required),
+                "newlyRequired": len(newly),
+                "neverShown": sum(person.second_factor_at is None for person in required),
+                "concerned": [
+                    Values(
+                        "MfaConcerned",
+                        {
+                            "person": f"Person:{person.id}",
+                            "userName": person.user_name,
+                            "givenName": person.given_name,
+                            "familyName": person.family_name,
+                            "hasShownOne": person.second_factor_at is not None,
+                            "enrolBy": None,
+                        },
+                    )
+                    for person in newly
+                ],
+            },
+        )
+    )
+
+
+def _asked(sight: Sight, policy: str) -> list[Any]:
+    """The active people whom a rule asks for a second factor, by name."""
+    now = sight.rows.now
+    admins = {
+        grant.person_id
+        for grant in sight.rows.all("role_grant")
+        if grant.role in ADMINS
+        and grant.valid_from <= now
+        and (grant.valid_until is None or now < grant.valid_until)
+    }
+    people = ordered(sight.rows.all("person"), ("family_name", "id"))
+    meant = {"NONE": set(), "ADMINS": admins, "ALL": {person.id for person in people}}[policy]
+    return [person for person in people if person.active and person.id in meant]
 
 
 def sessions(sight: Sight, args: Arguments) -> Picked:
