@@ -90,7 +90,9 @@ class Context:
         settings = memo(
             actor,
             (resources, place),
-            lambda a: settings_statement(settings_for(a, resources, place=place)),
+            lambda a: settings_statement(
+                settings_for(a, resources, places=() if place is None else (place,))
+            ),
         )
         stamped = memo(actor, "stamp", stamp)
         self.stamped = True
@@ -106,17 +108,17 @@ class Context:
         resources: frozenset[str],
         written: Mapping[str, tuple[str, ...]],
         statement: Statement,
-        place: Place | None = None,
+        places: tuple[Place, ...] = (),
     ) -> Row | None:
         """As `read`, for a statement that also writes: `written` names tables' resources and the permissions.
 
-        The stamp comes last: the statement may have waited for another, and what changed meanwhile counts.
+        `places`: as `place`, of several resources. The stamp comes last: the statement may have waited for another, and what changed meanwhile counts.
         """
         actor = self.actor
-        key = (resources, tuple(written.items()), place)
+        key = (resources, tuple(written.items()), places)
         self.stamped = True
         settings = memo(
-            actor, key, lambda a: settings_statement(settings_for(a, resources, written, place))
+            actor, key, lambda a: settings_statement(settings_for(a, resources, written, places))
         )
         try:
             rows, _ = await self.pipeline.unit(

@@ -45,13 +45,18 @@ class Unrenderable(Exception):
     """The alias lacks a column that the predicate needs; without it nothing may be shown."""
 
 
-def render(predicate: "Predicate", alias: Any, bind: "Binder") -> ColumnElement[bool]:
-    """The condition on an alias. Raises Unrenderable where a column that decides is missing."""
+def render(
+    predicate: "Predicate", alias: Any, bind: "Binder", site: FromClause | None = None
+) -> ColumnElement[bool]:
+    """The condition on an alias. Raises Unrenderable where a column that decides is missing.
+
+    `site`: rows of `patient_site` that the statement has found already, to test patients by instead of by all.
+    """
     if predicate.empty:
         return false()
     tenant = bind("tenant", lambda p: p.tenant_id, _UUID)
     tests = [
-        _group(predicate, i, scope, residuals, alias, bind)
+        _group(predicate, i, scope, residuals, alias, bind, site)
         for i, (scope, residuals) in enumerate(predicate.groups)
     ]
     return and_(column(alias, "tenant_id") == tenant, or_(*tests))
@@ -86,14 +91,20 @@ def _group(
     residuals: tuple[Residual, ...],
     alias: Any,
     bind: "Binder",
+    site: FromClause | None,
 ) -> ColumnElement[bool]:
-    place = _place(predicate, i, scope, alias, bind)
+    place = _place(predicate, i, scope, alias, bind, site)
     conditions = or_(*(and_(true(), *_residual(r, alias, bind)) for r in residuals))
     return and_(place, conditions)
 
 
 def _place(
-    predicate: "Predicate", i: int, scope: "Scope", alias: Any, bind: "Binder"
+    predicate: "Predicate",
+    i: int,
+    scope: "Scope",
+    alias: Any,
+    bind: "Binder",
+    site: FromClause | None,
 ) -> ColumnElement[bool]:
     reach = predicate.reach
     if reach is Reach.PARENT:
@@ -107,13 +118,31 @@ def _place(
         node = column(alias, "unit_id" if has_column(alias, "unit_id") else "id")
         return _units(node, i, scope, bind)
     if reach is Reach.SITE:
-        return _site(i, scope, alias, bind)
+        return _site(i, scope, alias, bind) if site is None else _found(i, scope, alias, bind, site)
+    return _own(i, scope, alias, bind)
+
+
+def _own(i: int, scope: "Scope", alias: Any, bind: "Binder") -> ColumnElement[bool]:
+    """A row that names its clinic and its unit."""
     parts = []
     if scope.clinics:
         parts.append(_among(column(alias, "clinic_id"), i, scope.clinics, "clinics", bind))
     if scope.units:
         parts.append(_units(column(alias, "unit_id"), i, scope, bind))
     return or_(*parts)
+
+
+def _found(
+    i: int, scope: "Scope", alias: Any, bind: "Binder", site: FromClause
+) -> ColumnElement[bool]:
+    """A patient tested by the sites that were found: a department's lies at its clinic too."""
+    one = site.alias()
+    found = exists().where(
+        one.c.tenant_id == bind("tenant", lambda p: p.tenant_id, _UUID),
+        one.c.patient_id == column(alias, "id"),
+        _own(i, scope, one, bind),
+    )
+    return found.correlate_except(one)
 
 
 def _units(at: ColumnElement[Any], i: int, scope: "Scope", bind: "Binder") -> ColumnElement[bool]:

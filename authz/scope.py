@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, FromClause
 from sqlalchemy.types import TypeEngine
 
 from authz.conditions import ACTOR, Condition, Residual
@@ -226,6 +226,9 @@ class Predicate:
             for scope, rs in other.branches
         )
 
-    def sql(self, alias: Any, bind: Binder) -> ColumnElement[bool]:
-        """The condition on an alias (or the class) of a model of this resource. Says the tenant always."""
-        return render(self, alias, bind)
+    def sql(self, alias: Any, bind: Binder, site: FromClause | None = None) -> ColumnElement[bool]:
+        """The condition on an alias (or the class) of a model of this resource. Says the tenant always.
+
+        `site`: see `authz.rendering.render`; what lies at other sites is then not seen.
+        """
+        return render(self, alias, bind, site)

@@ -131,8 +131,9 @@ def admissible(c: Compiler) -> Select[Any]:
     """The sites of patients at which the asker may book."""
     site = alias(PatientSite, "s0")
     c.resources.add("patient")
+    unit = PREFIX + "unit"
     return select(site).where(
-        c.policy(site, "appointment", "book"), c.policy(site, "appointment", "read")
+        c.near(site, "appointment", "book", unit), c.near(site, "appointment", "read", unit)
     )
 
 
@@ -145,15 +146,15 @@ def booking_plan(c: Compiler, details: Details, info: GraphQLResolveInfo[Any]) -
     for name in BINDS:
         c.binds.getters[PREFIX + name] = _bound(PREFIX + name)
     parts = booking_statement(admissible(c))
-    c.elsewhere.clear()  # so far only the unit itself is asked; what the answer selects may lie elsewhere
     row = aliased(Appointments, parts.booked, name="p")
     c.written[id(row)] = parts.blocks
+    c.sites[id(row)] = PREFIX + "unit", parts.site
     shows = (APPOINTMENT.name, APPOINTMENT.type_name)
     others: Columns = {"userErrors": raw("'[]'::json")}
     statement, json, hidden = around(c, info, details, select(row), row, shows, others)
     counts = [h.number for h in hidden]
     made = statement.with_only_columns(json, announced(row), *counts, maintain_column_froms=True)
-    return Built(made.add_cte(*parts.effects), hidden, skip=1)
+    return Built(made.add_cte(*parts.effects(read=id(row) in c.looked_at)), hidden, skip=1)
 
 
 async def book(info: GraphQLResolveInfo[Any], given: BookAppointmentInput) -> Any:
@@ -266,7 +267,10 @@ async def booked(info: GraphQLResolveInfo[Any], values: dict[str, Any]) -> Any:
     """Run the statement in a unit of its own; None where it gave no row."""
     context: Context = info.context
     plan, statement = prepared(info, values)
-    here = None if "appointment" in plan.elsewhere else ("appointment", values[PREFIX + "unit"])
+    unit = context.actor.tree.units[values[PREFIX + "unit"]]
+    # A patient is seen at a department by the clinic's own site too.
+    nodes = (("appointment", unit.id), ("patient", unit.clinic_id or unit.id))
+    here = tuple(node for node in nodes if node[0] not in plan.elsewhere)
     row = await context.write(plan.resources, {"appointment": (BOOK,)}, statement, here)
     return None if row is None else await told(info, plan, row)
 

@@ -266,7 +266,7 @@ class Compiler(Judge):
             child = self.alias(table.model)
             query = link.build(node.row, child, get)
             if table.resource is not None:
-                query = query.where(self.policy(child, table.resource, link.action))
+                query = query.where(self.child(node.row, child, table.resource, link.action))
             if link.order is not None:
                 query = query.order_by(*link.order(child))
             if "first" in definition.args:

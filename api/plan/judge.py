@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, FromClause
 from sqlalchemy.orm import aliased
 
 from api.plan.aliases import alias
-from api.plan.binds import Binds, encode
+from api.plan.binds import Binds, Inputs, encode
 from api.plan.facts import Facts, at_place, memo
 from api.plan.mapping import Row
 from authz.actor import Actor
@@ -31,6 +31,10 @@ class Judge:
         self.aliases = Counter[Any]()
         self.written: dict[int, FromClause] = {}
         """The parts of a row, by the identity of its alias, that the statement itself writes: no table shows them yet."""
+        self.sites: dict[int, tuple[str, FromClause]] = {}
+        """Of a row that the statement writes: the value that is its unit's id, and the site of its patient there."""
+        self.looked_at: set[int] = set()
+        """The rows, by the identity of their aliases, whose parts the statement reads."""
 
     def tenant(self) -> ColumnElement[Any]:
         """The actor's health system, as a parameter."""
@@ -44,12 +48,55 @@ class Judge:
 
     def parts(self, model: type[Base], row: Row) -> Row:
         """An alias of the table of a row's parts, or of those that the statement writes for it."""
+        self.looked_at.add(id(row))
         return self.alias(model, self.written.get(id(row)))
 
     def policy(self, row: Row, resource: str, action: str = "read") -> ColumnElement[bool]:
         """The predicate of an action at an alias; always says the tenant."""
         self.facts.shape(resource, action)
         return self._judged(self.actor.predicate(resource, action), row, "")
+
+    def child(self, up: Row, row: Row, resource: str, action: str) -> ColumnElement[bool]:
+        """The policy at rows that belong to the row `up`.
+
+        The patient of a row that is just being written is known by the site at which that was allowed, but where rules
+        differ by place: those may stand on other sites.
+        """
+        found = self.sites.get(id(up)) if resource == "patient" else None
+        if found is None or len(self.actor.predicate(resource, action).groups) != 1:
+            return self.policy(row, resource, action)
+        unit, site = found
+        return self.near(row, resource, action, unit, site)
+
+    def near(
+        self, row: Row, resource: str, action: str, unit: str, site: FromClause | None = None
+    ) -> ColumnElement[bool]:
+        """As `policy`, for rows that lie at the unit whose id is the value `unit`: other places are not sent along.
+
+        `site`: the patient's site there, for a patient.
+        """
+        self.facts.shape(resource, action)
+        self.resources.add(resource)
+
+        def bind(name: str, getter: Callable[[Predicate], Any], type_: Any) -> Any:
+            if name == "tenant":
+                return self.tenant()
+
+            def value(inputs: Inputs) -> bytes | None:
+                here = inputs.values[unit]
+
+                def make(actor: Actor) -> bytes | None:
+                    found = getter(actor.predicate(resource, action))
+                    if isinstance(found, list):
+                        about = here, actor.tree.units[here].clinic_id
+                        found = [place for place in found if place in about]
+                    return encode(found)
+
+                return memo(inputs.actor, (resource, action, name, here), make)
+
+            return self.binds.named(f"near_{resource}_{action}_{name}", value, type_)
+
+        return self.actor.predicate(resource, action).sql(row, bind, site)
 
     def placed(self, row: Row, resource: str) -> ColumnElement[bool]:
         """Reading a resource, asked of the row's own clinic and unit rather than of a patient's sites."""

@@ -22,6 +22,7 @@ from sqlalchemy import (
     CTE,
     ColumnElement,
     DateTime,
+    Insert,
     Integer,
     Select,
     Table,
@@ -38,6 +39,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, TSTZRANGE, array
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.types import TypeEngine
 
 from domain.appointments.record import Appointment, AppointmentBlock, AppointmentState
@@ -118,14 +120,23 @@ class Booking:
 
 @dataclass(frozen=True)
 class BookingStatement:
-    """The parts of the statement: select `aliased(Appointment, booked)`, `told` of it, and `add_cte(*effects)`.
+    """The parts of the statement: select `aliased(Appointment, booked)`, `told` of it, and `add_cte` of the effects.
 
     What a statement writes it does not find in the tables yet: the time that is kept is in `blocks`.
     """
 
+    site: CTE
     booked: CTE
     blocks: CTE
-    effects: tuple[CTE, ...]
+    unread: CTE
+    event: CTE
+
+    def effects(self, *, read: bool = False) -> tuple[CTE, CTE]:
+        """What is written beside the appointment. `read`: whether the statement looks at `blocks`.
+
+        What is handed back has to pass the policy of reading too, and that is work for nothing where nobody looks.
+        """
+        return (self.blocks if read else self.unread), self.event
 
 
 def booking_values(agent: Agent, place: Place, booking: Booking) -> dict[str, Any]:
@@ -178,8 +189,10 @@ def booking_statement(admissible: Select[Any]) -> BookingStatement:
     claimed = claim_of(site, kept)
     locked = lock_of(claimed)
     booked = appointment_of(site, claimed, locked)
-    blocks = blocks_of(booked, kept)
-    return BookingStatement(booked, blocks, (blocks, event_of(booked)))
+    made = blocks_of(booked, kept)
+    name = PREFIX + "blocks"
+    blocks = made.returning(*table(AppointmentBlock).c).cte(name)
+    return BookingStatement(site, booked, blocks, made.cte(name), event_of(booked))
 
 
 def told(row: Any) -> ColumnElement[Any]:
@@ -332,15 +345,11 @@ def appointment_of(site: CTE, claimed: CTE, locked: CTE) -> CTE:
     )
 
 
-def blocks_of(booked: CTE, kept: CTE) -> CTE:
-    made = (
-        func.unnest(given("resources"), given("blocks"))
-        .table_valued("resource_id", "id")
-        .render_derived()
-    )
+def blocks_of(booked: CTE, kept: CTE) -> Insert:
+    place = func.array_position(given("resources"), kept.c.resource_id)
     values: dict[str, Any] = {
         "tenant_id": booked.c.tenant_id,
-        "id": made.c.id,
+        "id": Grouping(given("blocks"))[place],
         "clinic_id": booked.c.clinic_id,
         "unit_id": booked.c.unit_id,
         "appointment_id": booked.c.id,
@@ -349,14 +358,8 @@ def blocks_of(booked: CTE, kept: CTE) -> CTE:
         "lane": literal_column("0"),
         "block": kept.c.block,
     }
-    joined = made.join(kept, kept.c.resource_id == made.c.resource_id)
-    source = select(*values.values()).select_from(booked.join(joined, literal_column("true")))
-    return (
-        insert(table(AppointmentBlock))
-        .from_select(list(values), source, include_defaults=False)
-        .returning(*table(AppointmentBlock).c)
-        .cte(PREFIX + "blocks")
-    )
+    source = select(*values.values()).select_from(booked.join(kept, literal_column("true")))
+    return insert(table(AppointmentBlock)).from_select(list(values), source, include_defaults=False)
 
 
 def event_of(booked: CTE) -> CTE:

@@ -63,7 +63,7 @@ async def book(
     values = booking_values(agent, place, booking)
     parts = booking_statement(admissible)
     row = aliased(Appointment, parts.booked)
-    answer = select(row, told(row)).add_cte(*parts.effects)
+    answer = select(row, told(row)).add_cte(*parts.effects())
     for _ in range(TRIES):
         with refusals():
             booked: Appointment | None = await session.scalar(answer, values)

@@ -477,16 +477,17 @@ def test_settings_are_cut_to_a_node_and_never_widened() -> None:
     admin = actor(TREE, ("system_admin", TREE.root))
     asked = ("patient", "encounter")
 
-    cut = dict(settings_for(both, asked, place=("patient", CLINIC.id)))
+    cut = dict(settings_for(both, asked, places=(("patient", CLINIC.id),)))
     assert cut["app.scope_patient"] == f"{{{CLINIC.id}}}"
     assert cut["app.scope_encounter"] == both.predicate("encounter", "read").scope.literal()
-    assert dict(settings_for(both, asked, place=("patient", AWAY.id)))["app.scope_patient"] == (
+    assert dict(settings_for(both, asked, places=(("patient", AWAY.id),)))["app.scope_patient"] == (
         f"{{{LAST.id}}}"
     )
     assert (
-        dict(settings_for(both, asked, place=("patient", FOREIGN.root.id)))["app.scope_patient"]
+        dict(settings_for(both, asked, places=(("patient", FOREIGN.root.id),)))["app.scope_patient"]
         == "{}"
     )
     assert (
-        dict(settings_for(admin, asked, place=("patient", CLINIC.id)))["app.scope_patient"] == "*"
+        dict(settings_for(admin, asked, places=(("patient", CLINIC.id),)))["app.scope_patient"]
+        == "*"
     )

@@ -107,6 +107,30 @@ def test_sites_are_tested_directly(worlds: list[World], owner_sees_all: Connecti
         assert found == wanted
 
 
+def test_patients_are_tested_by_the_sites_that_were_found(
+    worlds: list[World], owner_sees_all: Connection
+) -> None:
+    """By a department's where clinics are granted, too; patients without one of them are shown to nobody."""
+    dice = random.Random(13)
+    shown = 0
+    for _ in range(60):
+        here = dice.choice(worlds)
+        asker = actor(here.tree, *random_grants(dice, here.tree))
+        predicate = asker.predicate("patient", "read")
+        at = dice.choice(here.of(PatientSite)).unit_id
+        sites = select(PatientSite).where(PatientSite.unit_id == at).cte("sites")
+        patient = aliased(Patient)
+        asked = select(patient.id).where(predicate.sql(patient, values(predicate), sites))
+        wanted = {
+            row.id
+            for row, all_sites in map(here.target, here.of(Patient))
+            if predicate.allows((row, [site for site in all_sites if site.unit_id == at]))
+        }
+        assert set(owner_sees_all.scalars(asked)) == wanted
+        shown += 0 < len(wanted) < len(here.of(Patient))
+    assert shown > 10
+
+
 def test_the_text_depends_on_the_shape_alone(worlds: list[World]) -> None:
     """Actors of one shape share a statement: other values, the same words."""
     dice = random.Random(3)

@@ -273,7 +273,7 @@ async def test_row_level_security_stands_behind_the_statement(
 
 def test_the_statement_names_the_tenant_for_every_table_it_reads(at: Stage) -> None:
     parts = booking_statement(anywhere(at))
-    whole = select(aliased(Appointment, parts.booked)).add_cte(*parts.effects)
+    whole = select(aliased(Appointment, parts.booked)).add_cte(*parts.effects())
     text = str(whole.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]  # no stub
     for alias in ("resource_assignment", "bookable_resource", "practitioner", "patient_site"):
         assert re.search(rf"\b{alias}\.tenant_id = ", text), alias
@@ -287,7 +287,7 @@ async def test_three_hundred_people_and_fifteen_slots(
     crowd = [make.patient_at(at.tree.tenant, at.clinic) for _ in range(300)]
     make.save(database, *(row for rows in crowd for row in rows))
     parts = booking_statement(anywhere(at))
-    answer = select(aliased(Appointment, parts.booked)).add_cte(*parts.effects)
+    answer = select(aliased(Appointment, parts.booked)).add_cte(*parts.effects())
     engine = create_async_engine(
         sqlalchemy_url(database.app_url), pool_size=20, max_overflow=0, pool_timeout=120
     )

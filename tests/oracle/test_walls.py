@@ -64,7 +64,7 @@ class Narrow(Context):
         place: Place | None = None,
     ) -> Row | None:
         asker = self.settings_of
-        settings = settings_for(asker, resources, place=place)
+        settings = settings_for(asker, resources, places=() if place is None else (place,))
         _, rows = await self.pipeline.unit(settings, stamp(asker), statement, lane=lane)
         return rows[0] if rows else None
 

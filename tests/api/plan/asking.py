@@ -61,7 +61,7 @@ class Recorder(Pipeline):
         deadline: float | None = None,
     ) -> asyncio.Future[list[Rows]]:
         assert isinstance(settings, Statement)
-        self.units.append((settings, statements[-1]))
+        self.units.append((settings, max(statements, key=lambda one: len(one.sql))))
         return super().unit(settings, *statements, lane=lane, deadline=deadline)
 
 
