@@ -212,10 +212,10 @@ def _location(role: Any, name: str, loopback: bool, *bindings: str) -> str | Non
 def _certificates(role: Any, now: dt.datetime) -> tuple[str, ...]:
     """What it signs with now, the one that ends first in front; those that are over are left out."""
     texts = [
-        certificate.text or ""
+        element.text or ""
         for key in role.findall("md:KeyDescriptor", _NS)
         if key.get("use") in (None, "signing")
-        for certificate in key.iter(f"{{{_NS['ds']}}}X509Certificate")
+        for element in key.iter(f"{{{_NS['ds']}}}X509Certificate")
     ]
     read = {certificate(text) for text in texts}
     valid = sorted(
