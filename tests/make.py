@@ -13,6 +13,7 @@ import itertools
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, insert, inspect
@@ -557,13 +558,19 @@ def statements(rows: Iterable[Base]) -> Iterable[tuple[Any, list[dict[str, Any]]
 
     Rows of one table keep their order; a site comes before or after its patient alike (its key is deferred).
     """
-    order = {table.name: i for i, table in enumerate(Base.metadata.sorted_tables)}
+    order = parents_first()
     listed = sorted(rows, key=lambda row: order[type(row).__tablename__])
     for (model, columns), group in itertools.groupby(
         listed, lambda row: (type(row), frozenset(filled(row)))
     ):
         keys = sorted(columns)
         yield insert(model), [{key: getattr(row, key) for key in keys} for row in group]
+
+
+@cache
+def parents_first() -> dict[str, int]:
+    """The place of each table among all."""
+    return {table.name: i for i, table in enumerate(Base.metadata.sorted_tables)}
 
 
 def filled(row: Base) -> list[str]:
