@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 import pytest
 import xmlsec
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from lxml import etree
 from onelogin.saml2.xml_utils import OneLogin_Saml2_XML as library
 
@@ -23,7 +24,7 @@ from identity.saml.messages import (
     metadata,
     redirect,
 )
-from identity.saml.parties import ServiceProvider, check_libraries
+from identity.saml.parties import ServiceProvider, check_libraries, our_key
 from identity.saml.refusals import Flaw, SamlRefused
 from tests.identity.saml import forge
 from tests.identity.saml.forge import SLO, THEM, US, at, certificate_of, provider, signer
@@ -213,6 +214,13 @@ def test_what_we_say_is_what_the_schema_asks_for() -> None:
     assert redirect("https://i.example/?a=1", "SAMLRequest", b"<a/>", signer().key).startswith(
         "https://i.example/?a=1&SAMLRequest="
     )
+
+
+def test_a_key_of_another_kind_signs_nothing() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with pytest.raises(TypeError, match="RSA"):
+        our_key(pem)
 
 
 def test_libraries_that_do_not_fit_are_told_before_they_crash(
